@@ -1,0 +1,61 @@
+# RRTS: `make demo` runs the main job, `make test` runs the tests, `make help` lists the rest.
+
+GO      ?= go
+BUILD   := build
+GOFLAGS_STATIC := -trimpath -ldflags "-s -w -buildid="
+# Debian packages that the privileged tests use; installed by `make test` as root.
+TEST_PACKAGES := iproute2 nftables
+
+export CGO_ENABLED ?= 0
+
+.DEFAULT_GOAL := build
+.PHONY: build demo demo-ethernet test test-race fuzz test-long bench deb generate lint clean help need-go need-test
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
+
+need-go:
+	@packaging/need-go "$(GO)"
+
+build: need-go ## build rrtsd, rrts and rrtsgen into build/
+	@mkdir -p $(BUILD)
+	$(GO) build $(GOFLAGS_STATIC) -o $(BUILD)/ ./rrts/cmd/...
+
+demo: build ## three SFUs on this machine move 20,000 payments, lose a machine and a network, and lose nothing
+	$(BUILD)/rrts demo
+
+demo-ethernet: build ## the same over raw Ethernet frames in network namespaces (as root)
+	$(BUILD)/rrts demo --ethernet
+
+need-test: need-go
+	@packaging/need-test $(TEST_PACKAGES)
+
+test: need-test build ## every test; as root the privileged ones too
+	packaging/run-tests
+
+test-race: need-go ## the tests under the race detector, where it fits (needs gcc)
+	CGO_ENABLED=1 $(GO) test -race -short ./net/... ./rrts/engine/... ./rrts/client/... ./comps/gateway/... ./comps/login/... ./comps/txn/...
+
+fuzz: need-go ## every fuzz target for FUZZTIME each (default 5s)
+	packaging/run-fuzz $(or $(FUZZTIME),5s)
+
+test-long: need-test build ## hours of simulation: SEEDS seeds (default 20,000)
+	RRTS_SIM_SEEDS=$(or $(SEEDS),20000) $(GO) test ./rrts/sim/cluster -run TestSeeds -timeout 0 -v
+
+bench: build ## transactions per second on three SFUs: one client, 256 clients, batches
+	packaging/run-bench $(BUILD)/rrts
+
+deb: need-go ## Debian packages into build/
+	packaging/build-deb
+
+generate: need-go ## make the messages' Go code again from rrts/schema/*/*.proto
+	$(GO) run ./rrts/cmd/rrtsgen generate
+	gofmt -l rrts/schema
+
+lint: need-go ## gofmt, go vet, staticcheck
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@latest ./...
+
+clean: ## remove what was built
+	rm -rf $(BUILD)
