@@ -113,7 +113,9 @@ type MethodDescriptor struct {
 	Idempotent bool   // may be sent again to another instance when the outcome is unknown
 	Notice     bool   // has no reply
 	Sensitive  bool   // request or reply holds a sensitive field: never compressed with other messages
-	MaxBytes   uint32 // bound on the encoded request
+	MaxBytes   uint32 // bound on the encoded request, in bytes
+	Request    string // full name of the request's message
+	Reply      string // full name of the reply's message; empty for a notice
 }
 
 // ServiceDescriptor is what routing must know of a service.

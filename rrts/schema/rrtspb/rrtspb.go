@@ -5,7 +5,7 @@ package rrtspb
 import _ "embed"
 
 // Path is the name under which .proto files import the options.
-const Path = "rrtspb/options.proto"
+const Path = "rrts/schema/rrtspb/options.proto"
 
 // Options is the text of options.proto.
 //
