@@ -1,0 +1,256 @@
+package frame
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"virtualservicesinc.com/rrts/message"
+)
+
+// ErrBacklog says that the peer has not read for so long that no more may be
+// queued for it.
+var ErrBacklog = errors.New("frame: the peer does not read: too much is waiting for it")
+
+// ErrSlow says that the peer took too little of what waits for it in the time
+// that it had.
+var ErrSlow = errors.New("frame: the peer reads too slowly")
+
+// ErrClosed is returned by a Conn that was closed on this side.
+var ErrClosed = errors.New("frame: closed")
+
+// Limits bounds a Conn. Every field must be given.
+type Limits struct {
+	// Frame is the longest frame taken from the peer, in bytes.
+	Frame int
+	// Backlog is how much may wait for the peer, in bytes; more is ErrBacklog.
+	Backlog int
+	// Stall is how long the peer may take for the next 64 KiB of what waits for it;
+	// longer is ErrSlow.
+	Stall time.Duration
+}
+
+// Conn is one connection. One goroutine reads, by Next; any goroutine may queue
+// and flush.
+type Conn struct {
+	raw    net.Conn
+	tls    *tls.Conn // nil on a Unix socket
+	out    *sink
+	reader Reader
+	limits Limits
+
+	mu       sync.Mutex
+	queued   []byte // frames that are not sealed yet
+	flushing bool   // a goroutine is in Flush; it will take what is queued meanwhile
+	closing  bool   // CloseAfter was called: nothing more is queued
+	err      error  // why nothing can be sent any more
+}
+
+// Client makes the client's end of a connection over raw, which must be TCP or a
+// Unix socket, and which it owns from now on. With a nil config there is no TLS.
+func Client(ctx context.Context, raw net.Conn, config *tls.Config, limits Limits) (*Conn, error) {
+	return newConn(ctx, raw, config, limits, tls.Client)
+}
+
+// Server is Client for the gateway's end.
+func Server(ctx context.Context, raw net.Conn, config *tls.Config, limits Limits) (*Conn, error) {
+	return newConn(ctx, raw, config, limits, tls.Server)
+}
+
+func newConn(ctx context.Context, raw net.Conn, config *tls.Config, limits Limits,
+	side func(net.Conn, *tls.Config) *tls.Conn) (*Conn, error) {
+	sc, ok := raw.(syscall.Conn)
+	if !ok {
+		raw.Close()
+		return nil, fmt.Errorf("frame: %T has no descriptor", raw)
+	}
+	rc, err := sc.SyscallConn()
+	if err != nil {
+		raw.Close()
+		return nil, fmt.Errorf("frame: %w", err)
+	}
+	c := &Conn{raw: raw, limits: limits, out: newSink(raw, rc, limits.Stall)}
+	c.out.drained = func() { c.Flush() }
+	c.out.failed = c.fail
+	if config != nil {
+		c.tls = side(c.out, config)
+		if err := c.tls.HandshakeContext(ctx); err != nil {
+			raw.Close()
+			return nil, fmt.Errorf("frame: TLS: %w", err)
+		}
+		c.reader = Reader{src: c.tls, limit: limits.Frame}
+	} else {
+		c.reader = Reader{src: raw, limit: limits.Frame}
+	}
+	c.out.buffered()
+	return c, nil
+}
+
+// Next returns the next frame; see Reader.Next. One goroutine calls it.
+func (c *Conn) Next() ([]byte, error) { return c.reader.Next() }
+
+// Buffered returns how many bytes Next has at hand; see Reader.Buffered.
+func (c *Conn) Buffered() int { return c.reader.Buffered() }
+
+// SetFrameLimit changes Limits.Frame. The goroutine that calls Next calls it.
+func (c *Conn) SetFrameLimit(n int) { c.reader.SetLimit(n) }
+
+// SetReadDeadline bounds the wait of Next.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.raw.SetReadDeadline(t) }
+
+// TLS returns the TLS connection's state, or nil without TLS.
+func (c *Conn) TLS() *tls.ConnectionState {
+	if c.tls == nil {
+		return nil
+	}
+	s := c.tls.ConnectionState()
+	return &s
+}
+
+// Queue queues e as one frame, copying it. Nothing leaves before Flush. It never
+// waits. The error is ErrBacklog, or why the connection is over.
+func (c *Conn) Queue(e *message.Envelope) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.roomLocked(e.Size()); err != nil {
+		return err
+	}
+	c.queued = Append(c.queued, e)
+	return nil
+}
+
+// QueueMessage is Queue with m as the body.
+func (c *Conn) QueueMessage(e *message.Envelope, m message.Message) error {
+	n := m.Size()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.roomLocked(e.HeaderSize(n) + n); err != nil {
+		return err
+	}
+	c.queued = AppendMessage(c.queued, e, m)
+	return nil
+}
+
+func (c *Conn) roomLocked(n int) error {
+	switch {
+	case c.err != nil:
+		return c.err
+	case c.closing:
+		return ErrClosed
+	case len(c.queued)+int(c.out.waiting.Load())+HeaderSize+n > c.limits.Backlog:
+		return ErrBacklog
+	}
+	if c.queued == nil {
+		c.queued = takeBuffer()
+	}
+	return nil
+}
+
+// Flush seals what is queued and gives it to the kernel. It never waits for the
+// peer: what the kernel does not take is brought out by a goroutine. When several
+// goroutines flush at once, one does the work of all.
+func (c *Conn) Flush() error {
+	c.mu.Lock()
+	if c.flushing {
+		c.mu.Unlock()
+		return nil
+	}
+	c.flushing = true
+	for len(c.queued) > 0 && c.err == nil && c.out.waiting.Load() == 0 {
+		b := c.queued
+		c.queued = nil
+		c.mu.Unlock()
+		err := c.write(b)
+		giveBuffer(b)
+		if err != nil {
+			c.fail(err)
+		}
+		c.mu.Lock()
+	}
+	c.flushing = false
+	err := c.err
+	last := c.closing && len(c.queued) == 0 && c.out.waiting.Load() == 0
+	c.mu.Unlock()
+	if last && err == nil {
+		c.closeWrite()
+	}
+	return err
+}
+
+func (c *Conn) write(b []byte) error {
+	c.out.cork()
+	var err error
+	if c.tls != nil {
+		_, err = c.tls.Write(b)
+	} else {
+		_, err = c.out.Write(b)
+	}
+	if perr := c.out.push(); err == nil {
+		err = perr
+	}
+	return err
+}
+
+// Send queues e and flushes.
+func (c *Conn) Send(e *message.Envelope) error {
+	if err := c.Queue(e); err != nil {
+		return err
+	}
+	return c.Flush()
+}
+
+// Backlog returns how many bytes wait for the peer.
+func (c *Conn) Backlog() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.queued) + int(c.out.waiting.Load())
+}
+
+// fail ends the connection: Next and Queue return from now on.
+func (c *Conn) fail(err error) {
+	c.mu.Lock()
+	if c.err == nil {
+		c.err = err
+	}
+	c.mu.Unlock()
+	c.raw.Close()
+}
+
+// Err returns why nothing can be sent any more, or nil.
+func (c *Conn) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// Close ends the connection at once; what is queued is lost.
+func (c *Conn) Close() { c.fail(ErrClosed) }
+
+// CloseAfter brings out what is queued, then ends this direction, and lets the
+// peer speak until it has ended its own or until d has passed: an answer that is
+// on its way is not destroyed by a reset. The goroutine that calls Next reads on
+// until it fails, then calls Close.
+func (c *Conn) CloseAfter(d time.Duration) {
+	c.mu.Lock()
+	c.closing = true
+	c.mu.Unlock()
+	c.raw.SetReadDeadline(time.Now().Add(d))
+	c.Flush()
+}
+
+func (c *Conn) closeWrite() {
+	if c.tls != nil {
+		c.tls.CloseWrite() // the close_notify alert
+	}
+	if w, ok := c.raw.(interface{ CloseWrite() error }); ok {
+		w.CloseWrite()
+	}
+}
+
+// RemoteAddr is the peer's address.
+func (c *Conn) RemoteAddr() net.Addr { return c.raw.RemoteAddr() }
