@@ -1,0 +1,84 @@
+// Package entry is the payload of the transaction log: what one raft entry
+// holds, and how a submitted transaction is recognised.
+//
+// An entry is one encoded txnpb.Entry, a batch of many transactions. A
+// transaction is known by its Key: its id, and a digest of who submitted which
+// bytes under it. The same key means the same request and gets the first answer;
+// the same id under another digest is a reuse of the id and is refused.
+package entry
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"virtualservicesinc.com/rrts/message"
+	"virtualservicesinc.com/rrts/message/u128"
+	"virtualservicesinc.com/rrts/schema/txnpb"
+)
+
+// ApplyVersion is the version of the rules by which entries are applied. Every
+// entry names the version that it wants; a replica that does not know it halts
+// instead of guessing. Its history:
+//
+//	1  accounts, transfers, users, resolves, expiry
+const ApplyVersion = 1
+
+const (
+	// MaxTransactionBytes bounds one encoded transaction, so that a single one
+	// cannot hold up the batch it travels in for more than some milliseconds.
+	MaxTransactionBytes = 4 << 20
+	// MaxOperations bounds the operations of one transaction; with the largest
+	// transfer it stays well below MaxTransactionBytes.
+	MaxOperations = 8192
+)
+
+// ErrMalformed is returned for a submission that cannot be a transaction.
+var ErrMalformed = errors.New("entry: malformed transaction")
+
+// Key recognises a submission.
+type Key struct {
+	ID      u128.Int
+	Content [16]byte // digest of principal and transaction bytes; zero for a resolve
+}
+
+// idField is the number of Transaction.id.
+const idField = 1
+
+// KeyOf returns the key of a submission without decoding its operations. The
+// error is ErrMalformed: over a bound, not protobuf, or without an id.
+func KeyOf(s *txnpb.Submission) (Key, error) {
+	if len(s.Transaction) > MaxTransactionBytes {
+		return Key{}, fmt.Errorf("%w: %d bytes, the bound is %d", ErrMalformed, len(s.Transaction), MaxTransactionBytes)
+	}
+	raw, err := message.FindBytes(s.Transaction, idField)
+	if err != nil {
+		return Key{}, fmt.Errorf("%w: %v", ErrMalformed, err)
+	}
+	id, err := u128.ParseWire(raw)
+	if err != nil {
+		return Key{}, fmt.Errorf("%w: id: %v", ErrMalformed, err)
+	}
+	if id.IsZero() {
+		return Key{}, fmt.Errorf("%w: its id is missing or zero", ErrMalformed)
+	}
+	h := sha256.New()
+	var who [8]byte
+	binary.BigEndian.PutUint64(who[:], s.Principal)
+	h.Write(who[:])
+	h.Write(s.Transaction)
+	var sum [sha256.Size]byte
+	h.Sum(sum[:0])
+	return Key{ID: id, Content: [16]byte(sum[:16])}, nil
+}
+
+// MillisOf returns the time that stands in an id (UUIDv7, RFC 9562): its leading
+// 48 bits, milliseconds since 1970.
+func MillisOf(id u128.Int) uint64 { return id.Hi >> 16 }
+
+// Result is what became of one submission or resolve when its entry was applied.
+type Result struct {
+	Key     Key
+	Outcome txnpb.Outcome
+}

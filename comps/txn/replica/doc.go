@@ -1,0 +1,36 @@
+// Package replica is one member of a transaction group as a state machine
+// without I/O: it turns what clients submit and peers say into log entries,
+// messages and answers. go.etcd.io/raft/v3 decides the order; this package
+// decides what is proposed, when, and who is waiting for it.
+//
+// # The caller's contract
+//
+// The owner calls every method from one goroutine and, after each round of
+// inputs, calls Ready until it reports nothing more. What Ready returns must be
+// done:
+//
+//	Messages   encode and send to the peers at once; losing one is no harm
+//	Append     in the order given, on one append thread: write entries and hard
+//	           state (and install the snapshot), make them durable with one sync
+//	           for as many as are there, then deliver the responses: those to
+//	           peers by sending, those to this replica by Respond
+//	Apply      in the order given, on one apply thread: apply the entries to the
+//	           machine, then hand the result to Applied
+//	Finished   answer these batches
+//	Reads      the state applied so far may answer these reads
+//
+// Append and Apply run beside each other and beside the loop: a leader writes its
+// own disk while its followers write theirs.
+//
+// # How transactions flow
+//
+// Submissions queue. As long as fewer than MaxInflightEntries entries of this
+// leader are under way, all that is queued (within MaxEntryBytes) becomes the
+// next entry; what arrives meanwhile waits and makes a larger one. So a lone
+// client sees one round of disk and network, and many clients share it.
+//
+// A batch is finished when each of its submissions is: committed or aborted after
+// apply, refused before the log, or, when leadership or the deadline is lost,
+// told that nothing is known (STATE_UNKNOWN, STATE_PENDING) so that whoever asked
+// asks again with the same id.
+package replica

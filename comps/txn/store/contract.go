@@ -1,0 +1,116 @@
+package store
+
+import (
+	"iter"
+
+	"virtualservicesinc.com/comps/ledger"
+	"virtualservicesinc.com/rrts/message/u128"
+)
+
+// Store is the replicated state of one transaction group on one SFU. After a
+// crash it holds exactly what it held after some Commit, and nothing of a later
+// one: Batch.Applied travels with the rows.
+//
+// Commit, Restore and Close belong to one goroutine, the apply thread. The reads
+// may run beside it on any goroutine; each sees all of a Commit or nothing. A
+// read that fails panics with a *ledger.ReadError.
+type Store interface {
+	ledger.State
+	ledger.History
+
+	// Txn returns the row of a transaction. The caller must not change it.
+	Txn(id u128.Int) (row []byte, ok bool)
+	// User returns the row of a user; UserByLogin and UserByName its number.
+	User(number uint64) (row []byte, ok bool)
+	UserByLogin(hash []byte) (number uint64, ok bool)
+	UserByName(name string) (number uint64, ok bool)
+	// Meta returns a row of the transaction layer's own, nil when there is none.
+	Meta(key string) []byte
+
+	// Commit makes a batch visible. It does not sync; see Flush.
+	Commit(b *Batch)
+	// Applied is the Applied of the last Commit; Flushed is what would be left of
+	// it after a crash now.
+	Applied() uint64
+	Flushed() uint64
+	// Flush makes everything committed when it is called durable. It may run beside
+	// Commit, on one other goroutine.
+	Flush() error
+
+	// Snapshot returns the state as of the last Commit, which does not change while
+	// the store goes on. It must be closed.
+	Snapshot() (Snapshot, error)
+	// Restore begins to build another state beside this one, from the rows of a
+	// Snapshot of another SFU. One may be under way at a time; beginning a second
+	// one abandons the first.
+	Restore() (Restore, error)
+
+	Close() error
+}
+
+// Snapshot is a consistent state.
+type Snapshot interface {
+	Applied() uint64
+	// Meta is Store.Meta as of the snapshot.
+	Meta(key string) []byte
+	// Rows yields all rows in key order. The slices are valid until the next one.
+	// The error, if any, comes last.
+	Rows() iter.Seq2[Row, error]
+	Close() error
+}
+
+// Row is one key and value of the store.
+type Row struct{ Key, Value []byte }
+
+// Restore is a state under construction.
+type Restore interface {
+	// Add takes rows in the order that Rows yields them; it copies.
+	Add(rows []Row) error
+	// Switch makes what was added durable and puts it in the place of the store's
+	// content in one step: after a crash the store holds the one or the other. No
+	// read may run and every Snapshot must be closed.
+	Switch() error
+	// Abandon throws away what was added.
+	Abandon() error
+}
+
+// Batch is what one log entry changes.
+type Batch struct {
+	// Applied is the entry's index.
+	Applied uint64
+	// Changes are the ledger's; valid until the ledger is Reset.
+	Changes *ledger.Changes
+	// Stamp is ledger time after the entry, nanoseconds since 1970. Rows of Txns
+	// whose Until lies before it may be dropped at any time.
+	Stamp uint64
+	Txns  []Txn
+	Users []User
+	Metas []MetaRow
+}
+
+// Txn is the row of one transaction.
+type Txn struct {
+	ID u128.Int
+	// Until is the stamp up to which the row must be kept.
+	Until uint64
+	Row   []byte
+}
+
+// User is a new or changed user.
+type User struct {
+	Number     uint64
+	LoginHash  []byte
+	PublicName string
+	Row        []byte
+}
+
+// MetaRow is one row of the transaction layer's own.
+type MetaRow struct {
+	Key   string
+	Value []byte
+}
+
+// Reset empties the batch and keeps its memory.
+func (b *Batch) Reset() {
+	*b = Batch{Txns: b.Txns[:0], Users: b.Users[:0], Metas: b.Metas[:0]}
+}
