@@ -1,0 +1,219 @@
+package link
+
+import (
+	"errors"
+	"net"
+	"os"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// message is struct mmsghdr of recvmmsg(2) and sendmmsg(2). Go pads it to whole
+// words as C does, because the header holds pointers.
+type message struct {
+	header unix.Msghdr
+	length uint32
+}
+
+// vector is one direction's messages, laid out once and used for every call.
+type vector struct {
+	messages [BatchSize]message
+	iovecs   [BatchSize]unix.Iovec
+	names    [BatchSize][nameSize]byte
+	// from and to bound the messages of the call under way; n and errno are
+	// its result.
+	from, to, n int
+	errno       syscall.Errno
+	call        func(fd uintptr) bool
+}
+
+// batch moves frames through one socket, many in a system call: the fast path
+// of packet sockets, and the only one of UDP and Unix datagrams. It allocates
+// nothing once it is made.
+type batch struct {
+	rc       syscall.RawConn
+	codec    codec
+	count    *counters
+	patience patience
+	// index[i] is the place in the caller's frames of send message i.
+	index [BatchSize]int
+	out   vector
+	in    vector
+}
+
+// newBatch returns the batch over rc, which must be in non-blocking mode.
+func newBatch(rc syscall.RawConn, c codec, count *counters) *batch {
+	b := &batch{rc: rc, codec: c, count: count}
+	for i := range BatchSize {
+		for _, v := range []*vector{&b.in, &b.out} {
+			h := &v.messages[i].header
+			h.Name = &v.names[i][0]
+			h.Iov = &v.iovecs[i]
+			h.SetIovlen(1)
+		}
+	}
+	b.out.call = func(fd uintptr) bool {
+		b.out.do(unix.SYS_SENDMMSG, fd)
+		return true
+	}
+	b.in.call = func(fd uintptr) bool {
+		b.in.do(unix.SYS_RECVMMSG, fd)
+		return b.in.errno != unix.EAGAIN
+	}
+	return b
+}
+
+// do makes one system call over messages from to to.
+func (v *vector) do(trap, fd uintptr) {
+	for {
+		n, _, errno := unix.Syscall6(trap, fd, uintptr(unsafe.Pointer(&v.messages[v.from])),
+			uintptr(v.to-v.from), unix.MSG_DONTWAIT, 0, 0)
+		if errno == unix.EINTR {
+			continue
+		}
+		v.n, v.errno = int(n), errno
+		if errno != 0 {
+			v.n = 0
+		}
+		return
+	}
+}
+
+// send hands frames of at most mtu bytes to the socket; see Link.Send.
+func (b *batch) send(frames []Frame, mtu int) (sent int, first error) {
+	b.patience.begin()
+	total := len(frames)
+	for len(frames) > 0 {
+		chunk := frames[:min(len(frames), BatchSize)]
+		n, err := b.sendChunk(chunk, mtu)
+		sent += n
+		if first == nil {
+			first = err
+		}
+		if errors.Is(err, net.ErrClosed) || errors.Is(err, ErrDown) {
+			break
+		}
+		frames = frames[len(chunk):]
+	}
+	b.count.sendLost.Add(uint64(total - sent))
+	return sent, first
+}
+
+// sendChunk sends at most BatchSize frames.
+func (b *batch) sendChunk(frames []Frame, mtu int) (sent int, first error) {
+	fail := func(err error) {
+		if first == nil {
+			first = err
+		}
+	}
+	end := 0
+	for i := range frames {
+		f := &frames[i]
+		if len(f.Data) == 0 || len(f.Data) > mtu {
+			fail(ErrSize)
+			continue
+		}
+		length := b.codec.encode(f.Addr, &b.out.names[end])
+		if length == 0 {
+			fail(ErrAddr)
+			continue
+		}
+		b.out.messages[end].header.Namelen = length
+		b.out.iovecs[end].Base = &f.Data[0]
+		b.out.iovecs[end].SetLen(len(f.Data))
+		b.index[end] = i
+		end++
+	}
+	bytes := 0
+	for at := 0; at < end; {
+		b.out.from, b.out.to = at, end
+		if b.rc.Write(b.out.call) != nil {
+			fail(net.ErrClosed)
+			break
+		}
+		for i := at; i < at+b.out.n; i++ {
+			f := &frames[b.index[i]]
+			bytes += len(f.Data)
+			b.patience.took(b.codec.queue(f.Addr))
+		}
+		sent += b.out.n
+		at += b.out.n
+		switch errno := b.out.errno; errno {
+		case 0:
+		case unix.EAGAIN, unix.ENOBUFS:
+			if b.patience.wait(b.codec.queue(frames[b.index[at]].Addr)) {
+				b.count.sendRetries.Add(1)
+				continue
+			}
+			fail(ErrFull)
+			at++
+		case unix.ENETDOWN, unix.ENXIO, unix.ENODEV:
+			fail(ErrDown)
+			at = end
+		default:
+			// Nobody there, or the frame is too long after all: the fault of
+			// this frame alone.
+			fail(os.NewSyscallError("sendmmsg", errno))
+			at++
+		}
+	}
+	// The caller's frames are not held beyond the call.
+	for i := range end {
+		b.out.iovecs[i].Base = nil
+	}
+	b.count.sentFrames.Add(uint64(sent))
+	b.count.sentBytes.Add(uint64(bytes))
+	return sent, first
+}
+
+// receive blocks until frames arrive; see Link.Receive. Any error but
+// net.ErrClosed is the socket's own, for the caller to judge.
+func (b *batch) receive(frames []Frame) (int, error) {
+	limit := min(len(frames), BatchSize)
+	for {
+		for i := range limit {
+			buf := frames[i].Data[:cap(frames[i].Data)]
+			b.in.messages[i].header.Namelen = nameSize
+			b.in.iovecs[i].Base = unsafe.SliceData(buf)
+			b.in.iovecs[i].SetLen(len(buf))
+		}
+		b.in.from, b.in.to = 0, limit
+		err := b.rc.Read(b.in.call)
+		for i := range limit {
+			b.in.iovecs[i].Base = nil
+		}
+		if err != nil {
+			return 0, net.ErrClosed
+		}
+		if b.in.errno != 0 {
+			return 0, os.NewSyscallError("recvmmsg", b.in.errno)
+		}
+		if n := b.sort(frames); n > 0 {
+			b.count.received(frames[:n])
+			return n, nil
+		}
+	}
+}
+
+// sort moves the good frames of a call to the front and returns their number.
+func (b *batch) sort(frames []Frame) int {
+	n := 0
+	for i := range b.in.n {
+		m := &b.in.messages[i]
+		addr := b.codec.decode(b.in.names[i][:m.header.Namelen])
+		switch {
+		case m.header.Flags&unix.MSG_TRUNC != 0:
+			b.count.truncated.Add(1)
+			continue
+		case addr.kind == kindNone || m.length == 0:
+			b.count.foreign.Add(1)
+			continue
+		}
+		frames[n].Data, frames[i].Data = frames[i].Data[:m.length], frames[n].Data
+		frames[n].Addr = addr
+		n++
+	}
+	return n
+}

@@ -1,0 +1,47 @@
+package link
+
+import (
+	"net"
+
+	"github.com/mdlayher/packet"
+	"golang.org/x/net/bpf"
+)
+
+// packetSocket is one open packet socket on one NIC. It lives until the NIC
+// goes away. Errors of receive but net.ErrClosed are the socket's own.
+type packetSocket interface {
+	send(frames []Frame, mtu int) (int, error)
+	receive(frames []Frame) (int, error)
+	// overrun is the number of frames the kernel dropped at this socket.
+	overrun() uint64
+	close() error
+}
+
+// fastSocket is the fast path: mdlayher/packet opens the socket, batch moves
+// the frames.
+type fastSocket struct {
+	*batch
+	conn *packet.Conn
+}
+
+func openFast(nic *net.Interface, etherType uint16, filter []bpf.RawInstruction, want int, count *counters) (packetSocket, buffers, error) {
+	conn, err := packet.Listen(nic, packet.Datagram, int(etherType), &packet.Config{Filter: filter})
+	if err != nil {
+		return nil, buffers{}, err
+	}
+	rc, err := conn.SyscallConn()
+	if err != nil {
+		conn.Close()
+		return nil, buffers{}, err
+	}
+	granted, err := setBuffers(rc, want)
+	if err != nil {
+		conn.Close()
+		return nil, buffers{}, err
+	}
+	c := ethernetCodec{etherType: etherType, index: uint32(nic.Index)}
+	return &fastSocket{batch: newBatch(rc, c, count), conn: conn}, granted, nil
+}
+
+func (s *fastSocket) overrun() uint64 { return dropped(s.rc) }
+func (s *fastSocket) close() error    { return s.conn.Close() }

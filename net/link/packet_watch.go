@@ -1,0 +1,200 @@
+package link
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// reopenFirst and reopenMost bound the back-off when a socket cannot be
+	// opened or netlink cannot be heard: quick for a NIC that is just being
+	// set up, and no load when it is broken.
+	reopenFirst = 100 * time.Millisecond
+	reopenMost  = 5 * time.Second
+	// netlinkBuffer is in bytes: a few thousand messages, for machines where
+	// something makes and removes interfaces all the time.
+	netlinkBuffer = 1 << 20
+)
+
+// nic is what the kernel says of a NIC. The zero nic is none.
+type nic struct {
+	index   int
+	name    string
+	mac     [6]byte
+	mtu     int // bytes, at most MaxFrame
+	up      bool
+	carrier bool
+}
+
+// forSocket returns what the packet libraries ask of an interface.
+func (n nic) forSocket() *net.Interface {
+	return &net.Interface{Index: n.index, Name: n.name, HardwareAddr: n.mac[:]}
+}
+
+// nicOf reads a NIC from netlink's words.
+func nicOf(a *netlink.LinkAttrs) nic {
+	n := nic{
+		index:   a.Index,
+		name:    a.Name,
+		mtu:     min(a.MTU, MaxFrame),
+		up:      a.RawFlags&unix.IFF_UP != 0,
+		carrier: a.RawFlags&unix.IFF_LOWER_UP != 0 && a.RawFlags&unix.IFF_RUNNING != 0,
+	}
+	if len(a.HardwareAddr) == len(n.mac) {
+		n.mac = [6]byte(a.HardwareAddr)
+	}
+	return n
+}
+
+// ours reports whether l is the configured NIC.
+func (p *Packet) ours(l netlink.Link) bool {
+	a := l.Attrs()
+	if p.cfg.Interface != "" {
+		return a.Name == p.cfg.Interface
+	}
+	permanent := a.PermHWAddr
+	// What is stacked on a NIC (VLAN, bridge, bond) shares its address.
+	if kind := l.Type(); len(permanent) == 0 && (kind == "device" || kind == "veth") {
+		permanent = a.HardwareAddr
+	}
+	return bytes.Equal(permanent, p.cfg.MAC)
+}
+
+// look reads the NIC's state once.
+func (p *Packet) look() error {
+	return inNamespace(p.cfg.Namespace, func() error {
+		links, err := netlink.LinkList()
+		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return fmt.Errorf("link: list of interfaces: %w", err)
+		}
+		for _, l := range links {
+			if p.ours(l) {
+				p.nic = nicOf(l.Attrs())
+			}
+		}
+		return nil
+	})
+}
+
+// watch follows the NIC until the link is closed.
+func (p *Packet) watch() {
+	wait := backoff{}
+	for {
+		updates, cancel, err := p.subscribe()
+		if err == nil {
+			err = p.follow(updates, &wait)
+			cancel()
+		}
+		if err == nil {
+			return
+		}
+		p.cfg.Log.Warn("netlink lost", "interface", p.cfg.name(), "error", err)
+		select {
+		case <-p.closing:
+			return
+		case <-time.After(wait.next()):
+		}
+	}
+}
+
+// subscribe asks netlink for the state of all interfaces, now and from now on.
+// cancel ends it and returns when its goroutines no longer send.
+func (p *Packet) subscribe() (updates chan netlink.LinkUpdate, cancel func(), err error) {
+	updates = make(chan netlink.LinkUpdate, BatchSize)
+	end := make(chan struct{})
+	err = inNamespace(p.cfg.Namespace, func() error {
+		return netlink.LinkSubscribeWithOptions(updates, end, netlink.LinkSubscribeOptions{
+			ListExisting:      true,
+			ReceiveBufferSize: netlinkBuffer,
+		})
+	})
+	cancel = func() {
+		close(end)
+		for range updates {
+		}
+	}
+	if err != nil {
+		close(end)
+	}
+	return updates, cancel, err
+}
+
+// follow acts on updates and keeps a socket open while there is a NIC. It
+// returns nil when the link is closed.
+func (p *Packet) follow(updates <-chan netlink.LinkUpdate, wait *backoff) error {
+	var retry <-chan time.Time
+	for {
+		select {
+		case <-p.closing:
+			return nil
+		case u, ok := <-updates:
+			if !ok {
+				return errors.New("link: subscription ended")
+			}
+			// Bridges tell of their ports in the same words.
+			if u.Family != unix.AF_BRIDGE {
+				p.observe(u.Header.Type, u.Link)
+			}
+		case <-p.broken:
+		case <-retry:
+		}
+		retry = nil
+		s, _, _ := p.current()
+		if s != nil || p.nic.index == 0 {
+			continue
+		}
+		if err := p.reopen(); err != nil {
+			p.cfg.Log.Warn("packet socket not opened", "interface", p.cfg.name(), "error", err)
+			retry = time.After(wait.next())
+			continue
+		}
+		p.count.reopened.Add(1)
+		*wait = backoff{}
+	}
+}
+
+// observe takes in what netlink says of one interface. Only watch calls it, so
+// it may read p.nic without the lock.
+func (p *Packet) observe(kind uint16, l netlink.Link) {
+	old, now := p.nic, nic{}
+	switch {
+	case kind == unix.RTM_NEWLINK && p.ours(l):
+		now = nicOf(l.Attrs())
+	case l.Attrs().Index != old.index:
+		return
+	}
+	// Here the NIC is ours, or was until it went, or got another name.
+	if now == old {
+		return
+	}
+	p.mu.Lock()
+	s := p.socket
+	p.nic = now
+	p.mu.Unlock()
+	if now.index != old.index {
+		p.drop(s)
+	}
+	token(p.changed)
+	p.cfg.Log.Info("interface changed", "interface", p.cfg.name(),
+		"index", now.index, "up", now.up, "carrier", now.carrier, "mtu", now.mtu)
+}
+
+// transient reports whether an error of a packet socket says nothing about its
+// future: the NIC was taken down and may come up again under the same socket.
+func transient(err error) bool {
+	return errors.Is(err, unix.ENETDOWN) || errors.Is(err, unix.ENOBUFS)
+}
+
+// backoff doubles from reopenFirst to reopenMost.
+type backoff struct{ last time.Duration }
+
+func (b *backoff) next() time.Duration {
+	b.last = min(max(2*b.last, reopenFirst), reopenMost)
+	return b.last
+}

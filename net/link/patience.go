@@ -1,0 +1,63 @@
+package link
+
+import "time"
+
+const (
+	// sendPatience bounds how long one Send waits for room in a full queue. The
+	// other network waits as long, so it is far below the 10 ms that a cut may
+	// cost; a gigabit NIC drains some 80 full frames in it.
+	sendPatience = time.Millisecond
+	// sendPause is the wait between two tries: about what the scheduler can
+	// do, and a dozen frames on a gigabit wire.
+	sendPause = 50 * time.Microsecond
+)
+
+// patience decides how often a full queue is tried again. A queue that stayed
+// full for a whole Send is jammed: it is not waited for again until it has taken
+// a frame, so that a stuck NIC or a stopped neighbour costs the others a
+// millisecond once and not at every Send.
+type patience struct {
+	began  time.Time
+	jammed map[Addr]struct{}
+}
+
+// begin starts the budget of one Send.
+func (p *patience) begin() { p.began = time.Time{} }
+
+// wait pauses and returns true if queue is worth another try.
+func (p *patience) wait(queue Addr) bool {
+	if _, ok := p.jammed[queue]; ok {
+		return false
+	}
+	now := time.Now()
+	if p.began.IsZero() {
+		p.began = now
+	}
+	if now.Sub(p.began) >= sendPatience {
+		p.jam(queue)
+		return false
+	}
+	time.Sleep(sendPause)
+	return true
+}
+
+// maxJammed bounds the queues remembered as jammed: more neighbours than one
+// machine holds. A queue beyond it is only waited for again.
+const maxJammed = 256
+
+// jam marks queue as jammed.
+func (p *patience) jam(queue Addr) {
+	if p.jammed == nil {
+		p.jammed = make(map[Addr]struct{})
+	}
+	if len(p.jammed) < maxJammed {
+		p.jammed[queue] = struct{}{}
+	}
+}
+
+// took marks that queue took a frame.
+func (p *patience) took(queue Addr) {
+	if len(p.jammed) > 0 {
+		delete(p.jammed, queue)
+	}
+}
