@@ -32,6 +32,9 @@ var Schema = message.Schema{
 		{Name: "rrts.gateway.PingRequest", New: func() message.Message { return new(PingRequest) }},
 		{Name: "rrts.gateway.PingReply", New: func() message.Message { return new(PingReply) }},
 		{Name: "rrts.gateway.Move", New: func() message.Message { return new(Move) }},
+		{Name: "rrts.gateway.Closing", New: func() message.Message { return new(Closing) }},
+		{Name: "rrts.gateway.GatewayStatusRequest", New: func() message.Message { return new(GatewayStatusRequest) }},
+		{Name: "rrts.gateway.GatewayStatus", New: func() message.Message { return new(GatewayStatus) }},
 	},
 }
 
@@ -641,11 +644,13 @@ func (m PingReply) String() string {
 	return t.String()
 }
 
-// Move tells a client to go elsewhere: this gateway stops. Requests in flight are
-// still answered; new ones are refused with Draining.
+// Move tells a client to go elsewhere: this gateway stops. Until within_millis have
+// passed it takes requests as before, so that the client can open its new
+// connection first and nothing pauses; then new ones are refused with Draining.
+// What is in flight is answered in any case, and then the connection is closed.
 type Move struct {
-	Gateways []string
-	// Milliseconds until the gateway closes the connection.
+	// The other gateways of the cluster.
+	Gateways     []string
 	WithinMillis uint32
 }
 
@@ -740,6 +745,448 @@ func (m Move) String() string {
 	return t.String()
 }
 
+// Closing is the gateway's last word on a connection that it ends.
+type Closing struct {
+	// message.Code.
+	Code uint32
+	// Why, and what cures it, one line.
+	Reason string
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *Closing) AppendTo(b []byte) []byte {
+	if m.Code != 0 {
+		b = message.AppendVarint(append(b, 0x08), uint64(m.Code))
+	}
+	if m.Reason != "" {
+		b = message.AppendString(append(b, 0x12), m.Reason)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *Closing) Size() int {
+	n := 0
+	if m.Code != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Code))
+	}
+	if m.Reason != "" {
+		n += 1 + message.SizeBytes(len(m.Reason))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *Closing) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *Closing) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.gateway.Closing: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		var tag uint64
+		if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.gateway.Closing: tag")
+		}
+		switch tag {
+		case 0x08: // code
+			var v uint64
+			if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.gateway.Closing.code")
+			}
+			m.Code = uint32(v)
+		case 0x12: // reason
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.gateway.Closing.reason")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.gateway.Closing.reason: not UTF-8")
+			}
+			m.Reason = string(p)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.gateway.Closing: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *Closing) Reset() {
+	*m = Closing{}
+}
+
+// String returns m for people and logs.
+func (m Closing) String() string {
+	t := message.NewText("Closing")
+	if m.Code != 0 {
+		t.Add("code", m.Code)
+	}
+	if m.Reason != "" {
+		t.Add("reason", m.Reason)
+	}
+	return t.String()
+}
+
+// GatewayStatusRequest asks a gateway how it stands.
+type GatewayStatusRequest struct {
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *GatewayStatusRequest) AppendTo(b []byte) []byte {
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *GatewayStatusRequest) Size() int {
+	return 0
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *GatewayStatusRequest) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *GatewayStatusRequest) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.gateway.GatewayStatusRequest: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		var tag uint64
+		if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.gateway.GatewayStatusRequest: tag")
+		}
+		if i = message.Skip(b, i, tag); i < 0 {
+			return message.BadField("rrts.gateway.GatewayStatusRequest: unknown field")
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *GatewayStatusRequest) Reset() {
+	*m = GatewayStatusRequest{}
+}
+
+// String returns m for people and logs.
+func (m GatewayStatusRequest) String() string {
+	t := message.NewText("GatewayStatusRequest")
+	return t.String()
+}
+
+// GatewayStatus is what one gateway holds and has counted since it started.
+type GatewayStatus struct {
+	Sfu uint32
+	// Connections now: all of them, and those whose client has logged in.
+	Connections uint32
+	Sessions    uint32
+	// Requests that wait for an answer now.
+	InFlight uint32
+	Requests uint64
+	// Transactions handed on, in how many batches, and how many of them a second time
+	// because the first answer was that nothing is known or no leader was there.
+	Submits uint64
+	Batches uint64
+	Retries uint64
+	// Transactions whose deadline came before their outcome.
+	Pending uint64
+	// Requests refused because a bound was reached.
+	Overloaded uint64
+	// Connections turned away or ended, by reason.
+	TurnedAway       uint64
+	FailedHandshakes uint64
+	BadFrames        uint64
+	SlowReaders      uint64
+	Silent           uint64
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *GatewayStatus) AppendTo(b []byte) []byte {
+	if m.Sfu != 0 {
+		b = message.AppendVarint(append(b, 0x08), uint64(m.Sfu))
+	}
+	if m.Connections != 0 {
+		b = message.AppendVarint(append(b, 0x10), uint64(m.Connections))
+	}
+	if m.Sessions != 0 {
+		b = message.AppendVarint(append(b, 0x18), uint64(m.Sessions))
+	}
+	if m.InFlight != 0 {
+		b = message.AppendVarint(append(b, 0x20), uint64(m.InFlight))
+	}
+	if m.Requests != 0 {
+		b = message.AppendVarint(append(b, 0x28), m.Requests)
+	}
+	if m.Submits != 0 {
+		b = message.AppendVarint(append(b, 0x30), m.Submits)
+	}
+	if m.Batches != 0 {
+		b = message.AppendVarint(append(b, 0x38), m.Batches)
+	}
+	if m.Retries != 0 {
+		b = message.AppendVarint(append(b, 0x40), m.Retries)
+	}
+	if m.Pending != 0 {
+		b = message.AppendVarint(append(b, 0x48), m.Pending)
+	}
+	if m.Overloaded != 0 {
+		b = message.AppendVarint(append(b, 0x50), m.Overloaded)
+	}
+	if m.TurnedAway != 0 {
+		b = message.AppendVarint(append(b, 0x58), m.TurnedAway)
+	}
+	if m.FailedHandshakes != 0 {
+		b = message.AppendVarint(append(b, 0x60), m.FailedHandshakes)
+	}
+	if m.BadFrames != 0 {
+		b = message.AppendVarint(append(b, 0x68), m.BadFrames)
+	}
+	if m.SlowReaders != 0 {
+		b = message.AppendVarint(append(b, 0x70), m.SlowReaders)
+	}
+	if m.Silent != 0 {
+		b = message.AppendVarint(append(b, 0x78), m.Silent)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *GatewayStatus) Size() int {
+	n := 0
+	if m.Sfu != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Sfu))
+	}
+	if m.Connections != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Connections))
+	}
+	if m.Sessions != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Sessions))
+	}
+	if m.InFlight != 0 {
+		n += 1 + message.SizeVarint(uint64(m.InFlight))
+	}
+	if m.Requests != 0 {
+		n += 1 + message.SizeVarint(m.Requests)
+	}
+	if m.Submits != 0 {
+		n += 1 + message.SizeVarint(m.Submits)
+	}
+	if m.Batches != 0 {
+		n += 1 + message.SizeVarint(m.Batches)
+	}
+	if m.Retries != 0 {
+		n += 1 + message.SizeVarint(m.Retries)
+	}
+	if m.Pending != 0 {
+		n += 1 + message.SizeVarint(m.Pending)
+	}
+	if m.Overloaded != 0 {
+		n += 1 + message.SizeVarint(m.Overloaded)
+	}
+	if m.TurnedAway != 0 {
+		n += 1 + message.SizeVarint(m.TurnedAway)
+	}
+	if m.FailedHandshakes != 0 {
+		n += 1 + message.SizeVarint(m.FailedHandshakes)
+	}
+	if m.BadFrames != 0 {
+		n += 1 + message.SizeVarint(m.BadFrames)
+	}
+	if m.SlowReaders != 0 {
+		n += 1 + message.SizeVarint(m.SlowReaders)
+	}
+	if m.Silent != 0 {
+		n += 1 + message.SizeVarint(m.Silent)
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *GatewayStatus) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *GatewayStatus) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.gateway.GatewayStatus: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		var tag uint64
+		if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.gateway.GatewayStatus: tag")
+		}
+		switch tag {
+		case 0x08: // sfu
+			var v uint64
+			if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.gateway.GatewayStatus.sfu")
+			}
+			m.Sfu = uint32(v)
+		case 0x10: // connections
+			var v uint64
+			if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.gateway.GatewayStatus.connections")
+			}
+			m.Connections = uint32(v)
+		case 0x18: // sessions
+			var v uint64
+			if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.gateway.GatewayStatus.sessions")
+			}
+			m.Sessions = uint32(v)
+		case 0x20: // in_flight
+			var v uint64
+			if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.gateway.GatewayStatus.in_flight")
+			}
+			m.InFlight = uint32(v)
+		case 0x28: // requests
+			var v uint64
+			if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.gateway.GatewayStatus.requests")
+			}
+			m.Requests = v
+		case 0x30: // submits
+			var v uint64
+			if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.gateway.GatewayStatus.submits")
+			}
+			m.Submits = v
+		case 0x38: // batches
+			var v uint64
+			if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.gateway.GatewayStatus.batches")
+			}
+			m.Batches = v
+		case 0x40: // retries
+			var v uint64
+			if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.gateway.GatewayStatus.retries")
+			}
+			m.Retries = v
+		case 0x48: // pending
+			var v uint64
+			if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.gateway.GatewayStatus.pending")
+			}
+			m.Pending = v
+		case 0x50: // overloaded
+			var v uint64
+			if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.gateway.GatewayStatus.overloaded")
+			}
+			m.Overloaded = v
+		case 0x58: // turned_away
+			var v uint64
+			if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.gateway.GatewayStatus.turned_away")
+			}
+			m.TurnedAway = v
+		case 0x60: // failed_handshakes
+			var v uint64
+			if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.gateway.GatewayStatus.failed_handshakes")
+			}
+			m.FailedHandshakes = v
+		case 0x68: // bad_frames
+			var v uint64
+			if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.gateway.GatewayStatus.bad_frames")
+			}
+			m.BadFrames = v
+		case 0x70: // slow_readers
+			var v uint64
+			if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.gateway.GatewayStatus.slow_readers")
+			}
+			m.SlowReaders = v
+		case 0x78: // silent
+			var v uint64
+			if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.gateway.GatewayStatus.silent")
+			}
+			m.Silent = v
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.gateway.GatewayStatus: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *GatewayStatus) Reset() {
+	*m = GatewayStatus{}
+}
+
+// String returns m for people and logs.
+func (m GatewayStatus) String() string {
+	t := message.NewText("GatewayStatus")
+	if m.Sfu != 0 {
+		t.Add("sfu", m.Sfu)
+	}
+	if m.Connections != 0 {
+		t.Add("connections", m.Connections)
+	}
+	if m.Sessions != 0 {
+		t.Add("sessions", m.Sessions)
+	}
+	if m.InFlight != 0 {
+		t.Add("in_flight", m.InFlight)
+	}
+	if m.Requests != 0 {
+		t.Add("requests", m.Requests)
+	}
+	if m.Submits != 0 {
+		t.Add("submits", m.Submits)
+	}
+	if m.Batches != 0 {
+		t.Add("batches", m.Batches)
+	}
+	if m.Retries != 0 {
+		t.Add("retries", m.Retries)
+	}
+	if m.Pending != 0 {
+		t.Add("pending", m.Pending)
+	}
+	if m.Overloaded != 0 {
+		t.Add("overloaded", m.Overloaded)
+	}
+	if m.TurnedAway != 0 {
+		t.Add("turned_away", m.TurnedAway)
+	}
+	if m.FailedHandshakes != 0 {
+		t.Add("failed_handshakes", m.FailedHandshakes)
+	}
+	if m.BadFrames != 0 {
+		t.Add("bad_frames", m.BadFrames)
+	}
+	if m.SlowReaders != 0 {
+		t.Add("slow_readers", m.SlowReaders)
+	}
+	if m.Silent != 0 {
+		t.Add("silent", m.Silent)
+	}
+	return t.String()
+}
+
 // The numbers by which engines route to Gateway.
 const (
 	GatewayService      uint16 = 5
@@ -748,6 +1195,8 @@ const (
 	GatewayPingMethod   uint16 = 3
 	GatewayMovedMethod  uint16 = 4
 	GatewaySubmitMethod uint16 = 5
+	GatewayClosedMethod uint16 = 6
+	GatewayStatusMethod uint16 = 7
 )
 
 // GatewayDescriptor is what routing knows of Gateway.
@@ -802,12 +1251,28 @@ var GatewayDescriptor = message.ServiceDescriptor{
 			Request:    "rrts.txn.Transaction",
 			Reply:      "rrts.txn.Outcome",
 		},
+		{
+			Number:   GatewayClosedMethod,
+			Name:     "Closed",
+			Lane:     message.LaneControl,
+			Notice:   true,
+			MaxBytes: 1024,
+			Request:  "rrts.gateway.Closing",
+		},
+		{
+			Number:     GatewayStatusMethod,
+			Name:       "Status",
+			Lane:       message.LaneRequest,
+			Idempotent: true,
+			MaxBytes:   1024,
+			Request:    "rrts.gateway.GatewayStatusRequest",
+			Reply:      "rrts.gateway.GatewayStatus",
+		},
 	},
 }
 
-// Gateway is the service that the gateway itself answers on a client's
-// connection. Submit and Status are the client's forms of the transaction
-// service: one transaction a call, answered one by one.
+// Gateway is the service that the gateway itself answers. Submit is the client's
+// form of the transaction service's: one transaction a call, answered one by one.
 //
 // GatewayHandler is what a Component implements to answer it. A request belongs to its
 // handler until it is answered; in aliases the request's bytes.
@@ -818,6 +1283,10 @@ type GatewayHandler interface {
 	// From gateway to client.
 	Moved(r message.Request, in *Move)
 	Submit(r message.Responder[*txnpb.Outcome], in *txnpb.Transaction)
+	// From gateway to client.
+	Closed(r message.Request, in *Closing)
+	// Also on the interconnect, for the operator's view of any gateway.
+	Status(r message.Responder[*GatewayStatus], in *GatewayStatusRequest)
 }
 
 // ServeGateway gives r to the method of h that it is for. A malformed request is
@@ -848,6 +1317,16 @@ func ServeGateway(h GatewayHandler, r message.Request) {
 		in := new(txnpb.Transaction)
 		if message.Accept(r, &GatewayDescriptor.Methods[4], in) {
 			h.Submit(message.Responder[*txnpb.Outcome]{Request: r}, in)
+		}
+	case GatewayClosedMethod:
+		in := new(Closing)
+		if message.Accept(r, &GatewayDescriptor.Methods[5], in) {
+			h.Closed(r, in)
+		}
+	case GatewayStatusMethod:
+		in := new(GatewayStatusRequest)
+		if message.Accept(r, &GatewayDescriptor.Methods[6], in) {
+			h.Status(message.Responder[*GatewayStatus]{Request: r}, in)
 		}
 	default:
 		r.Fail(message.NoMethod, "Gateway")
@@ -910,6 +1389,25 @@ func (c GatewayClient) Submit(ctx context.Context, in *txnpb.Transaction) (*txnp
 	}
 	out := new(txnpb.Outcome)
 	if err := message.Finish(&GatewayDescriptor.Methods[4], body, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// From gateway to client.
+func (c GatewayClient) Closed(ctx context.Context, in *Closing) error {
+	_, err := c.Call(ctx, &GatewayDescriptor.Methods[5], GatewayService, message.Marshal(in))
+	return err
+}
+
+// Also on the interconnect, for the operator's view of any gateway.
+func (c GatewayClient) Status(ctx context.Context, in *GatewayStatusRequest) (*GatewayStatus, error) {
+	body, err := c.Call(ctx, &GatewayDescriptor.Methods[6], GatewayService, message.Marshal(in))
+	if err != nil {
+		return nil, err
+	}
+	out := new(GatewayStatus)
+	if err := message.Finish(&GatewayDescriptor.Methods[6], body, out); err != nil {
 		return nil, err
 	}
 	return out, nil

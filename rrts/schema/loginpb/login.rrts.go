@@ -34,6 +34,9 @@ type LoginRequest struct {
 	// The secret name. It is hashed under the cluster's pepper and forgotten.
 	LoginName string
 	Password  string
+	// The client's network address, for the lock-out. The gateway appends it to the
+	// encoded request, and the last one counts, so what a client writes here is void.
+	Address string
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -43,6 +46,9 @@ func (m *LoginRequest) AppendTo(b []byte) []byte {
 	}
 	if m.Password != "" {
 		b = message.AppendString(append(b, 0x12), m.Password)
+	}
+	if m.Address != "" {
+		b = message.AppendString(append(b, 0x1a), m.Address)
 	}
 	return b
 }
@@ -55,6 +61,9 @@ func (m *LoginRequest) Size() int {
 	}
 	if m.Password != "" {
 		n += 1 + message.SizeBytes(len(m.Password))
+	}
+	if m.Address != "" {
+		n += 1 + message.SizeBytes(len(m.Address))
 	}
 	return n
 }
@@ -96,6 +105,15 @@ func (m *LoginRequest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.login.LoginRequest.password: not UTF-8")
 			}
 			m.Password = string(p)
+		case 0x1a: // address
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.login.LoginRequest.address")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.login.LoginRequest.address: not UTF-8")
+			}
+			m.Address = string(p)
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.login.LoginRequest: unknown field")
@@ -118,6 +136,9 @@ func (m LoginRequest) String() string {
 	}
 	if m.Password != "" {
 		t.Redact("password")
+	}
+	if m.Address != "" {
+		t.Add("address", m.Address)
 	}
 	return t.String()
 }
