@@ -3,6 +3,7 @@ package message
 import (
 	"fmt"
 	"io"
+	"math"
 	"unicode/utf8"
 )
 
@@ -88,31 +89,31 @@ func (e *Envelope) Parse(b []byte) error {
 	for i := 0; i < len(b); {
 		var tag uint64
 		if tag, i = Varint(b, i); i < 0 {
-			return BadField("rrts.Envelope: tag")
+			return BadField("rrts.message.Envelope: tag")
 		}
 		var ok bool
 		switch tag {
 		case tagDetail, tagTrace, tagBody:
 			var p []byte
 			if p, i = Bytes(b, i); i < 0 {
-				return BadField("rrts.Envelope: detail, trace or body: length")
+				return BadField("rrts.message.Envelope: detail, trace or body: length")
 			}
 			ok = e.setBytes(tag, p)
 		case tagKind, tagService, tagMethod, tagCall, tagRemaining, tagCode,
 			tagFrom, tagTo, tagEpoch, tagGroup, tagPrincipal, tagRole:
 			var v uint64
 			if v, i = Varint(b, i); i < 0 {
-				return BadField("rrts.Envelope: number")
+				return BadField("rrts.message.Envelope: number")
 			}
 			ok = e.setUint(tag, v)
 		default:
 			if i = Skip(b, i, tag); i < 0 {
-				return BadField("rrts.Envelope: unknown field")
+				return BadField("rrts.message.Envelope: unknown field")
 			}
 			ok = true
 		}
 		if !ok {
-			return BadField("rrts.Envelope: a value is out of its field's range")
+			return BadField("rrts.message.Envelope: a value is out of its field's range")
 		}
 	}
 	return nil
@@ -146,7 +147,7 @@ func (e *Envelope) setUint(tag, v uint64) bool {
 	case tagRemaining:
 		return narrow(&e.RemainingMillis, v)
 	case tagCode:
-		return narrow(&e.Code, v)
+		return narrow(&e.Code, v) && v <= math.MaxInt32 // an enum is signed in protobuf
 	case tagFrom:
 		return narrow(&e.From, v)
 	case tagTo:
