@@ -1,0 +1,125 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+
+	"virtualservicesinc.com/rrts/message/u128"
+)
+
+// MaxEvents is the greatest number of events in one request.
+const MaxEvents = 8192
+
+// Config bounds the ledger's memory.
+type Config struct {
+	// MaxCachedAccounts is the number of accounts kept in memory between Resets,
+	// at some 170 bytes each. 0 means 1,000,000; memory is taken as accounts are
+	// used. At least 1,000.
+	MaxCachedAccounts int
+	// MaxCachedPendings is the number of pending transfers kept in memory between
+	// Resets, at some 170 bytes each. 0 means 65,536. At least 1,000.
+	MaxCachedPendings int
+	// MaxCachedIDs is the number of transfer ids kept in memory after they were
+	// forgotten down to it; up to twice as many at other times, at some 70 bytes
+	// each. 0 means 32,768. At least 1,000.
+	MaxCachedIDs int
+}
+
+const (
+	defaultCachedAccounts = 1_000_000
+	defaultCachedPendings = 65_536
+	// Ids above the window cost nothing, ids below it a read of the store: a tenth
+	// of a second of clients' clocks lagging at the highest rate measured.
+	defaultCachedIDs = 32_768
+	minCached        = 1_000 // fewer would evict within a request what it needs again
+)
+
+func (c *Config) validate() error {
+	var faults []error
+	check := func(name string, v *int, def int) {
+		if *v == 0 {
+			*v = def
+		}
+		if *v < minCached {
+			faults = append(faults, fmt.Errorf("ledger: %s is %d, must be at least %d", name, *v, minCached))
+		}
+	}
+	check("MaxCachedAccounts", &c.MaxCachedAccounts, defaultCachedAccounts)
+	check("MaxCachedPendings", &c.MaxCachedPendings, defaultCachedPendings)
+	check("MaxCachedIDs", &c.MaxCachedIDs, defaultCachedIDs)
+	return errors.Join(faults...)
+}
+
+// Result is what became of one event.
+type Result struct {
+	// Status is a ledgerpb.CreateAccountStatus or CreateTransferStatus, by the
+	// request; 0 is created in both.
+	Status uint32
+	// Timestamp is that of the account or transfer when it was created or exists,
+	// else the event's stamp.
+	Timestamp uint64
+}
+
+// Ledger is the state machine. One goroutine owns it.
+type Ledger struct {
+	cfg   Config
+	state State
+
+	accounts accounts
+	pendings pendings
+	ids      ids
+
+	events      []Event     // since the last Reset
+	failed      []u128.Int  // since the last Reset
+	newAccounts []uint64    // timestamps of the accounts created since the last Reset, ascending
+	expiring    []dueAt     // pending transfers with a time-out created since the last Reset
+	undo        []change    // what the open scopes changed
+	scopes      []scopeMark // the open scopes, innermost last
+	queue       []dueAt     // of one Expire
+
+	lastAccount, lastEvent uint64 // greatest timestamps
+	nextExpiry             uint64 // lower bound of the next expiry; 0 means look it up
+	changes                Changes
+}
+
+var (
+	errNoTransfer = errors.New("a timestamp in the index has no transfer")
+	errNoAccount  = errors.New("a transfer has no account")
+)
+
+// New returns a ledger over state.
+func New(state State, cfg Config) (*Ledger, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	l := &Ledger{
+		cfg:         cfg,
+		state:       state,
+		lastAccount: state.LastAccount(),
+		lastEvent:   state.LastEvent(),
+	}
+	l.accounts.index = make(map[u128.Int]uint32)
+	l.pendings.index = make(map[uint64]uint32)
+	l.ids.load(state, cfg.MaxCachedIDs)
+	l.changes.ledger = l
+	return l, nil
+}
+
+// Changes returns what has changed since the last Reset.
+func (l *Ledger) Changes() *Changes {
+	l.changes.Events, l.changes.Failed = l.events, l.failed
+	return &l.changes
+}
+
+// Reset forgets the changes, which State has from now on, and evicts what the
+// caches hold beyond their bounds. No scope may be open.
+func (l *Ledger) Reset() {
+	if len(l.scopes) != 0 {
+		panic("ledger: Reset within a scope")
+	}
+	l.accounts.clean()
+	l.accounts.trim(l.cfg.MaxCachedAccounts)
+	l.pendings.trim(l.cfg.MaxCachedPendings)
+	l.ids.trim(l.cfg.MaxCachedIDs)
+	l.events, l.failed, l.newAccounts, l.expiring = l.events[:0], l.failed[:0], l.newAccounts[:0], l.expiring[:0]
+}
