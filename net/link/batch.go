@@ -211,7 +211,8 @@ func (b *batch) sort(frames []Frame) int {
 			b.count.foreign.Add(1)
 			continue
 		}
-		frames[n].Data, frames[i].Data = frames[i].Data[:m.length], frames[n].Data
+		frames[n].Data, frames[i].Data = frames[i].Data, frames[n].Data
+		frames[n].Data = frames[n].Data[:m.length]
 		frames[n].Addr = addr
 		n++
 	}

@@ -144,7 +144,10 @@ func (unixCodec) decode(name []byte) Addr {
 	}
 	for i := len(path) - 1; i >= 0; i-- {
 		if path[i] == '/' {
-			return Local(sockNumber(path[i+1:]))
+			if n := sockNumber(path[i+1:]); n != 0 {
+				return Local(n)
+			}
+			break
 		}
 	}
 	return Addr{}

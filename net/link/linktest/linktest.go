@@ -94,13 +94,17 @@ func payload(number uint32, size int) []byte {
 // minPayload holds the length and the number.
 const minPayload = 6
 
+// minEthernet is the least payload of an Ethernet packet: shorter ones may be
+// padded to it.
+const minEthernet = 46
+
 // check reads a payload and returns its number.
 func check(b []byte) (uint32, error) {
 	if len(b) < minPayload {
 		return 0, fmt.Errorf("frame of %d bytes", len(b))
 	}
 	size := int(binary.BigEndian.Uint16(b))
-	if size < minPayload || size > len(b) {
+	if size < minPayload || size > len(b) || size < len(b) && len(b) > minEthernet {
 		return 0, fmt.Errorf("frame of %d bytes says it has %d", len(b), size)
 	}
 	number := binary.BigEndian.Uint32(b[2:])
