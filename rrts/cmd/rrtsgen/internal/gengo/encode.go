@@ -182,7 +182,7 @@ func (g *generator) sizeOf(f *schema.Field, x string) string {
 	}
 	switch f.Kind {
 	case schema.KindUint128:
-		return "1 + " + x + ".WireSize()"
+		return "1 + " + strings.TrimPrefix(x, "*") + ".WireSize()"
 	case schema.KindMessage:
 		return g.rt("SizeBytes") + "(" + x + ".Size())"
 	}

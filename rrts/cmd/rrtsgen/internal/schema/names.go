@@ -5,8 +5,9 @@ import (
 	"unicode"
 )
 
-// camel returns the Go name of a snake_case or CamelCase name, as protoc-gen-go
-// makes it: id is Id, so that one rule without a list of exceptions tells the name.
+// camel returns the Go name of a snake_case or CamelCase name: every word begins
+// with a capital. That id is Id and not ID needs no list of exceptions, and is what
+// protoc-gen-go does.
 func camel(name string) string {
 	var s strings.Builder
 	for word := range strings.SplitSeq(name, "_") {
