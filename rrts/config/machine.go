@@ -1,0 +1,85 @@
+package config
+
+import "net"
+
+// Machine is machine.toml: what one machine is called and where its two networks
+// are plugged in.
+type Machine struct {
+	Name     string
+	RunDir   string // holds sockets; each SFU's are in RunDir/NAME
+	NetworkA NIC
+	NetworkB NIC
+}
+
+// NIC names a network interface in one of two ways. Both are empty on a machine
+// that has no such network.
+type NIC struct {
+	MAC  net.HardwareAddr // the permanent address, which survives a renaming
+	Name string
+}
+
+// IsZero reports whether no interface is named.
+func (n NIC) IsZero() bool { return n.Name == "" && n.MAC == nil }
+
+func (n NIC) String() string {
+	if n.Name != "" {
+		return n.Name
+	}
+	return n.MAC.String()
+}
+
+const machineComment = `This machine. Each machine has its own.
+A value that is commented out is the default.`
+
+func (m *Machine) keys(k *keys) {
+	key(k, "name", &m.Name, must[string](`write name = "pc1", as in the machine key of its SFUs in cluster.toml`), machineName,
+		"The machine's name, as in the machine key of its SFUs in cluster.toml.")
+	key(k, "run_dir", &m.RunDir, otherwise("/run/rrts"), absolute,
+		"Where its SFUs keep their sockets.")
+	k.section("network_a", "The NIC of interconnect network A: its permanent MAC address, or its name.", m.NetworkA.keys)
+	k.section("network_b", "The NIC of interconnect network B.", m.NetworkB.keys)
+}
+
+func (n *NIC) keys(k *keys) {
+	key(k, "mac", &n.MAC, optional[net.HardwareAddr](`"00:25:90:ab:cd:01"`), hardwareAddress, "")
+	key(k, "nic", &n.Name, optional[string](`"enp3s0"`), nicName, "")
+}
+
+// Marshal returns machine.toml.
+func (m *Machine) Marshal() []byte { return writeFile(machineComment, m.keys) }
+
+// Validate reports every fault that reading the machine's file would report.
+func (m *Machine) Validate() error {
+	_, err := ParseMachine("machine.toml", m.Marshal())
+	return unplaced(err)
+}
+
+// ParseMachine reads machine.toml. The name stands in faults.
+func ParseMachine(name string, data []byte) (*Machine, error) {
+	d, fs := parseDocument(name, data)
+	if d == nil {
+		return nil, fs.err()
+	}
+	m := decodeMachine(d)
+	return m, d.faults.err()
+}
+
+func decodeMachine(d *document) *Machine {
+	m := &Machine{}
+	readFile(d, m.keys)
+	for _, n := range []struct {
+		section string
+		nic     NIC
+	}{{"network_a", m.NetworkA}, {"network_b", m.NetworkB}} {
+		if n.nic.MAC != nil && n.nic.Name != "" {
+			d.fault(n.section+".nic", "is set beside mac", "name the interface in one way: remove nic or mac")
+		}
+	}
+	if m.NetworkA.IsZero() && !m.NetworkB.IsZero() {
+		d.fault("network_b", "is set without network_a", "name the only interface network_a")
+	}
+	if !m.NetworkA.IsZero() && m.NetworkA.String() == m.NetworkB.String() {
+		d.fault("network_b", "is the same interface as network_a", "the networks are two: name another interface")
+	}
+	return m
+}

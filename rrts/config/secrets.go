@@ -1,0 +1,218 @@
+package config
+
+import (
+	"crypto/ecdh"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// The files of one SFU's secrets, under keys/NAME in the configuration directory.
+// A key is 32 bytes as one line of base64; certificate and its key are PEM.
+const (
+	FileInterconnect = "interconnect.key" // every SFU: its X25519 private key
+	FilePSK          = "psk.key"          // every SFU: the cluster's pre-shared key
+	FileStore        = "store.key"        // type all, core, witness: seals journal and store
+	FilePepper       = "pepper.key"       // type all, edge: login names are hashed under it
+	FileToken        = "token.key"        // type all, edge: seals session tokens
+	FileGatewayCert  = "gateway.crt"      // type all, edge: certificate chain, leaf first
+	FileGatewayKey   = "gateway.key"      // type all, edge
+)
+
+// CredentialPrefix is the credential id under which rrts@.service loads the
+// directory keys/NAME: systemd names each credential PREFIX_FILE.
+const CredentialPrefix = "rrts"
+
+// maxSecretBytes bounds a secret: a certificate chain is a few kilobytes.
+const maxSecretBytes = 1 << 20
+
+// Key is a secret of 32 bytes. It never prints itself.
+type Key [32]byte
+
+// String hides the key.
+func (Key) String() string { return "config.Key(hidden)" }
+
+// GoString hides the key.
+func (Key) GoString() string { return "config.Key(hidden)" }
+
+// LogValue hides the key.
+func (Key) LogValue() slog.Value { return slog.StringValue("hidden") }
+
+// MarshalKey returns the content of a key's file.
+func MarshalKey(k Key) []byte {
+	return append(base64.StdEncoding.AppendEncode(nil, k[:]), '\n')
+}
+
+// Secrets is what one SFU must keep to itself. Which of them it has depends on its
+// type; the others are zero.
+type Secrets struct {
+	Interconnect Key
+	PSK          Key
+	Store        Key
+	Pepper       Key
+	Token        Key
+	Certificate  *tls.Certificate // nil without a gateway
+}
+
+// SecretFiles returns the files of the secrets that SFUs of a type have.
+func SecretFiles(t Type) []string {
+	files := []string{FileInterconnect, FilePSK}
+	if t.Transactions() {
+		files = append(files, FileStore)
+	}
+	if t.Gateway() {
+		files = append(files, FilePepper, FileToken, FileGatewayCert, FileGatewayKey)
+	}
+	return files
+}
+
+// Secrets reads the SFU's secrets: each from the directory credentials if it is
+// there (systemd's $CREDENTIALS_DIRECTORY; empty means none), otherwise from
+// keys/NAME. A file that others than its owner and group can read is refused. The
+// owner's own gateway certificate, tls/NAME.crt and tls/NAME.key, goes before ours.
+func (c *Config) Secrets(credentials string) (*Secrets, error) {
+	r := &secretReader{credentials: credentials, keys: filepath.Join(c.Dir, "keys", c.Self.Name)}
+	s := &Secrets{
+		Interconnect: r.key(FileInterconnect),
+		PSK:          r.key(FilePSK),
+	}
+	if c.Self.Type.Transactions() {
+		s.Store = r.key(FileStore)
+	}
+	if c.Self.Type.Gateway() {
+		s.Pepper, s.Token = r.key(FilePepper), r.key(FileToken)
+		s.Certificate = r.certificate(filepath.Join(c.Dir, "tls"), c.Self.Name)
+	}
+	if len(r.faults) == 0 {
+		r.match(s.Interconnect, c)
+	}
+	if err := r.faults.err(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// GatewayCertificate reads the gateway's certificate alone, as a reload does.
+func (c *Config) GatewayCertificate(credentials string) (*tls.Certificate, error) {
+	r := &secretReader{credentials: credentials, keys: filepath.Join(c.Dir, "keys", c.Self.Name)}
+	cert := r.certificate(filepath.Join(c.Dir, "tls"), c.Self.Name)
+	if err := r.faults.err(); err != nil {
+		return nil, err
+	}
+	return cert, nil
+}
+
+type secretReader struct {
+	credentials string
+	keys        string
+	faults      faults
+}
+
+// match holds the private key against the public one that the others know.
+func (r *secretReader) match(private Key, c *Config) {
+	public, err := PublicOf(private)
+	if err != nil || public != c.Self.PublicKey {
+		r.faults.add(Fault{File: filepath.Join(r.keys, FileInterconnect), Problem: fmt.Sprintf("is not the key of SFU %s, whose public key in cluster.toml is %s", c.Self.Name, c.Self.PublicKey),
+			Cure: "restore the key that rrts wrote when it made the SFU"})
+	}
+}
+
+func (r *secretReader) key(name string) Key {
+	data, path := r.file(name)
+	if data == nil {
+		return Key{}
+	}
+	b, err := base64.StdEncoding.Strict().DecodeString(strings.TrimSpace(string(data)))
+	if err != nil || len(b) != len(Key{}) || Key(b) == (Key{}) {
+		r.faults.add(Fault{File: path, Problem: "is not a key: 44 characters of base64 on one line", Cure: "restore it"})
+		return Key{}
+	}
+	return Key(b)
+}
+
+func (r *secretReader) certificate(ownDir, name string) *tls.Certificate {
+	own := filepath.Join(ownDir, name+".crt")
+	_, err := os.Stat(own)
+	var cert, certKey []byte
+	path := own
+	if err == nil {
+		cert, certKey = r.open(own), r.open(filepath.Join(ownDir, name+".key"))
+	} else {
+		cert, path = r.file(FileGatewayCert)
+		certKey, _ = r.file(FileGatewayKey)
+	}
+	if cert == nil || certKey == nil {
+		return nil
+	}
+	pair, err := tls.X509KeyPair(cert, certKey)
+	if err != nil {
+		r.faults.add(Fault{File: path, Problem: strings.TrimPrefix(err.Error(), "tls: "), Cure: "restore certificate and key together"})
+		return nil
+	}
+	return &pair
+}
+
+// file reads a secret by its name and says where it was.
+func (r *secretReader) file(name string) ([]byte, string) {
+	if r.credentials != "" {
+		path := filepath.Join(r.credentials, CredentialPrefix+"_"+name)
+		data, err := os.ReadFile(path)
+		if err == nil {
+			return data, path
+		}
+		if !errors.Is(err, os.ErrNotExist) {
+			r.faults.add(openFault(path, err, "see LoadCredential in rrts@.service"))
+			return nil, path
+		}
+	}
+	path := filepath.Join(r.keys, name)
+	return r.open(path), path
+}
+
+// open reads a secret's file; nil means that it was faulted.
+func (r *secretReader) open(path string) []byte {
+	f, err := os.Open(path)
+	if err != nil {
+		fault := openFault(path, err, "restore it from the machine where the cluster was made")
+		if errors.Is(err, os.ErrPermission) {
+			fault.Cure = "start the SFU with systemctl, which hands it its secrets"
+		}
+		r.faults.add(fault)
+		return nil
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		r.faults.add(Fault{File: path, Problem: "is not a file", Cure: "restore it"})
+		return nil
+	}
+	if mode := info.Mode().Perm(); mode&0o007 != 0 {
+		r.faults.add(Fault{File: path, Problem: fmt.Sprintf("mode %#o lets every user of this machine at a secret", mode), Cure: "run: chmod o= " + path})
+		return nil
+	}
+	data, err := io.ReadAll(io.LimitReader(f, maxSecretBytes+1))
+	if err != nil || len(data) > maxSecretBytes {
+		r.faults.add(Fault{File: path, Problem: fmt.Sprintf("cannot be read, or is longer than the limit of %d bytes", maxSecretBytes), Cure: "restore it"})
+		return nil
+	}
+	if len(data) == 0 {
+		r.faults.add(Fault{File: path, Problem: "is empty", Cure: "restore it"})
+		return nil
+	}
+	return data
+}
+
+// PublicOf returns the public key of an SFU's private interconnect key.
+func PublicOf(private Key) (PublicKey, error) {
+	k, err := ecdh.X25519().NewPrivateKey(private[:])
+	if err != nil {
+		return PublicKey{}, fmt.Errorf("config: X25519 key: %w", err)
+	}
+	return PublicKey(k.PublicKey().Bytes()), nil
+}

@@ -1,0 +1,84 @@
+package config
+
+import "log/slog"
+
+// SFU is sfu/NAME.toml: how one SFU uses its machine.
+type SFU struct {
+	StateDir string // journal and store; default /var/lib/rrts/NAME
+	LogLevel slog.Level
+	Memory   int64 // bytes: a soft limit on the whole process
+
+	Gateway GatewaySettings
+	Txn     TxnSettings
+}
+
+// GatewaySettings bounds the gateway.
+type GatewaySettings struct {
+	Listen         []string // default: all addresses, at the ports of the SFU's gateways in cluster.toml
+	MaxConnections int
+	Window         int // requests in flight on one connection
+}
+
+// TxnSettings bounds the transaction Component.
+type TxnSettings struct {
+	Cache          int64 // bytes: the store's block cache
+	Balances       int   // accounts whose balances stay in memory
+	JournalSegment int64 // bytes
+}
+
+const sfuComment = `One SFU of this machine. Its name is the file's name; what the others know of it is in cluster.toml.
+A value that is commented out is the default.`
+
+func (s *SFU) keys(name string, listen []string) func(*keys) {
+	return func(k *keys) {
+		key(k, "state_dir", &s.StateDir, otherwise("/var/lib/rrts/"+name), absolute,
+			"Journal and store. Put it on the fastest disk that survives a power cut.")
+		key(k, "log_level", &s.LogLevel, otherwise(slog.LevelInfo), logLevel,
+			`"debug", "info", "warn" or "error".`)
+		key(k, "memory", &s.Memory, otherwise(gib), size(64*mib, 1024*gib),
+			"The process frees memory eagerly above this.")
+		k.section("gateway", "The gateway, where the SFU's type has one.", func(k *keys) {
+			key(k, "listen", &s.Gateway.Listen, otherwise(listen), list(listenAddress, MaxGateways),
+				"Where it listens. Default: all addresses, at the ports of the SFU's gateways in cluster.toml.")
+			key(k, "max_connections", &s.Gateway.MaxConnections, otherwise(10000), integer(1, 1000000),
+				"Clients connected at once; more are turned away.")
+			key(k, "window", &s.Gateway.Window, otherwise(256), integer(1, 65536),
+				"Requests in flight on one connection; more are answered OVERLOADED.")
+		})
+		k.section("txn", "Transactions, where the SFU's type has them.", func(k *keys) {
+			key(k, "cache", &s.Txn.Cache, otherwise(64*mib), size(mib, 1024*gib),
+				"Memory for blocks of the store.")
+			key(k, "balances", &s.Txn.Balances, otherwise(1000000), integer(1000, 100000000),
+				"Accounts whose balances stay in memory, about 200 bytes each.")
+			key(k, "journal_segment", &s.Txn.JournalSegment, otherwise(64*mib), size(mib, gib),
+				"The journal is made of files of this size, which are used again.")
+		})
+	}
+}
+
+// Marshal returns the sfu/NAME.toml of a member.
+func (s *SFU) Marshal(m *Member) []byte {
+	return writeFile(sfuComment, s.keys(m.Name, listenPorts(m)))
+}
+
+// Validate reports every fault that reading the file would report.
+func (s *SFU) Validate(m *Member) error {
+	_, err := ParseSFU("sfu/"+m.Name+".toml", s.Marshal(m), m)
+	return unplaced(err)
+}
+
+// ParseSFU reads the sfu/NAME.toml of a member. The name stands in faults.
+func ParseSFU(name string, data []byte, m *Member) (*SFU, error) {
+	d, fs := parseDocument(name, data)
+	if d == nil {
+		return nil, fs.err()
+	}
+	s := decodeSFU(d, m)
+	return s, d.faults.err()
+}
+
+func decodeSFU(d *document, m *Member) *SFU {
+	s := &SFU{}
+	readFile(d, s.keys(m.Name, listenPorts(m)))
+	return s
+}
