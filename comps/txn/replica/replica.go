@@ -9,7 +9,6 @@ import (
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
-	"google.golang.org/protobuf/proto"
 
 	"virtualservicesinc.com/comps/txn/entry"
 	"virtualservicesinc.com/rrts/schema/txnpb"
@@ -292,10 +291,7 @@ func (r *Replica) Read(rd *Read) {
 func (r *Replica) Applied(a AppliedEntries, wall uint64) {
 	entries := a.Message.GetEntries()
 	for _, e := range entries {
-		switch {
-		case e.GetType() != raftpb.EntryNormal:
-			r.applyConfChange(e)
-		case r.leading && e.GetTerm() == r.leadTerm && len(e.GetData()) > 0:
+		if r.leading && e.GetTerm() == r.leadTerm && len(e.GetData()) > 0 {
 			r.inflight-- // only the leader of a term makes entries of that term
 		}
 	}
@@ -319,22 +315,6 @@ func (r *Replica) Applied(a AppliedEntries, wall uint64) {
 // Installed tells that a snapshot replaced the applied state.
 func (r *Replica) Installed(index, nextExpiry uint64) {
 	r.applied, r.nextExpiry = max(r.applied, index), nextExpiry
-}
-
-// applyConfChange makes a committed change of membership effective.
-func (r *Replica) applyConfChange(e *raftpb.Entry) {
-	switch e.GetType() {
-	case raftpb.EntryConfChange:
-		cc := &raftpb.ConfChange{}
-		if proto.Unmarshal(e.GetData(), cc) == nil {
-			r.node.ApplyConfChange(cc)
-		}
-	case raftpb.EntryConfChangeV2:
-		cc := &raftpb.ConfChangeV2{}
-		if proto.Unmarshal(e.GetData(), cc) == nil {
-			r.node.ApplyConfChange(cc)
-		}
-	}
 }
 
 // Suspect tells what the interconnect thinks of a peer. When the leader falls
@@ -603,11 +583,11 @@ func (r *Replica) finish(b *Batch) { r.finished = append(r.finished, b) }
 
 // Status is the replica's own view of its group.
 type Status struct {
-	Role                  string // "leader", "follower", "candidate", "learner"
-	Lead, Term            uint64
-	Commit, Applied, Last uint64
-	Voters                []uint64 // ascending
-	Pending               int      // submissions queued or under way
+	Role            string // "leader", "follower", "candidate", "learner"
+	Lead, Term      uint64
+	Commit, Applied uint64
+	Voters          []uint64 // ascending
+	Pending         int      // submissions queued or under way
 }
 
 // Status returns the replica's view of its group.

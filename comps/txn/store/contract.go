@@ -16,7 +16,6 @@ import (
 // read that fails panics with a *ledger.ReadError.
 type Store interface {
 	ledger.State
-	ledger.History
 
 	// Txn returns the row of a transaction. The caller must not change it.
 	Txn(id u128.Int) (row []byte, ok bool)
@@ -37,6 +36,9 @@ type Store interface {
 	// Commit, on one other goroutine.
 	Flush() error
 
+	// View returns the state as of the last Commit for queries. It must be closed
+	// soon: it holds on to what the store would drop.
+	View() (View, error)
 	// Snapshot returns the state as of the last Commit, which does not change while
 	// the store goes on. It must be closed.
 	Snapshot() (Snapshot, error)
@@ -45,6 +47,14 @@ type Store interface {
 	// one abandons the first.
 	Restore() (Restore, error)
 
+	Close() error
+}
+
+// View is a consistent state for queries, on one goroutine.
+type View interface {
+	ledger.History
+	// Meta is Store.Meta as of the view.
+	Meta(key string) []byte
 	Close() error
 }
 
