@@ -15,13 +15,12 @@ import (
 )
 
 const (
-	// TickInterval is the unit of raft's time.
-	TickInterval = 10 * time.Millisecond
-	// heartbeatTicks is a leader's heartbeat: 30 ms.
-	heartbeatTicks = 3
-	// electionTicks is the least silence after which a follower campaigns: 100 ms,
-	// stretched at random up to twice that.
-	electionTicks = 10
+	// DefaultTick is the unit of raft's time, DefaultHeartbeat and DefaultElection
+	// count it: a leader's heartbeat every 30 ms, and a follower campaigns after a
+	// silence of 100 ms, stretched at random up to twice that.
+	DefaultTick      = 10 * time.Millisecond
+	DefaultHeartbeat = 3
+	DefaultElection  = 10
 
 	// MaxInflightEntries bounds the entries of this leader that are proposed and
 	// not yet applied. Four keep disk and network busy while the next one fills;
@@ -56,6 +55,9 @@ type Config struct {
 	ID uint64
 	// Epoch is the group's epoch, which stands in every entry.
 	Epoch uint32
+	// Heartbeat and Election count ticks; 0 means DefaultHeartbeat and
+	// DefaultElection. Election must be greater.
+	Heartbeat, Election int
 	// Log is the durable log; its InitialState names the members.
 	Log raft.Storage
 	// Applied is the index up to which the machine's state reaches already.
@@ -155,10 +157,16 @@ type Replica struct {
 // New returns a replica that continues from its log and applied state. The error
 // is raft's for an impossible configuration.
 func New(cfg Config) (*Replica, error) {
+	if cfg.Heartbeat == 0 {
+		cfg.Heartbeat = DefaultHeartbeat
+	}
+	if cfg.Election == 0 {
+		cfg.Election = DefaultElection
+	}
 	node, err := raft.NewRawNode(&raft.Config{
 		ID:                        cfg.ID,
-		ElectionTick:              electionTicks,
-		HeartbeatTick:             heartbeatTicks,
+		ElectionTick:              cfg.Election,
+		HeartbeatTick:             cfg.Heartbeat,
 		Storage:                   cfg.Log,
 		Applied:                   cfg.Applied,
 		AsyncStorageWrites:        true,
@@ -181,7 +189,7 @@ func New(cfg Config) (*Replica, error) {
 	}, nil
 }
 
-// Tick advances raft's time by one TickInterval. wall is the wall clock in
+// Tick advances raft's time by one tick. wall is the wall clock in
 // nanoseconds since 1970, now the monotonic clock that deadlines refer to.
 func (r *Replica) Tick(now time.Duration, wall uint64) {
 	r.node.Tick()

@@ -213,7 +213,7 @@ func (g *group) report() string {
 
 func (g *group) tick(n int) {
 	for range n {
-		g.now += TickInterval
+		g.now += DefaultTick
 		for _, id := range g.ids() {
 			if m := g.members[id]; !m.down {
 				m.Tick(g.now, uint64(g.now))

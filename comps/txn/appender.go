@@ -1,0 +1,244 @@
+package txn
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+
+	"virtualservicesinc.com/rrts/engine"
+	"virtualservicesinc.com/rrts/journal"
+)
+
+const (
+	// markDelay is how long the appender waits idle before it marks the journal, so
+	// that the last records are told from a torn tail.
+	markDelay = 10 * time.Millisecond
+	// fullRetry is how often a full disk is tried again.
+	fullRetry = 200 * time.Millisecond
+)
+
+// appender is the thread that writes the log. Whatever came while it waited for
+// the disk is written with the next sync.
+type appender struct {
+	c       *Component
+	mu      sync.Mutex
+	queue   []*raftpb.Message
+	compact uint64 // compact the log up to here
+	wake    chan struct{}
+}
+
+func newAppender(c *Component) *appender {
+	return &appender{c: c, wake: make(chan struct{}, 1)}
+}
+
+// add queues MsgStorageAppend messages. Raft bounds them.
+func (a *appender) add(msgs []*raftpb.Message) {
+	if len(msgs) == 0 {
+		return
+	}
+	a.mu.Lock()
+	a.queue = append(a.queue, msgs...)
+	a.mu.Unlock()
+	a.poke()
+}
+
+// compactTo asks for the log to be cut.
+func (a *appender) compactTo(index uint64) {
+	a.mu.Lock()
+	a.compact = index
+	a.mu.Unlock()
+	a.poke()
+}
+
+func (a *appender) poke() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (a *appender) run(ctx context.Context) {
+	idle := time.NewTimer(markDelay)
+	defer idle.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.wake:
+		case <-idle.C:
+			if a.c.log.Journal().NeedsMark() {
+				if err := a.c.log.Journal().Mark(); err != nil {
+					a.fatal(err)
+					return
+				}
+			}
+			continue
+		}
+		a.mu.Lock()
+		msgs, compact := a.queue, a.compact
+		a.queue, a.compact = nil, 0
+		a.mu.Unlock()
+		if !a.write(ctx, msgs) {
+			return
+		}
+		if compact != 0 {
+			if err := a.c.log.Compact(compact); err != nil {
+				a.fatal(err)
+				return
+			}
+		}
+		idle.Reset(markDelay)
+	}
+}
+
+// write makes messages durable and delivers their responses. It reports whether
+// the appender goes on.
+func (a *appender) write(ctx context.Context, msgs []*raftpb.Message) bool {
+	for len(msgs) > 0 {
+		n := 0
+		for n < len(msgs) && raft.IsEmptySnap(msgs[n].GetSnapshot()) {
+			n++
+		}
+		part := msgs[:max(n, 1)]
+		msgs = msgs[len(part):]
+		if n == 0 && !a.install(ctx, part[0].GetSnapshot()) {
+			return false
+		}
+		if !a.append(ctx, part) {
+			return false
+		}
+		a.respond(part)
+	}
+	return true
+}
+
+// append writes to the log; it waits while the disk is full.
+func (a *appender) append(ctx context.Context, msgs []*raftpb.Message) bool {
+	for {
+		err := a.c.log.Append(msgs)
+		switch {
+		case err == nil:
+			return true
+		case !errors.Is(err, journal.ErrNoSpace):
+			a.fatal(err)
+			return false
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(fullRetry):
+			// upkeep raised the alarm; when it can reserve a segment again, this goes on
+		}
+	}
+}
+
+// respond delivers the responses of messages that are durable now.
+func (a *appender) respond(msgs []*raftpb.Message) {
+	var own []*raftpb.Message
+	for _, m := range msgs {
+		for _, r := range m.GetResponses() {
+			if r.GetTo() == a.c.cfg.Node {
+				own = append(own, r)
+			} else if err := a.c.sendRaft(r); err != nil {
+				a.c.host.Log().Debug("response not sent", "to", r.GetTo(), "err", err)
+			}
+		}
+	}
+	if len(own) > 0 {
+		a.c.post(func() {
+			for _, r := range own {
+				a.c.loop.replica.Respond(r)
+			}
+		})
+	}
+}
+
+// install puts a received snapshot in the place of state and log.
+func (a *appender) install(ctx context.Context, s *raftpb.Snapshot) bool {
+	if err := a.c.log.Intend(s); err != nil {
+		a.fatal(err)
+		return false
+	}
+	nextExpiry, err := a.c.applier.switchTo(ctx, s)
+	if err != nil {
+		if ctx.Err() == nil {
+			a.fatal(err)
+		}
+		return false
+	}
+	if err := a.c.log.Install(s); err != nil {
+		a.fatal(err)
+		return false
+	}
+	index := s.GetMetadata().GetIndex()
+	a.c.post(func() { a.c.loop.replica.Installed(index, nextExpiry) })
+	return true
+}
+
+// fatal ends the process: what the disk holds is not known any more.
+func (a *appender) fatal(err error) { a.c.host.Fatal(err) }
+
+const (
+	// flushBytes is the growth of the journal after which the state is flushed:
+	// what a restart has to apply again, in well under a second.
+	flushBytes = 64 << 20
+	// flushAge is the longest that a quiet state stays unflushed.
+	flushAge = 30 * time.Second
+	// keepBytes is how much of the journal stays for members that lag: some minutes
+	// of full load, cheaper than a state transfer.
+	keepBytes = 256 << 20
+	// upkeepInterval is how often all that is looked at.
+	upkeepInterval = 500 * time.Millisecond
+)
+
+// upkeep reserves journal space, flushes the state and cuts the log.
+func (c *Component) upkeep(ctx context.Context) {
+	ticker := time.NewTicker(upkeepInterval)
+	defer ticker.Stop()
+	full := false
+	flushedAt, flushedPos := c.host.Now(), c.log.Journal().Synced()
+	for {
+		if !c.log.Journal().Reserved() {
+			err := c.log.Journal().Reserve()
+			if isFull := errors.Is(err, journal.ErrNoSpace); isFull != full {
+				full = isFull
+				c.post(func() { c.loop.setFull(isFull) })
+				if full {
+					c.host.Alarm("disk-full", engine.Critical, err.Error()+"; new transactions are refused, reads go on; make room on the disk that holds "+c.cfg.Dir)
+				} else {
+					c.host.ClearAlarm("disk-full")
+				}
+			} else if err != nil && !isFull {
+				c.host.Fatal(err)
+				return
+			}
+		}
+		now, pos := c.host.Now(), c.log.Journal().Synced()
+		grown := uint64(pos) - uint64(flushedPos)
+		if pos.Segment() != flushedPos.Segment() {
+			grown = flushBytes // segments are no smaller in the field
+		}
+		if c.store.Flushed() < c.store.Applied() && (grown >= flushBytes || now-flushedAt >= flushAge) {
+			c.storeMu.RLock()
+			err := c.store.Flush()
+			c.storeMu.RUnlock()
+			if err != nil {
+				c.host.Fatal(err)
+				return
+			}
+			flushedAt, flushedPos = now, pos
+			if to := c.log.CompactTo(c.store.Flushed(), keepBytes); to > 0 {
+				c.appender.compactTo(to)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}

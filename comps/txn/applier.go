@@ -1,0 +1,99 @@
+package txn
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"virtualservicesinc.com/comps/txn/entry"
+	"virtualservicesinc.com/comps/txn/machine"
+	"virtualservicesinc.com/comps/txn/replica"
+)
+
+// applier is the thread that applies committed entries and owns the machine.
+type applier struct {
+	c       *Component
+	machine *machine.Machine
+	mu      sync.Mutex
+	work    []func()
+	wake    chan struct{}
+
+	incoming *incoming // a snapshot that is being received
+}
+
+func newApplier(c *Component, m *machine.Machine) *applier {
+	return &applier{c: c, machine: m, wake: make(chan struct{}, 1)}
+}
+
+// do queues work for the applier's thread.
+func (a *applier) do(f ...func()) {
+	a.mu.Lock()
+	a.work = append(a.work, f...)
+	a.mu.Unlock()
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (a *applier) run(ctx context.Context) {
+	// A panic here has met a committed entry: every replica meets the same one, and
+	// making the Component anew would meet it again at once. The process ends; the
+	// next one replays from what is durable.
+	defer func() {
+		if v := recover(); v != nil {
+			a.c.host.Fatal(fmt.Errorf("txn: applying entry %d: %v", a.next(), v))
+		}
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.wake:
+		}
+		a.mu.Lock()
+		work := a.work
+		a.work = nil
+		a.mu.Unlock()
+		for _, f := range work {
+			if ctx.Err() != nil {
+				return
+			}
+			f()
+		}
+	}
+}
+
+func (a *applier) next() uint64 {
+	index, _ := a.machine.Applied()
+	return index + 1
+}
+
+// apply queues MsgStorageApply messages.
+func (a *applier) apply(msgs []*raftpb.Message) {
+	for _, m := range msgs {
+		a.do(func() { a.applyMessage(m) })
+	}
+}
+
+func (a *applier) applyMessage(m *raftpb.Message) {
+	var results []entry.Result
+	for _, e := range m.GetEntries() {
+		if e.GetIndex() < a.next() {
+			continue // a snapshot came first
+		}
+		if e.GetType() != raftpb.EntryNormal {
+			a.c.host.Fatal(fmt.Errorf("txn: entry %d is a %v: install the newer software on this SFU", e.GetIndex(), e.GetType()))
+			return
+		}
+		var err error
+		if results, err = a.machine.Apply(e.GetIndex(), e.GetTerm(), e.GetData(), results); err != nil {
+			a.c.host.Fatal(err)
+			return
+		}
+	}
+	done := replica.AppliedEntries{Message: m, Results: results, NextExpiry: a.machine.NextExpiry()}
+	a.c.post(func() { a.c.loop.replica.Applied(done, a.c.cfg.Wall()) })
+}

@@ -1,0 +1,326 @@
+package txn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.etcd.io/raft/v3/raftpb"
+
+	"virtualservicesinc.com/comps/txn/machine"
+	"virtualservicesinc.com/comps/txn/raftlog"
+	"virtualservicesinc.com/comps/txn/replica"
+	"virtualservicesinc.com/comps/txn/store"
+	"virtualservicesinc.com/rrts/engine"
+	"virtualservicesinc.com/rrts/journal"
+	"virtualservicesinc.com/rrts/message"
+	"virtualservicesinc.com/rrts/schema/txnpb"
+)
+
+// Member is one replica of the group.
+type Member struct {
+	// Node is its raft id: never reused after its disk was lost.
+	Node uint64
+	SFU  uint16
+}
+
+// Config describes the Component.
+type Config struct {
+	// Group is the group's number, and Epoch its epoch.
+	Group uint16
+	Epoch uint32
+	// Node is this member's raft id. It is among Members, which are the voters with
+	// which the group begins.
+	Node    uint64
+	Members []Member
+	// Tick is the unit of the consensus' time, Heartbeat and Election are multiples
+	// of it: how often a leader shows life, and the least silence after which another
+	// member campaigns. 0 means 10, 30 and 100 ms.
+	Tick, Heartbeat, Election time.Duration
+	// Birth allows this member to begin with an empty log. Without it an empty log
+	// means a lost disk, and the member refuses to start: it could vote twice.
+	Birth bool
+	// FS, Dir, Keys and Cluster are the journal's.
+	FS      vfs.FS
+	Dir     string
+	Keys    journal.KeyRing
+	Cluster [16]byte
+	// SegmentBytes is the size of the journal's segments; 0 means its default.
+	SegmentBytes int64
+	// OpenStore opens the state. The Component closes it.
+	OpenStore func() (store.Store, error)
+	// Machine bounds caches and names the window in which outcomes are kept.
+	Machine machine.Config
+	// Wall is the wall clock, nanoseconds since 1970; nil means the machine's.
+	Wall func() uint64
+}
+
+// Component is one member of a transaction group; see the package comment.
+type Component struct {
+	cfg  Config
+	host engine.Host
+
+	log   *raftlog.Log
+	store store.Store
+
+	// storeMu is held for reading by queries and for writing while a received
+	// snapshot takes the store's place.
+	storeMu sync.RWMutex
+
+	inbox    inbox
+	appender *appender
+	applier  *applier
+	loop     *loop
+	reads    chan func()
+
+	stop    context.CancelFunc
+	running sync.WaitGroup
+}
+
+var _ engine.Component = (*Component)(nil)
+
+const (
+	// mailbox bounds waiting messages of each service and lane: a gateway has a
+	// few batches under way, a peer a few appends.
+	mailbox = 1024
+	// readers is the number of queries answered at a time, and readQueue how many
+	// wait: beyond, clients hear OVERLOADED at once.
+	readers   = 2
+	readQueue = 256
+)
+
+// New returns the Component.
+func New(cfg Config) *Component {
+	if cfg.Tick == 0 {
+		cfg.Tick = replica.DefaultTick
+	}
+	if cfg.Heartbeat == 0 {
+		cfg.Heartbeat = replica.DefaultHeartbeat * cfg.Tick
+	}
+	if cfg.Election == 0 {
+		cfg.Election = replica.DefaultElection * cfg.Tick
+	}
+	if cfg.Wall == nil {
+		cfg.Wall = func() uint64 { return uint64(time.Now().UnixNano()) }
+	}
+	return &Component{cfg: cfg, reads: make(chan func(), readQueue)}
+}
+
+// Name implements engine.Component.
+func (c *Component) Name() string { return "txn" }
+
+// Services implements engine.Component.
+func (c *Component) Services() []engine.Service {
+	return []engine.Service{
+		{Descriptor: &txnpb.TxnDescriptor, Mailbox: mailbox},
+		{Descriptor: &txnpb.ReplicaDescriptor, Mailbox: mailbox},
+	}
+}
+
+// Provision opens log and state and brings them together.
+func (c *Component) Provision(h engine.Host) error {
+	c.host = h
+	c.inbox.wake = make(chan struct{}, 1)
+	var err error
+	if c.store, err = c.cfg.OpenStore(); err != nil {
+		return err
+	}
+	c.log, err = raftlog.Open(raftlog.Config{
+		Journal: journal.Config{
+			FS: c.cfg.FS, Dir: c.cfg.Dir, Keys: c.cfg.Keys, Cluster: c.cfg.Cluster,
+			Epoch: uint64(c.cfg.Epoch), SegmentBytes: c.cfg.SegmentBytes, Log: h.Log(),
+		},
+		Snapshot: func() (*raftpb.Snapshot, error) { return c.loop.snapshot() },
+	})
+	if journal.IsDamage(err) {
+		h.Alarm("journal-damaged", engine.Critical, err.Error())
+		return fmt.Errorf("txn: this SFU neither votes nor acknowledges until its journal is repaired: %w", err)
+	}
+	if err != nil {
+		return err
+	}
+	if c.log.Fresh() && !c.cfg.Birth {
+		return fmt.Errorf("txn: %s holds no journal although this SFU has run before: its disk was lost; "+
+			"give the SFU a new identity with `rrts sfu add` instead of starting it empty", c.cfg.Dir)
+	}
+	members := &raftpb.ConfState{}
+	for _, m := range c.cfg.Members {
+		members.Voters = append(members.Voters, m.Node)
+	}
+	slices.Sort(members.Voters)
+	m, err := machine.Open(c.store, c.cfg.Machine, members)
+	if err != nil {
+		return err
+	}
+	conf, err := m.Members()
+	if err != nil {
+		return err
+	}
+	applied, term := m.Applied()
+	if err := c.log.Begin(conf, applied, term); err != nil {
+		return err
+	}
+	c.appender = newAppender(c)
+	c.applier = newApplier(c, m)
+	c.loop, err = newLoop(c, applied, m.NextExpiry())
+	return err
+}
+
+// Validate implements engine.Component.
+func (c *Component) Validate() error {
+	var faults []error
+	if !slices.ContainsFunc(c.cfg.Members, func(m Member) bool { return m.Node == c.cfg.Node && m.SFU == c.host.SFU() }) {
+		faults = append(faults, fmt.Errorf("txn: SFU %d with node %d is not among the members %v", c.host.SFU(), c.cfg.Node, c.cfg.Members))
+	}
+	for i, m := range c.cfg.Members {
+		for _, o := range c.cfg.Members[:i] {
+			if o.Node == m.Node || o.SFU == m.SFU {
+				faults = append(faults, fmt.Errorf("txn: members %v and %v share a number", o, m))
+			}
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// Start implements engine.Component.
+func (c *Component) Start(ctx context.Context) error {
+	ctx, c.stop = context.WithCancel(ctx)
+	c.goRun(ctx, "appender", c.appender.run)
+	c.goRun(ctx, "applier", c.applier.run)
+	c.goRun(ctx, "upkeep", c.upkeep)
+	for range readers {
+		c.goRun(ctx, "reader", c.read)
+	}
+	c.goRun(ctx, "loop", c.loop.run)
+	c.host.WatchPeers(func(ev engine.PeerEvent) {
+		sfu := ev.Peer.SFU
+		switch ev.Change {
+		case engine.PeerSuspect, engine.PeerLost:
+			c.post(func() { c.loop.suspect(sfu, true) })
+		case engine.PeerUp, engine.PeerRecovered:
+			c.post(func() { c.loop.suspect(sfu, false) })
+		}
+	})
+	return nil
+}
+
+// goRun starts a goroutine that Stop waits for.
+func (c *Component) goRun(ctx context.Context, name string, f func(context.Context)) {
+	c.running.Add(1)
+	c.host.Go(name, func(hostCtx context.Context) {
+		defer c.running.Done()
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(hostCtx, cancel)()
+		f(ctx)
+	})
+}
+
+// Drain hands leadership over and lets what is in flight finish.
+func (c *Component) Drain(ctx context.Context) error {
+	for {
+		leading := make(chan bool, 1)
+		c.post(func() { leading <- c.loop.handOver() })
+		select {
+		case still := <-leading:
+			if !still {
+				return nil
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		select {
+		case <-time.After(handOverPause):
+		case <-ctx.Done():
+			return fmt.Errorf("txn: no other member took over the leadership: %w", ctx.Err())
+		}
+	}
+}
+
+// handOverPause is the time between two looks at whether another member leads.
+const handOverPause = 5 * time.Millisecond
+
+// Stop implements engine.Component.
+func (c *Component) Stop() {
+	if c.stop != nil {
+		c.stop()
+		c.running.Wait()
+		c.stop = nil
+	}
+	if c.loop != nil {
+		c.loop.close()
+		c.loop = nil
+	}
+	if c.log != nil {
+		if err := c.log.Close(); err != nil {
+			c.host.Log().Error("closing the journal", "err", err)
+		}
+		c.log = nil
+	}
+	if c.store != nil {
+		if err := c.store.Flush(); err != nil {
+			c.host.Log().Error("flushing the store: the next start replays the log", "err", err)
+		}
+		if err := c.store.Close(); err != nil {
+			c.host.Log().Error("closing the store", "err", err)
+		}
+		c.store = nil
+	}
+}
+
+// read answers queries.
+func (c *Component) read(ctx context.Context) {
+	for {
+		select {
+		case f := <-c.reads:
+			c.storeMu.RLock()
+			f()
+			c.storeMu.RUnlock()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// enqueueRead hands a query to the readers, or refuses it.
+func (c *Component) enqueueRead(r message.Request, f func()) {
+	select {
+	case c.reads <- f:
+	default:
+		r.Fail(message.Overloaded, fmt.Sprintf("%d queries wait already", readQueue))
+	}
+}
+
+// post gives the loop something to do.
+func (c *Component) post(events ...func()) { c.inbox.post(events) }
+
+// inbox is what waits for the loop.
+type inbox struct {
+	mu     sync.Mutex
+	events []func()
+	wake   chan struct{}
+}
+
+func (b *inbox) post(events []func()) {
+	b.mu.Lock()
+	b.events = append(b.events, events...)
+	b.mu.Unlock()
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take returns what waits, and reuses the slice that it gave out before.
+func (b *inbox) take(reuse []func()) []func() {
+	clear(reuse)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	events := b.events
+	b.events = reuse[:0]
+	return events
+}

@@ -1,0 +1,38 @@
+// Package txn is the transaction Component: one member of a replicated group
+// that puts transactions into one order, makes them durable on a quorum and
+// applies them to the ledger.
+//
+// # The parts
+//
+//	entry     what one log entry holds
+//	replica   raft, batching, who waits for what: a state machine without I/O
+//	raftlog   the raft log in a sealed journal (rrts/journal)
+//	machine   applies entries: exactly once, deterministic
+//	store     the applied state: accounts, transfers, transaction rows, users
+//
+// This package gives them threads, a clock, a disk and the engine's messages:
+//
+//	Serve ──events──▶ loop ──Append──▶ appender ──responses──▶ peers
+//	  ▲                │ ▲ └──Apply───▶ applier ──results──┐
+//	  │                │ └──────────────────────◀──────────┘
+//	engine ◀─messages, answers─┘
+//
+// The loop owns the replica, the appender the log, the applier the machine and
+// the store's writes; readers answer queries beside them. Work crosses between
+// them in batches. Nothing else is shared.
+//
+// # State transfer
+//
+// A member that lags behind what the log still holds gets the state: the leader
+// pins a snapshot of its store and sends its rows in chunks on the bulk lane
+// (service Replica, method Install); the last chunk brings the raft message that
+// installs it. The receiver builds the new state beside the old one, notes its
+// intent in the log, switches, and then begins its log there; a crash at any point
+// leaves the one or the other.
+//
+// # When the disk is full
+//
+// The journal always holds the next segment in reserve. When no further one can
+// be made, the leader refuses new work as overloaded, the alarm disk-full stands,
+// and reads go on; work resumes by itself when there is space.
+package txn

@@ -1,0 +1,224 @@
+package txn
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
+	"virtualservicesinc.com/comps/txn/replica"
+	"virtualservicesinc.com/rrts/engine"
+	"virtualservicesinc.com/rrts/message"
+	"virtualservicesinc.com/rrts/schema/txnpb"
+)
+
+// maxTicks is how many ticks a loop that was paused makes up for at once. Messages
+// of the leader may wait in its inbox: it should read them before it campaigns.
+const maxTicks = 2
+
+// loop owns the replica.
+type loop struct {
+	c       *Component
+	replica *replica.Replica
+	out     replica.Output
+	ticked  time.Duration
+	ready   bool
+	full    bool // the disk is: new work is refused
+	leading bool
+
+	pin       *pinned
+	pinning   bool
+	transfers map[uint64]bool // nodes that are being sent a snapshot
+	installed bool            // the last flush handed a snapshot to the appender
+}
+
+func newLoop(c *Component, applied, nextExpiry uint64) (*loop, error) {
+	l := &loop{c: c, transfers: map[uint64]bool{}}
+	var err error
+	l.replica, err = replica.New(replica.Config{
+		ID: c.cfg.Node, Epoch: c.cfg.Epoch, Log: c.log, Applied: applied, NextExpiry: nextExpiry,
+		Heartbeat: int(c.cfg.Heartbeat / c.cfg.Tick), Election: int(c.cfg.Election / c.cfg.Tick),
+		Logger: raftLogger{c.host.Log()},
+	})
+	return l, err
+}
+
+func (l *loop) run(ctx context.Context) {
+	ticker := time.NewTicker(l.c.cfg.Tick)
+	defer ticker.Stop()
+	l.ticked = l.c.host.Now()
+	beat := l.c.host.Pulse("loop", loopLimit)
+	var events []func()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.c.inbox.wake:
+		case <-ticker.C:
+			beat()
+		}
+		events = l.c.inbox.take(events)
+		for _, f := range events {
+			f()
+		}
+		l.tick()
+		l.flush()
+	}
+}
+
+// loopLimit is the longest silence of the loop before it counts as stuck: well
+// above what a loaded desktop does to a process.
+const loopLimit = 10 * time.Second
+
+func (l *loop) tick() {
+	now := l.c.host.Now()
+	for n := 0; now-l.ticked >= l.c.cfg.Tick; n++ {
+		if n == maxTicks {
+			l.ticked = now
+			break
+		}
+		l.ticked += l.c.cfg.Tick
+		l.replica.Tick(now, l.c.cfg.Wall())
+	}
+}
+
+// flush does what the replica wants done.
+func (l *loop) flush() {
+	for l.replica.Ready(&l.out) {
+		o := &l.out
+		if o.LeadChanged {
+			l.leadChanged(o.Lead, o.Term)
+		}
+		for _, m := range o.Messages {
+			l.send(m)
+		}
+		for _, m := range o.Append {
+			l.installed = l.installed || !raft.IsEmptySnap(m.GetSnapshot())
+		}
+		l.c.appender.add(o.Append)
+		l.c.applier.apply(o.Apply)
+		for _, b := range o.Finished {
+			finish(b)
+		}
+		for _, rd := range o.Reads {
+			rd.Origin.(func(ok bool))(!rd.Failed)
+		}
+	}
+	if !l.ready {
+		if st := l.replica.Status(); st.Lead != 0 && st.Applied >= st.Commit {
+			l.ready = true
+			l.c.host.Ready(true)
+		}
+	}
+}
+
+// finish answers a batch.
+func finish(b *replica.Batch) {
+	switch r := b.Origin.(type) {
+	case message.Responder[*txnpb.Outcomes]:
+		r.Reply(&txnpb.Outcomes{Outcomes: b.Outcomes})
+	case message.Responder[*txnpb.Outcome]:
+		r.Reply(&b.Outcomes[0])
+	}
+}
+
+func (l *loop) leadChanged(lead, term uint64) {
+	l.leading = lead == l.c.cfg.Node
+	// The epoch stands above the term: terms begin anew with a restore.
+	l.c.host.Hold(txnpb.TxnService, l.c.sfuOf(lead), uint64(l.c.cfg.Epoch)<<40|term)
+	l.c.host.Log().Info("leader", "sfu", l.c.sfuOf(lead), "term", term)
+}
+
+// sfuOf returns the SFU of a member, 0 if there is none.
+func (c *Component) sfuOf(node uint64) uint16 {
+	for _, m := range c.cfg.Members {
+		if m.Node == node {
+			return m.SFU
+		}
+	}
+	return 0
+}
+
+// nodeOf returns the raft id of an SFU's member, 0 if it has none.
+func (c *Component) nodeOf(sfu uint16) uint64 {
+	for _, m := range c.cfg.Members {
+		if m.SFU == sfu {
+			return m.Node
+		}
+	}
+	return 0
+}
+
+// send sends a raft message to a peer. Only the loop may call it with a MsgSnap.
+func (l *loop) send(m *raftpb.Message) {
+	if m.GetType() == raftpb.MsgSnap {
+		l.sendSnapshot(m)
+		return
+	}
+	if err := l.c.sendRaft(m); err != nil {
+		l.replica.Unreachable(m.GetTo())
+	}
+}
+
+// sendRaft encodes a raft message and hands it to the engine.
+func (c *Component) sendRaft(m *raftpb.Message) error {
+	raw, err := proto.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("txn: encoding %v: %w", m.GetType(), err)
+	}
+	method := txnpb.ReplicaControlMethod
+	if t := m.GetType(); t == raftpb.MsgApp || t == raftpb.MsgAppResp {
+		method = txnpb.ReplicaAppendMethod
+	}
+	return c.host.Notify(engine.Notice{
+		To: c.sfuOf(m.GetTo()), Service: txnpb.ReplicaService, Method: method,
+		Epoch: c.cfg.Epoch, Group: c.cfg.Group,
+		Body: message.Marshal(&txnpb.RaftMessage{Message: raw}),
+	})
+}
+
+func (l *loop) suspect(sfu uint16, suspect bool) {
+	if node := l.c.nodeOf(sfu); node != 0 {
+		l.replica.Suspect(node, suspect)
+	}
+}
+
+// handOver passes leadership on and reports whether this member still has it.
+func (l *loop) handOver() bool {
+	if l.leading {
+		l.replica.HandOver()
+	}
+	return l.leading
+}
+
+// setFull notes whether the disk has room for new work.
+func (l *loop) setFull(full bool) { l.full = full }
+
+// close releases what the loop holds; it must not run any more.
+func (l *loop) close() {
+	if l.pin != nil {
+		l.pin.close(l.c.host.Log())
+		l.pin = nil
+	}
+}
+
+// raftLogger takes raft's lines into the Component's log. What raft calls info is
+// of interest when an election goes wrong and noise otherwise.
+type raftLogger struct{ log *slog.Logger }
+
+func (r raftLogger) Debug(v ...any)              { r.log.Debug(fmt.Sprint(v...)) }
+func (r raftLogger) Debugf(f string, v ...any)   { r.log.Debug(fmt.Sprintf(f, v...)) }
+func (r raftLogger) Info(v ...any)               { r.log.Debug(fmt.Sprint(v...)) }
+func (r raftLogger) Infof(f string, v ...any)    { r.log.Debug(fmt.Sprintf(f, v...)) }
+func (r raftLogger) Warning(v ...any)            { r.log.Warn(fmt.Sprint(v...)) }
+func (r raftLogger) Warningf(f string, v ...any) { r.log.Warn(fmt.Sprintf(f, v...)) }
+func (r raftLogger) Error(v ...any)              { r.log.Error(fmt.Sprint(v...)) }
+func (r raftLogger) Errorf(f string, v ...any)   { r.log.Error(fmt.Sprintf(f, v...)) }
+func (r raftLogger) Fatal(v ...any)              { panic(fmt.Sprint(v...)) }
+func (r raftLogger) Fatalf(f string, v ...any)   { panic(fmt.Sprintf(f, v...)) }
+func (r raftLogger) Panic(v ...any)              { panic(fmt.Sprint(v...)) }
+func (r raftLogger) Panicf(f string, v ...any)   { panic(fmt.Sprintf(f, v...)) }

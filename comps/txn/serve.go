@@ -1,0 +1,252 @@
+package txn
+
+import (
+	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
+	"virtualservicesinc.com/comps/ledger"
+	"virtualservicesinc.com/comps/txn/machine"
+	"virtualservicesinc.com/comps/txn/replica"
+	"virtualservicesinc.com/comps/txn/store"
+	"virtualservicesinc.com/rrts/message"
+	"virtualservicesinc.com/rrts/schema/txnpb"
+)
+
+// Serve implements engine.Component: it decodes what came and hands it to the
+// loop in one piece.
+func (c *Component) Serve(batch []message.Request) {
+	d := dispatch{c: c}
+	for _, r := range batch {
+		switch r.Envelope().Service {
+		case txnpb.TxnService:
+			txnpb.ServeTxn(txnService{&d}, r)
+		case txnpb.ReplicaService:
+			txnpb.ServeReplica(replicaService{&d}, r)
+		}
+	}
+	if len(d.events) > 0 {
+		c.post(d.events...)
+	}
+}
+
+// dispatch turns the requests of one Serve into the loop's events.
+type dispatch struct {
+	c      *Component
+	events []func()
+}
+
+// txnService answers clients' requests, replicaService the other members'.
+type (
+	txnService     struct{ *dispatch }
+	replicaService struct{ *dispatch }
+)
+
+func (d *dispatch) add(f func()) { d.events = append(d.events, f) }
+
+// Submit implements txnpb.TxnHandler.
+func (d txnService) Submit(r message.Responder[*txnpb.Outcomes], in *txnpb.SubmitBatch) {
+	c := d.c
+	d.add(func() {
+		b := &replica.Batch{Submissions: in.Submissions, Origin: r}
+		if c.loop.full && c.loop.leading {
+			r.Reply(overloaded(in))
+			return
+		}
+		c.loop.replica.Submit(c.host.Now(), c.cfg.Wall(), b)
+	})
+}
+
+// overloaded answers a batch while the disk is full.
+func overloaded(in *txnpb.SubmitBatch) *txnpb.Outcomes {
+	out := &txnpb.Outcomes{Outcomes: make([]txnpb.Outcome, len(in.Submissions))}
+	for i := range out.Outcomes {
+		out.Outcomes[i] = txnpb.Outcome{State: txnpb.StateOverloaded, Reason: "the leader's disk is full"}
+	}
+	return out
+}
+
+// Resolve implements txnpb.TxnHandler.
+func (d txnService) Resolve(r message.Responder[*txnpb.Outcome], in *txnpb.StatusRequest) {
+	c, env := d.c, r.Envelope()
+	tx := txnpb.Transaction{Id: in.Id}
+	b := &replica.Batch{Origin: r, Submissions: []txnpb.Submission{{
+		Transaction: message.Marshal(&tx), Principal: owner(env), RemainingMillis: env.RemainingMillis,
+	}}}
+	d.add(func() { c.loop.replica.Resolve(c.host.Now(), c.cfg.Wall(), b) })
+}
+
+// owner is the user to whom a transaction must belong for the caller to see its
+// outcome; 0 for those who may see all.
+func owner(env *message.Envelope) uint64 {
+	if env.Role == message.RoleClient {
+		return env.Principal
+	}
+	return 0
+}
+
+// Status implements txnpb.TxnHandler.
+func (d txnService) Status(r message.Responder[*txnpb.Outcome], in *txnpb.StatusRequest) {
+	c, who, id := d.c, owner(r.Envelope()), in.Id
+	d.linearizable(r, func() {
+		row, err := machine.Lookup(c.store, id)
+		switch {
+		case err != nil:
+			r.Fail(message.Internal, err.Error())
+		case row == nil || who != 0 && row.Principal != who:
+			r.Reply(&txnpb.Outcome{Id: id, State: txnpb.StateUnknown})
+		default:
+			r.Reply(row.Outcome)
+		}
+	})
+}
+
+// FindUser implements txnpb.TxnHandler.
+func (d txnService) FindUser(r message.Responder[*txnpb.UserAnswer], in *txnpb.UserQuery) {
+	c := d.c
+	d.linearizable(r, func() {
+		u, err := machine.FindUser(c.store, in.Number, in.LoginHash)
+		if err != nil {
+			r.Fail(message.Internal, err.Error())
+			return
+		}
+		r.Reply(&txnpb.UserAnswer{User: u})
+	})
+}
+
+// Read implements txnpb.TxnHandler.
+func (d txnService) Read(r message.Responder[*txnpb.QueryAnswer], in *txnpb.Query) {
+	c := d.c
+	query := func() {
+		view, err := c.store.View()
+		if err != nil {
+			r.Fail(message.Internal, err.Error())
+			return
+		}
+		answer, err := runQuery(view, in)
+		if cerr := view.Close(); err == nil {
+			err = cerr
+		}
+		switch {
+		case err != nil:
+			r.Fail(message.Internal, err.Error())
+		case answer.Csn < in.MinCsn:
+			r.Fail(message.Unavailable, "this replica has not come so far yet")
+		default:
+			r.Reply(answer)
+		}
+	}
+	if in.Stale {
+		c.enqueueRead(r, query)
+		return
+	}
+	d.linearizable(r, query)
+}
+
+// linearizable has f run by a reader once the state applied here holds all that
+// was committed when the request came.
+func (d *dispatch) linearizable(r message.Request, f func()) {
+	c := d.c
+	var deadline time.Duration
+	if ms := r.Envelope().RemainingMillis; ms > 0 {
+		deadline = c.host.Now() + time.Duration(ms)*time.Millisecond
+	}
+	rd := &replica.Read{Deadline: deadline, Origin: func(ok bool) {
+		if !ok {
+			r.Fail(message.NotLeader, "")
+			return
+		}
+		c.enqueueRead(r, f)
+	}}
+	d.add(func() { c.loop.replica.Read(rd) })
+}
+
+// runQuery answers a query from one consistent state.
+func runQuery(v store.View, q *txnpb.Query) (*txnpb.QueryAnswer, error) {
+	csn, err := machine.CSN(v)
+	if err != nil {
+		return nil, err
+	}
+	a := &txnpb.QueryAnswer{Csn: csn, Stale: q.Stale}
+	switch {
+	case q.LookupAccounts != nil:
+		a.Accounts = ledger.LookupAccounts(v, q.LookupAccounts.Ids, nil)
+	case q.LookupTransfers != nil:
+		a.Transfers = ledger.LookupTransfers(v, q.LookupTransfers.Ids, nil)
+	case q.GetAccountTransfers != nil:
+		a.Transfers = ledger.GetAccountTransfers(v, q.GetAccountTransfers, nil)
+	case q.GetAccountBalances != nil:
+		a.Balances = ledger.GetAccountBalances(v, q.GetAccountBalances, nil)
+	case q.QueryAccounts != nil:
+		a.Accounts = ledger.QueryAccounts(v, q.QueryAccounts, nil)
+	case q.QueryTransfers != nil:
+		a.Transfers = ledger.QueryTransfers(v, q.QueryTransfers, nil)
+	case q.GetChangeEvents != nil:
+		a.Events = ledger.GetChangeEvents(v, q.GetChangeEvents, nil)
+	}
+	return a, nil
+}
+
+// Control implements txnpb.ReplicaHandler.
+func (d replicaService) Control(r message.Request, in *txnpb.RaftMessage) { d.step(r, in) }
+
+// Append implements txnpb.ReplicaHandler.
+func (d replicaService) Append(r message.Request, in *txnpb.RaftMessage) { d.step(r, in) }
+
+// step checks a peer's message before raft sees it: the session has proved the
+// sender and the cluster, the rest stands in the envelope.
+func (d *dispatch) step(r message.Request, in *txnpb.RaftMessage) {
+	c, env := d.c, r.Envelope()
+	m := &raftpb.Message{}
+	if err := proto.Unmarshal(in.Message, m); err != nil {
+		c.host.Log().Warn("a peer's message is malformed", "from", env.From, "err", err)
+		return
+	}
+	if env.Group != c.cfg.Group || env.Epoch != c.cfg.Epoch || m.GetTo() != c.cfg.Node ||
+		c.sfuOf(m.GetFrom()) != env.From || env.From == 0 || m.GetType() == raftpb.MsgSnap {
+		c.host.Log().Warn("a peer's message is not for this member", "from", env.From, "group", env.Group, "epoch", env.Epoch,
+			"node", m.GetFrom(), "to", m.GetTo(), "type", m.GetType())
+		return
+	}
+	d.add(func() { c.loop.replica.Step(m) })
+}
+
+// Install implements txnpb.ReplicaHandler.
+func (d replicaService) Install(r message.Responder[*txnpb.SnapshotProgress], in *txnpb.SnapshotChunk) {
+	env := r.Envelope()
+	if env.Group != d.c.cfg.Group || env.Epoch != d.c.cfg.Epoch || d.c.nodeOf(env.From) == 0 {
+		r.Fail(message.Denied, "not a member of this group and epoch")
+		return
+	}
+	d.c.applier.do(func() { d.c.applier.receive(r, in) })
+}
+
+// Status implements txnpb.ReplicaHandler.
+func (d replicaService) Status(r message.Responder[*txnpb.ReplicaStatus], _ *txnpb.ReplicaStatusRequest) {
+	c := d.c
+	d.add(func() {
+		st := c.loop.replica.Status()
+		out := &txnpb.ReplicaStatus{
+			Sfu: uint32(c.host.SFU()), Role: st.Role, Leader: uint32(c.sfuOf(st.Lead)), Term: st.Term,
+			CommitIndex: st.Commit, AppliedIndex: st.Applied, Pending: uint32(st.Pending),
+		}
+		for _, node := range st.Voters {
+			out.Voters = append(out.Voters, uint32(c.sfuOf(node)))
+		}
+		c.applier.do(func() {
+			digest := c.applier.machine.Digest()
+			out.Csn, out.Transactions = digest.Csn, digest.Transactions
+			r.Reply(out)
+		})
+	})
+}
+
+// Digest implements txnpb.ReplicaHandler.
+func (d replicaService) Digest(r message.Responder[*txnpb.StateDigest], _ *txnpb.DigestRequest) {
+	a := d.c.applier
+	a.do(func() {
+		digest := a.machine.Digest()
+		r.Reply(&digest)
+	})
+}

@@ -1,0 +1,272 @@
+package txn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
+	"virtualservicesinc.com/comps/txn/machine"
+	"virtualservicesinc.com/comps/txn/store"
+	"virtualservicesinc.com/rrts/message"
+	"virtualservicesinc.com/rrts/schema/txnpb"
+)
+
+const (
+	// chunkBytes is the size at which a chunk of rows is sent.
+	chunkBytes = 1 << 20
+	// chunkTimeout is how long a receiver may take to store a chunk.
+	chunkTimeout = 30 * time.Second
+	// pinAge is how long a pinned snapshot is good for another transfer to begin:
+	// what was committed since then must still be in the log.
+	pinAge = time.Minute
+)
+
+// pinned is a snapshot of the store that a transfer sends.
+type pinned struct {
+	rows    store.Snapshot
+	meta    *raftpb.SnapshotMetadata
+	at      time.Duration
+	senders int
+}
+
+func (p *pinned) close(log *slog.Logger) {
+	if err := p.rows.Close(); err != nil {
+		log.Error("closing a snapshot", "err", err)
+	}
+}
+
+// snapshot answers raft when a member needs the state. The first call has one
+// pinned; raft asks again.
+func (l *loop) snapshot() (*raftpb.Snapshot, error) {
+	if l.pin != nil && l.pin.senders == 0 && l.c.host.Now()-l.pin.at > pinAge {
+		l.pin.close(l.c.host.Log())
+		l.pin = nil
+	}
+	if l.pin != nil {
+		return &raftpb.Snapshot{Metadata: proto.Clone(l.pin.meta).(*raftpb.SnapshotMetadata)}, nil
+	}
+	if !l.pinning {
+		l.pinning = true
+		l.c.applier.do(l.c.applier.pin)
+	}
+	return nil, raft.ErrSnapshotTemporarilyUnavailable
+}
+
+// pin takes a snapshot on the applier's thread.
+func (a *applier) pin() {
+	p, err := a.newPin()
+	if err != nil {
+		a.c.host.Log().Error("snapshot for another member", "err", err)
+	}
+	a.c.post(func() {
+		a.c.loop.pinning = false
+		a.c.loop.pin = p
+	})
+}
+
+func (a *applier) newPin() (*pinned, error) {
+	conf, err := a.machine.Members()
+	if err != nil {
+		return nil, err
+	}
+	rows, err := a.c.store.Snapshot()
+	if err != nil {
+		return nil, err
+	}
+	index, term := a.machine.Applied()
+	return &pinned{
+		rows: rows, at: a.c.host.Now(),
+		meta: &raftpb.SnapshotMetadata{ConfState: conf, Index: new(index), Term: new(term)},
+	}, nil
+}
+
+// sendSnapshot begins a state transfer to a member.
+func (l *loop) sendSnapshot(m *raftpb.Message) {
+	node := m.GetTo()
+	p := l.pin
+	if l.transfers[node] || p == nil || p.meta.GetIndex() != m.GetSnapshot().GetMetadata().GetIndex() {
+		l.replica.SnapshotSent(node, false)
+		return
+	}
+	install, err := proto.Marshal(m)
+	if err != nil {
+		l.c.host.Log().Error("encoding a snapshot message", "err", err)
+		l.replica.SnapshotSent(node, false)
+		return
+	}
+	l.transfers[node] = true
+	p.senders++
+	sfu := l.c.sfuOf(node)
+	l.c.host.Log().Info("sending the state to a member that lags", "sfu", sfu, "index", p.meta.GetIndex())
+	l.c.host.Go("state transfer", func(ctx context.Context) {
+		err := l.c.transfer(ctx, sfu, p, install)
+		if err != nil {
+			l.c.host.Log().Warn("state transfer", "sfu", sfu, "err", err)
+		}
+		l.c.post(func() {
+			delete(l.transfers, node)
+			p.senders--
+			l.replica.SnapshotSent(node, err == nil)
+		})
+	})
+}
+
+// transfer sends all rows of a snapshot, chunk after chunk.
+func (c *Component) transfer(ctx context.Context, sfu uint16, p *pinned, install []byte) error {
+	client := txnpb.ReplicaClient{Caller: c.host.Caller(sfu)}
+	chunk := txnpb.SnapshotChunk{Transfer: uint64(p.at)}
+	size := 0
+	send := func() error {
+		ctx, cancel := context.WithTimeout(ctx, chunkTimeout)
+		defer cancel()
+		answer, err := client.Install(ctx, &chunk)
+		switch {
+		case err != nil:
+			return err
+		case answer.Failed || answer.Next != chunk.Sequence+1:
+			return fmt.Errorf("txn: SFU %d does not take chunk %d", sfu, chunk.Sequence)
+		}
+		chunk.Sequence++
+		chunk.Rows, size = chunk.Rows[:0], 0
+		return nil
+	}
+	for row, err := range p.rows.Rows() {
+		if err != nil {
+			return err
+		}
+		chunk.Rows = append(chunk.Rows, txnpb.Row{Key: slices.Clone(row.Key), Value: slices.Clone(row.Value)})
+		if size += len(row.Key) + len(row.Value); size >= chunkBytes {
+			if err := send(); err != nil {
+				return err
+			}
+		}
+	}
+	chunk.Last, chunk.Install = true, install
+	return send()
+}
+
+// incoming is a state that is being received.
+type incoming struct {
+	from     uint16
+	transfer uint64
+	next     uint32
+	restore  store.Restore
+	complete bool // all rows are there; raft decides
+}
+
+var errChunk = errors.New("txn: chunk out of order")
+
+// receive takes one chunk, on the applier's thread.
+func (a *applier) receive(r message.Responder[*txnpb.SnapshotProgress], chunk *txnpb.SnapshotChunk) {
+	from := r.Envelope().From
+	err := a.takeChunk(from, chunk)
+	if err != nil {
+		a.c.host.Log().Warn("receiving the state", "from", from, "chunk", chunk.Sequence, "err", err)
+		a.abandon()
+	}
+	r.Reply(&txnpb.SnapshotProgress{Transfer: chunk.Transfer, Next: chunk.Sequence + 1, Failed: err != nil})
+}
+
+func (a *applier) takeChunk(from uint16, chunk *txnpb.SnapshotChunk) error {
+	if chunk.Sequence == 0 {
+		if a.incoming != nil && a.incoming.complete {
+			return fmt.Errorf("%w: a complete state waits to be installed", errChunk)
+		}
+		a.abandon()
+		restore, err := a.c.store.Restore()
+		if err != nil {
+			return err
+		}
+		a.incoming = &incoming{from: from, transfer: chunk.Transfer, restore: restore}
+		a.c.host.Log().Info("receiving the state", "from", from)
+	}
+	in := a.incoming
+	if in == nil || in.complete || in.from != from || in.transfer != chunk.Transfer || in.next != chunk.Sequence {
+		return fmt.Errorf("%w: %d", errChunk, chunk.Sequence)
+	}
+	in.next++
+	rows := make([]store.Row, len(chunk.Rows))
+	for i := range chunk.Rows {
+		rows[i] = store.Row{Key: chunk.Rows[i].Key, Value: chunk.Rows[i].Value}
+	}
+	if err := in.restore.Add(rows); err != nil {
+		return err
+	}
+	if !chunk.Last {
+		return nil
+	}
+	m := &raftpb.Message{}
+	if err := proto.Unmarshal(chunk.Install, m); err != nil || m.GetType() != raftpb.MsgSnap || m.GetTo() != a.c.cfg.Node {
+		return fmt.Errorf("txn: the state from SFU %d came without the message that installs it: %v", from, err)
+	}
+	in.complete = true
+	a.c.post(func() { a.c.loop.install(m) })
+	return nil
+}
+
+// install offers a received snapshot to raft; if raft does not want it, because
+// the log has caught up meanwhile, it is thrown away.
+func (l *loop) install(m *raftpb.Message) {
+	l.installed = false
+	l.replica.Step(m)
+	l.flush()
+	if !l.installed {
+		l.c.applier.do(l.c.applier.abandon)
+	}
+}
+
+func (a *applier) abandon() {
+	if a.incoming == nil {
+		return
+	}
+	if err := a.incoming.restore.Abandon(); err != nil {
+		a.c.host.Log().Warn("abandoning a received state", "err", err)
+	}
+	a.incoming = nil
+}
+
+// switchTo puts the received state in the place of the store's, for the appender,
+// and returns the next expiry in it.
+func (a *applier) switchTo(ctx context.Context, s *raftpb.Snapshot) (nextExpiry uint64, err error) {
+	done := make(chan error, 1)
+	a.do(func() { done <- a.switchNow(s) })
+	select {
+	case err := <-done:
+		if err != nil {
+			return 0, err
+		}
+		return a.machine.NextExpiry(), nil // the applier waits for what the appender answers next
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+func (a *applier) switchNow(s *raftpb.Snapshot) error {
+	if a.incoming == nil || !a.incoming.complete {
+		return errors.New("txn: raft installs a snapshot whose rows did not come")
+	}
+	a.c.storeMu.Lock()
+	defer a.c.storeMu.Unlock()
+	if err := a.incoming.restore.Switch(); err != nil {
+		return err
+	}
+	a.incoming = nil
+	m, err := machine.Open(a.c.store, a.c.cfg.Machine, nil)
+	if err != nil {
+		return err
+	}
+	if index, term := m.Applied(); index != s.GetMetadata().GetIndex() || term != s.GetMetadata().GetTerm() {
+		return fmt.Errorf("txn: the received state is of entry %d in term %d, not of the snapshot's %d in term %d",
+			index, term, s.GetMetadata().GetIndex(), s.GetMetadata().GetTerm())
+	}
+	a.machine = m
+	a.c.host.Log().Info("state installed", "index", s.GetMetadata().GetIndex())
+	return nil
+}
