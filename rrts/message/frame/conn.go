@@ -28,7 +28,8 @@ var ErrClosed = errors.New("frame: closed")
 type Limits struct {
 	// Frame is the longest frame taken from the peer, in bytes.
 	Frame int
-	// Backlog is how much may wait for the peer, in bytes; more is ErrBacklog.
+	// Backlog is how much may wait for the peer, in bytes; more is ErrBacklog, but
+	// for a frame that would be the only one.
 	Backlog int
 	// Stall is how long the peer may take for the next 64 KiB of what waits for it;
 	// longer is ErrSlow.
@@ -41,7 +42,7 @@ type Conn struct {
 	raw    net.Conn
 	tls    *tls.Conn // nil on a Unix socket
 	out    *sink
-	reader Reader
+	reader *Reader
 	limits Limits
 
 	mu       sync.Mutex
@@ -83,9 +84,9 @@ func newConn(ctx context.Context, raw net.Conn, config *tls.Config, limits Limit
 			raw.Close()
 			return nil, fmt.Errorf("frame: TLS: %w", err)
 		}
-		c.reader = Reader{src: c.tls, limit: limits.Frame}
+		c.reader = NewReader(c.tls, limits.Frame)
 	} else {
-		c.reader = Reader{src: raw, limit: limits.Frame}
+		c.reader = NewReader(raw, limits.Frame)
 	}
 	c.out.buffered()
 	return c, nil
@@ -94,10 +95,11 @@ func newConn(ctx context.Context, raw net.Conn, config *tls.Config, limits Limit
 // Next returns the next frame; see Reader.Next. One goroutine calls it.
 func (c *Conn) Next() ([]byte, error) { return c.reader.Next() }
 
-// Buffered returns how many bytes Next has at hand; see Reader.Buffered.
-func (c *Conn) Buffered() int { return c.reader.Buffered() }
+// Ready reports whether Next has a frame at hand. The goroutine that calls Next
+// calls it.
+func (c *Conn) Ready() bool { return c.reader.Ready() }
 
-// SetFrameLimit changes Limits.Frame. The goroutine that calls Next calls it.
+// SetFrameLimit changes Limits.Frame for the frames that have not come yet.
 func (c *Conn) SetFrameLimit(n int) { c.reader.SetLimit(n) }
 
 // SetReadDeadline bounds the wait of Next.
@@ -142,7 +144,8 @@ func (c *Conn) roomLocked(n int) error {
 		return c.err
 	case c.closing:
 		return ErrClosed
-	case len(c.queued)+int(c.out.waiting.Load())+HeaderSize+n > c.limits.Backlog:
+	}
+	if waiting := len(c.queued) + int(c.out.waiting.Load()); waiting > 0 && waiting+HeaderSize+n > c.limits.Backlog {
 		return ErrBacklog
 	}
 	if c.queued == nil {

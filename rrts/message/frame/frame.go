@@ -24,6 +24,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"virtualservicesinc.com/rrts/message"
 )
@@ -66,17 +67,22 @@ func AppendMessage(b []byte, e *message.Envelope, m message.Message) []byte {
 // Reader takes frames off a stream.
 type Reader struct {
 	src   io.Reader
-	limit int
+	limit atomic.Int64
 	buf   []byte // buf[r:w] is read and not yet returned
 	r, w  int
 }
 
 // NewReader returns a Reader of src that refuses frames of more than limit bytes,
 // their header not counted.
-func NewReader(src io.Reader, limit int) *Reader { return &Reader{src: src, limit: limit} }
+func NewReader(src io.Reader, limit int) *Reader {
+	r := &Reader{src: src}
+	r.SetLimit(limit)
+	return r
+}
 
-// SetLimit changes the limit for the frames that Next has not returned yet.
-func (r *Reader) SetLimit(limit int) { r.limit = limit }
+// SetLimit changes the limit for the frames that have not come yet. Any goroutine
+// may call it, also while another is in Next.
+func (r *Reader) SetLimit(limit int) { r.limit.Store(int64(limit)) }
 
 // Next returns the next frame without its header. It belongs to the caller until
 // the next call. The error is io.EOF at the end of the stream between two frames,
@@ -91,8 +97,8 @@ func (r *Reader) Next() ([]byte, error) {
 			if n == 0 {
 				return nil, fmt.Errorf("%w: length 0", ErrFrame)
 			}
-			if n > r.limit {
-				return nil, fmt.Errorf("%w: length %d is more than %d", ErrFrame, n, r.limit)
+			if limit := r.limit.Load(); int64(n) > limit {
+				return nil, fmt.Errorf("%w: length %d is more than %d", ErrFrame, n, limit)
 			}
 			if have >= HeaderSize+n {
 				f := r.buf[r.r+HeaderSize : r.r+HeaderSize+n]
@@ -109,9 +115,12 @@ func (r *Reader) Next() ([]byte, error) {
 	}
 }
 
-// Buffered returns the bytes that are read and not yet returned: 0 means that Next
-// will wait for the peer.
-func (r *Reader) Buffered() int { return r.w - r.r }
+// Ready reports whether a whole frame is read already, so that Next will not wait
+// for the peer. What was answered so far should leave before a Next that waits.
+func (r *Reader) Ready() bool {
+	have := r.w - r.r
+	return have >= HeaderSize && uint64(have) >= HeaderSize+uint64(binary.BigEndian.Uint32(r.buf[r.r:]))
+}
 
 // fill reads more of the stream, at least one byte.
 func (r *Reader) fill() error {

@@ -39,9 +39,14 @@ func TestReaderTakesFramesHoweverTheyArrive(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := NewReader(src, 64<<10)
 			for i := range frames {
+				ready := r.Ready()
+				before := r.w
 				b, err := r.Next()
 				if err != nil {
 					t.Fatalf("frame %d: %v", i, err)
+				}
+				if ready && r.w != before {
+					t.Fatalf("frame %d was ready, and more was read", i)
 				}
 				var e message.Envelope
 				if err := e.Parse(b); err != nil || e.Call != uint64(i) || len(e.Body) != 37*i {
