@@ -98,8 +98,9 @@ type Config struct {
 	// that length was answered.
 	MTU [networks]int
 	// LaneBytes bounds each lane, in bytes: what Send holds until the peer has it,
-	// what the peer may send before the caller has taken it, and (less 4) the
-	// longest record. Default DefaultLaneBytes; each at most MaxLaneBytes.
+	// what the peer may send before the caller has taken it, and twice the longest
+	// record. The lower bound of both sides holds. Default DefaultLaneBytes; each
+	// 64 KiB to MaxLaneBytes.
 	LaneBytes [lanes]int
 
 	// ProbeInterval is the time between two probes of a network. Default 25 ms.
@@ -188,6 +189,8 @@ func (c *Config) validate() error {
 	check(c.Local != c.Peer.SFU, "Peer.SFU %d must not be Local", c.Peer.SFU)
 	check(c.Key.Private != [32]byte{} && c.Key.Public != [32]byte{}, "Key must be set")
 	check(c.Peer.Public != [32]byte{}, "Peer.Public must be set")
+	pair, err := NewKeyPair(c.Key.Private)
+	check(err == nil && pair == c.Key, "Key.Public must belong to Key.Private")
 	check(c.Peer.Public != c.Key.Public, "Peer.Public must not be Key.Public")
 	check(c.PSK != [32]byte{}, "PSK must be set")
 	check(c.Slot != 0, "Slot must be set")

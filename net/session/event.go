@@ -44,9 +44,10 @@ const (
 	Replaced                   // the peer began new streams: it restarted, or had lost us
 	Closed                     // the peer closed the session
 	Local                      // Close was called here
+	Protocol                   // the peer broke the protocol, though authentic
 )
 
-var reasonNames = [...]string{"none", "silence", "replaced", "closed", "local"}
+var reasonNames = [...]string{"none", "silence", "replaced", "closed", "local", "protocol"}
 
 func (r Reason) String() string {
 	if int(r) < len(reasonNames) {

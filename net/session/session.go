@@ -1,8 +1,12 @@
 package session
 
 import (
+	"crypto/ecdh"
 	"errors"
+	"fmt"
 	"time"
+
+	"virtualservicesinc.com/net/wire"
 )
 
 // Errors of Send.
@@ -13,87 +17,316 @@ var (
 	ErrNoLane         = errors.New("session: no such lane")
 )
 
-// maxKeyFrames is the hard bound on frames under one key; a key that could not be
-// replaced by then seals nothing more.
-const maxKeyFrames = 1 << 32
-
 // Session is one peer. It belongs to one goroutine.
 type Session struct {
-	cfg Config
+	cfg    Config
+	toPeer *mac // of handshake frames
+	toUs   *mac
+	up     bool
+	closed bool
+
+	// Handshake and keys.
+	ring           keyring
+	initiating     *initiating
+	responding     *responding
+	sendInitiation bool
+	sendResponse   bool
+	goodbyes       int
+	attempt        uint64        // of our initiations
+	retry          time.Duration // time between the last two
+	retryAt        time.Duration
+	seen           struct{ incarnation, attempt uint64 } // newest authentic initiation
+
+	// The connection: from Up to Lost.
+	connection  uint64
+	incarnation uint64 // the peer's
+	pool        pool
+	window      window
+	receipts    receipts
+	recovery    recovery
+	path        [networks]path
+	send        [lanes]sendLane
+	receive     [lanes]receiveLane
+	creditDue   uint8 // set of lanes whose credit the peer must be told
+	maxRecord   [lanes]int
+	draft       packet // of the frame being built
+	decoder     wire.Decoder
+
+	budgetBlocked bool // a retransmission waits for the budget
+
+	// Failure detection.
+	observed  time.Duration // last time seen
+	heard     time.Duration // last new frame of the peer
+	suspected bool
+	stretch   int
+	stretchAt time.Duration
+	resumedAt time.Duration // end of our last pause
+
+	// Clocks.
+	wall        int64 // Unix nanoseconds at time 0; 0: not known
+	clockOffset time.Duration
+	clockError  time.Duration
+	clockAt     time.Duration
+
+	events     []Event
+	told       []Event // the batch that the caller has
+	lossUntold bool    // a Lost is among events
+	stats      Stats   // the counters; the rest is filled in by Stats
 }
 
-// New checks cfg and returns a session that will look for its peer from its first
+// NewKeyPair returns the key pair of an X25519 private key: 32 random bytes.
+func NewKeyPair(private [32]byte) (KeyPair, error) {
+	key, err := ecdh.X25519().NewPrivateKey(private[:])
+	if err != nil {
+		return KeyPair{}, fmt.Errorf("session: private key: %w", err)
+	}
+	return KeyPair{Private: private, Public: [32]byte(key.PublicKey().Bytes())}, nil
+}
+
+// New checks cfg and returns a session that looks for its peer from its first
 // Advance on.
 func New(cfg Config) (*Session, error) {
 	cfg.fill()
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	return &Session{cfg: cfg}, nil
+	s := &Session{
+		cfg:    cfg,
+		toPeer: newMAC(&cfg.PSK, &cfg.Peer.Public),
+		toUs:   newMAC(&cfg.PSK, &cfg.Key.Public),
+	}
+	for i := range s.path {
+		s.path[i] = path{net: Network(i), carrier: true, maxMTU: cfg.MTU[i]}
+	}
+	for i, n := range cfg.LaneBytes {
+		s.send[i] = sendLane{buf: buffer{pool: &s.pool}, limit: n}
+		s.receive[i] = receiveLane{buf: buffer{pool: &s.pool}, window: n}
+	}
+	return s, nil
 }
 
-// Receive takes a response or data frame that arrived on net. The frame is
-// decrypted in place and is the caller's again on return. It reports whether the
-// frame is authentic and new on that network: then, and only then, the caller may
-// learn the peer's address on net from it. Anything else costs one counter.
-func (s *Session) Receive(now time.Duration, net Network, frame []byte) (authentic bool) {
-	return false
+// begin starts a connection.
+func (s *Session) begin(now time.Duration, peer *wire.Hello, id uint64) {
+	restarted := s.stats.Ups > 0 && peer.Incarnation != s.incarnation
+	s.up = true
+	s.connection, s.incarnation = id, peer.Incarnation
+	s.window.reset()
+	s.receipts.reset()
+	s.recovery.reset(now)
+	for i := range s.path {
+		s.path[i].reset(now)
+	}
+	for i := range s.send {
+		credit := min(int(peer.Credit[i]), MaxLaneBytes)
+		s.send[i].reset(uint64(credit))
+		s.receive[i].reset()
+		s.maxRecord[i] = longestRecord(min(credit, s.cfg.LaneBytes[i]))
+	}
+	s.creditDue = 0
+	s.heard, s.suspected = now, false
+	s.stretch, s.resumedAt = 1, now
+	s.clockError = 0
+	s.stats.Ups++
+	s.event(Event{Kind: Up, Incarnation: peer.Incarnation, Restarted: restarted})
 }
 
-// Accept takes an initiation that Responder.Open attributed to this peer. Nothing
-// changes for the streams before the peer has confirmed the new keys.
-func (s *Session) Accept(now time.Duration, in *Initiation) {}
+// lose ends the connection, if there is one.
+func (s *Session) lose(now time.Duration, reason Reason) {
+	if !s.up {
+		return
+	}
+	s.up = false
+	s.ring.drop(s.ring.current)
+	s.ring.drop(s.ring.previous)
+	if s.responding != nil && s.responding.resume {
+		s.ring.drop(s.ring.pending)
+		s.responding, s.sendResponse = nil, false
+	}
+	s.initiating, s.sendInitiation = nil, false
+	s.retry, s.retryAt = 0, now
+	for i := range s.send {
+		s.send[i].reset(0)
+		s.receive[i].reset()
+	}
+	s.lossUntold = true
+	s.stats.Losses++
+	s.event(Event{Kind: Lost, Incarnation: s.incarnation, Reason: reason})
+}
+
+func (s *Session) event(e Event) { s.events = append(s.events, e) }
 
 // Send appends record to the stream of lane; the bytes are copied. Errors:
 // ErrPeerDown (also while the peer was never up), ErrLaneFull (nothing of the
 // record was taken; try again after the peer has acknowledged some),
 // ErrRecordTooLarge, ErrNoLane. An empty record is a record.
-func (s *Session) Send(now time.Duration, lane Lane, record []byte) error { return ErrPeerDown }
+func (s *Session) Send(now time.Duration, lane Lane, record []byte) error {
+	s.observe(now)
+	if lane >= lanes {
+		return ErrNoLane
+	}
+	if !s.up {
+		return ErrPeerDown
+	}
+	if len(record) > s.maxRecord[lane] {
+		return ErrRecordTooLarge
+	}
+	l := &s.send[lane]
+	if len(record) > s.Room(lane) {
+		return ErrLaneFull
+	}
+	l.write(record)
+	s.stats.Lane[lane].RecordsSent++
+	s.stats.Lane[lane].BytesSent += uint64(len(record))
+	return nil
+}
 
-// Queued is the number of bytes of lane that the peer has not acknowledged, and
-// Room is the longest record that Send would take now (-1: none).
-func (s *Session) Queued(lane Lane) int { return 0 }
-func (s *Session) Room(lane Lane) int   { return -1 }
+// Queued is the number of bytes of lane that the peer has not acknowledged.
+func (s *Session) Queued(lane Lane) int {
+	return int(s.send[lane].end - s.send[lane].floor)
+}
+
+// Room is the longest record that Send would take now; negative: none.
+func (s *Session) Room(lane Lane) int {
+	if !s.up {
+		return -1
+	}
+	return min(s.send[lane].limit-s.Queued(lane)-recordHead, s.maxRecord[lane])
+}
 
 // LinkState tells the local carrier of net. A network begins with its carrier up.
-func (s *Session) LinkState(now time.Duration, net Network, up bool) {}
+func (s *Session) LinkState(now time.Duration, net Network, up bool) {
+	s.observe(now)
+	if net >= networks || s.path[net].carrier == up {
+		return
+	}
+	p := &s.path[net]
+	p.carrier = up
+	if !s.up {
+		return
+	}
+	if up {
+		p.probeAt = now
+	} else {
+		s.fail(now, p, true)
+	}
+}
 
 // SetWall tells the wall clock, in Unix nanoseconds, at now; probes carry it to
 // the peer, and Stats.ClockOffset comes from it. Without it the clock is not
 // compared.
-func (s *Session) SetWall(now time.Duration, unixNano int64) {}
+func (s *Session) SetWall(now time.Duration, unixNano int64) {
+	s.wall = unixNano - int64(now)
+}
 
 // Advance runs the timers that are due. Call it at NextTimeout or soon after; the
 // first call starts the session.
-func (s *Session) Advance(now time.Duration) {}
+func (s *Session) Advance(now time.Duration) {
+	s.observe(now)
+	if s.closed {
+		return
+	}
+	s.expire(now)
+	if s.up {
+		s.judge(now)
+	}
+	if s.up {
+		for i := range s.path {
+			if p := &s.path[i]; p.exists() {
+				if now >= p.probeAt {
+					s.tick(now, p)
+				}
+				s.announce(now, p)
+			}
+		}
+		if now >= s.recovery.lossAt {
+			s.detectLosses(now)
+		}
+		if now >= s.probeTimeout() {
+			s.timedOut()
+		}
+	}
+	if now >= s.initiateAt() {
+		s.initiate(now)
+	}
+}
 
 // NextTimeout is when Advance must be called next. Receive, Accept, Send, Next and
 // LinkState may bring it forward.
-func (s *Session) NextTimeout() time.Duration { return 0 }
-
-// Next builds the next frame to send in dst, which must have room for the longest
-// MTU of the Config, and says on which networks exactly these bytes must leave. n is 0 when
-// nothing is to be sent now. Call it until then, after every batch of other calls.
-// Handshake frames (wire.TypeInitiation, wire.TypeResponse) should be broadcast: what
-// provoked them may be a replay from another address. A failure to send is loss
-// like any other and needs no report; on one network it must not keep the frame
-// from the other.
-func (s *Session) Next(now time.Duration, dst []byte) (n int, on Networks) { return 0, None }
+func (s *Session) NextTimeout() time.Duration {
+	if s.closed {
+		return never
+	}
+	at := s.initiateAt()
+	if s.ring.previous != nil {
+		at = min(at, s.ring.previousUntil)
+	}
+	if s.responding != nil {
+		at = min(at, s.responding.began+confirmWithin)
+	}
+	if !s.up {
+		return at
+	}
+	at = min(at, s.deadAt(s.observed), s.receipts.due, s.recovery.lossAt, s.probeTimeout())
+	if !s.suspected {
+		at = min(at, s.suspectAt(s.observed))
+	}
+	if s.budgetBlocked {
+		at = min(at, s.recovery.budgetAt())
+	}
+	for i := range s.path {
+		p := &s.path[i]
+		if !p.exists() {
+			continue
+		}
+		at = min(at, p.probeAt)
+		if p.alive && !p.announced {
+			at = min(at, p.heldUntil)
+		}
+	}
+	return at
+}
 
 // Take returns the complete records of lane that arrived, oldest first. Records and
 // slice are valid until the next Take of the same lane. Taking is what extends the
 // peer's credit: a lane that is not taken holds its sender back and no other lane.
 // Take every lane before Events: a Lost event ends what was not taken, and records
 // of a new connection come only after Events has returned its Up.
-func (s *Session) Take(lane Lane) [][]byte { return nil }
+func (s *Session) Take(lane Lane) [][]byte {
+	l := &s.receive[lane]
+	records := l.take(s.lossUntold)
+	if _, tell := l.credit(); tell && s.up {
+		s.creditDue |= 1 << lane
+	}
+	return records
+}
 
 // Events returns what happened since the last call, oldest first; the slice is
 // valid until the next call. Call it after every batch of other calls.
-func (s *Session) Events() []Event { return nil }
+func (s *Session) Events() []Event {
+	s.told, s.events = s.events, s.told[:0]
+	if s.lossUntold {
+		s.lossUntold = false
+		for i := range s.receive {
+			s.receive[i].orphan = nil
+		}
+	}
+	return s.told
+}
 
-// Close tells the peer that this side stops. Lost follows at once; the next three
-// frames of Next say goodbye, and nothing comes after them.
-func (s *Session) Close(now time.Duration) {}
-
-// Stats fills st with the session's counters and estimates.
-func (s *Session) Stats(st *Stats) {}
+// Close tells the peer that this side stops. Lost follows at once; the next frames
+// of Next say goodbye, and nothing comes after them.
+func (s *Session) Close(now time.Duration) {
+	s.observe(now)
+	if s.closed {
+		return
+	}
+	s.closed = true
+	k := s.ring.current
+	if s.up {
+		s.lose(now, Local)
+		s.ring.current = k // for the goodbyes
+		s.goodbyes = goodbyes
+	}
+	s.initiating, s.sendInitiation = nil, false
+	s.responding, s.sendResponse = nil, false
+}

@@ -16,6 +16,7 @@ type Stats struct {
 	ClockOffset, ClockError time.Duration
 
 	Ups, Losses, Rekeys uint64
+	HandshakesFailed    uint64 // authentic, but came to nothing
 
 	FramesRefused   uint64 // malformed, other cluster, unknown key phase
 	FramesForged    uint64 // authentication failed
@@ -49,4 +50,32 @@ type LaneStats struct {
 	RecordsReceived, BytesReceived uint64
 	Queued                         int // bytes that the peer has not acknowledged
 	Untaken                        int // bytes that the caller has not taken
+}
+
+// Stats fills st with the session's counters and estimates.
+func (s *Session) Stats(st *Stats) {
+	*st = s.stats
+	st.Up, st.Suspected, st.Incarnation = s.up, s.up && s.suspected, s.incarnation
+	if k := s.ring.current; s.up {
+		st.Cipher = k.cipher.String()
+	}
+	st.Stretch = s.stretchNow(s.observed)
+	if s.up && s.clockError != 0 {
+		st.ClockOffset, st.ClockError = s.clockOffset, s.clockError
+	}
+	for i := range s.path {
+		p := &s.path[i]
+		st.Network[i] = NetworkStats{
+			Configured: p.exists(), Carrier: p.carrier, Up: s.up && p.alive && !p.held(s.observed), Held: s.up && p.held(s.observed),
+			FramesSent: p.framesSent, BytesSent: p.bytesSent, FramesReceived: p.framesReceived, BytesReceived: p.bytesReceived,
+			FramesLost: p.framesLost + p.lostNow, ProbesMissed: p.probesMissed,
+			RTT: p.srtt, MTU: p.mtu, Window: p.window, InFlight: p.inFlight,
+		}
+	}
+	for i := range st.Lane {
+		l := &s.receive[i]
+		st.Lane[i].RecordsReceived, st.Lane[i].BytesReceived = l.records, l.bytes
+		st.Lane[i].Queued = s.Queued(Lane(i))
+		st.Lane[i].Untaken = int(l.next - l.taken)
+	}
 }

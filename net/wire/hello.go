@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 )
 
 // Sizes of the handshake's frames; they are fixed, so that a frame of another
@@ -26,6 +27,16 @@ const (
 	CipherAESGCM     Cipher = 1 << 0 // AES-256-GCM
 	CipherChaChaPoly Cipher = 1 << 1 // ChaCha20-Poly1305
 )
+
+func (c Cipher) String() string {
+	switch c {
+	case CipherAESGCM:
+		return "AES-256-GCM"
+	case CipherChaChaPoly:
+		return "ChaCha20-Poly1305"
+	}
+	return fmt.Sprintf("cipher(%d)", uint8(c))
+}
 
 // ErrHello is returned for every Hello that Parse refuses.
 var ErrHello = errors.New("wire: malformed hello")

@@ -1,0 +1,192 @@
+package session
+
+import (
+	"math"
+	"time"
+
+	"virtualservicesinc.com/net/wire"
+)
+
+const (
+	// never is a time that does not come.
+	never = time.Duration(math.MaxInt64)
+
+	// pauseTolerance is how long after a probe was due no call may have come before
+	// this process counts as paused: longer than a busy machine keeps a goroutine
+	// waiting, shorter than what the peer's silence is judged by.
+	pauseTolerance = 50 * time.Millisecond
+	// maxStretch bounds the factor by which a process that was paused stretches its
+	// judgement; each pause doubles it, each stretchDecay without one halves it.
+	maxStretch   = 8
+	stretchDecay = time.Second
+)
+
+// observe is called first by everything that takes the time. A long time without
+// any call is this process's own pause: the peer's silence in it proves nothing.
+func (s *Session) observe(now time.Duration) {
+	gap := now - s.observed
+	if gap <= 0 {
+		return
+	}
+	s.observed = now
+	if !s.up || gap <= s.cfg.ProbeInterval+pauseTolerance {
+		return
+	}
+	s.heard += gap
+	s.stretch = min(2*s.stretchNow(now), maxStretch)
+	s.stretchAt = now
+	s.resumedAt = now
+}
+
+// stretchNow is the factor by which silence is stretched now.
+func (s *Session) stretchNow(now time.Duration) int {
+	if s.stretch <= 1 {
+		return 1
+	}
+	halvings := (now - s.stretchAt) / stretchDecay
+	return max(1, s.stretch>>min(halvings, maxStretch))
+}
+
+// suspectAt and deadAt are when the peer's silence means something.
+func (s *Session) suspectAt(now time.Duration) time.Duration {
+	return s.heard + s.cfg.Suspect*time.Duration(s.stretchNow(now))
+}
+
+func (s *Session) deadAt(now time.Duration) time.Duration {
+	return s.heard + s.cfg.Dead*time.Duration(s.stretchNow(now))
+}
+
+// hear notes a new authentic frame of the peer.
+func (s *Session) hear(now time.Duration) {
+	s.heard = max(s.heard, now)
+	if s.suspected {
+		s.suspected = false
+		s.event(Event{Kind: Recovered})
+	}
+}
+
+// judge looks at the peer's silence.
+func (s *Session) judge(now time.Duration) {
+	if now >= s.deadAt(now) {
+		s.lose(now, Silence)
+		return
+	}
+	if !s.suspected && now >= s.suspectAt(now) {
+		s.suspected = true
+		s.event(Event{Kind: Suspect})
+	}
+}
+
+// tick looks at the probes of a network and makes the next one due.
+func (s *Session) tick(now time.Duration, p *path) {
+	// The newest probe may still be on its way: replies travel with the peer's own
+	// probes.
+	if missed := int(p.sequence-p.replied) - 1; missed > 0 {
+		p.probesMissed++
+		if p.alive && missed >= s.cfg.ProbeMisses {
+			// While the peer is silent everywhere, it is not this network's fault.
+			s.fail(now, p, now-s.heard <= 2*s.cfg.ProbeInterval)
+		}
+	}
+	if p.alive && p.holdLevel > 0 && now-p.aliveAt >= stableAfter {
+		p.holdLevel = 0
+	}
+	p.probeDue = true
+	p.probeAt += s.cfg.ProbeInterval
+	if p.probeAt <= now { // paused: probes do not pile up
+		p.probeAt = now + s.cfg.ProbeInterval
+	}
+}
+
+// fail takes a network down. atFault says that it will be held down when it comes
+// back.
+func (s *Session) fail(now time.Duration, p *path, atFault bool) {
+	if !p.alive {
+		return
+	}
+	p.alive, p.downAt = false, now
+	p.window, p.threshold = firstWindow, maxWindow
+	if atFault {
+		p.holdLevel = min(p.holdLevel+1, maxHoldLevel)
+	}
+	if p.announced {
+		p.announced = false
+		s.event(Event{Kind: NetworkDown, Network: p.net})
+	}
+	s.loseDown()
+}
+
+// answered takes the reply to a probe.
+func (s *Session) answered(now time.Duration, r *wire.Reply) {
+	p := &s.path[r.Network]
+	if !p.exists() || r.Sequence-p.replied-1 >= p.sequence-p.replied { // not between replied and sequence
+		return
+	}
+	p.replied = r.Sequence
+	sent := time.Duration(r.SentNanos)
+	rtt := now - sent - time.Duration(r.HeldNanos)
+	if sent < p.downAt && !p.alive || rtt < 0 {
+		return
+	}
+	if sent >= s.resumedAt {
+		p.sample(rtt)
+		s.compareClocks(now, rtt, r.WallNanos)
+	}
+	p.stale = false
+	if p.waiting {
+		p.waitingSince = now
+	}
+	if int(r.Size) >= p.maxMTU && p.maxMTU > BaseMTU {
+		p.mtu, p.mtuAt, p.mtuLeft = p.maxMTU, now+mtuVerify, mtuTries
+	}
+	if !p.alive && p.carrier {
+		p.alive, p.aliveAt = true, now
+		p.heldUntil = now
+		if p.holdLevel > 0 {
+			p.heldUntil += min(s.cfg.HoldDown<<(p.holdLevel-1), s.cfg.HoldDownMax)
+		}
+		s.announce(now, p)
+	}
+}
+
+// announce tells that a network is up once its hold-down is over.
+func (s *Session) announce(now time.Duration, p *path) {
+	if p.alive && !p.announced && !p.held(now) {
+		p.announced = true
+		s.event(Event{Kind: NetworkUp, Network: p.net})
+	}
+}
+
+// probed takes a probe of the peer that arrived on net in a frame of n bytes.
+func (s *Session) probed(now time.Duration, net Network, q *wire.Probe, n int) {
+	if Network(q.Network) != net {
+		if p := &s.path[net]; !p.crossed {
+			p.crossed = true
+			s.event(Event{Kind: CrossWired, Network: net})
+		}
+		return
+	}
+	p := &s.path[net]
+	p.probeSize = max(p.probeSize, n)
+	if p.replyDue && int32(q.Sequence-p.probe.Sequence) < 0 {
+		return // overtaken
+	}
+	p.probe, p.probeArrived, p.replyDue = *q, now, true
+	p.replyNow = p.replyNow || q.Want
+}
+
+// compareClocks keeps the best estimate of the peer's wall clock. An estimate is
+// right to within half its round trip when made, and gets worse with its age by
+// what clocks may drift.
+func (s *Session) compareClocks(now, rtt time.Duration, peerWall int64) {
+	const drift = 10_000 // 100 ppm
+	if peerWall == 0 || s.wall == 0 {
+		return
+	}
+	if s.clockError != 0 && rtt/2 > s.clockError+(now-s.clockAt)/drift {
+		return
+	}
+	s.clockAt = now
+	s.clockError = max(rtt/2, 1)
+	s.clockOffset = time.Duration(peerWall-s.wall-int64(now)) + rtt/2
+}

@@ -1,0 +1,191 @@
+package session
+
+import (
+	"time"
+
+	"virtualservicesinc.com/net/wire"
+)
+
+const (
+	// The congestion window of a network, in bytes under way. These networks are
+	// ours alone and short, so the bounds matter more than the law between them:
+	// the largest is 4 ms of a 1 Gbit/s network, which is also what a frame of a
+	// higher lane may find queued before it; the smallest still fills 1 Gbit/s at
+	// 0.2 ms and rides out random loss.
+	firstWindow   = 128 << 10
+	minWindow     = 32 << 10
+	maxWindow     = 512 << 10
+	slowStartGain = 1 // bytes of window per byte acknowledged, until the first loss
+
+	// firstRTT stands in until one is measured.
+	firstRTT = 5 * time.Millisecond
+	// maxRTT bounds a sample: a longer one is a pause of a process, not a network.
+	maxRTT = 200 * time.Millisecond
+	// staleAfter is how much longer than another network one may leave a packet
+	// without receipt before data keeps off it: some round trips of a LAN, and well
+	// inside the 10 ms that a cut may stall the bulk lane.
+	staleAfter = 2 * time.Millisecond
+	// packetThreshold is how many later packets of the same network must have
+	// arrived before one is lost.
+	packetThreshold = 3
+
+	// stableAfter is how long a network must have been up for its earlier failures to
+	// be forgotten.
+	stableAfter = 60 * time.Second
+	// maxHoldLevel keeps the doubling of the hold-down from overflowing.
+	maxHoldLevel = 16
+
+	// mtuVerify is the time between two checks of an MTU above BaseMTU, or between
+	// two attempts at it; mtuTries is how many probes each makes. They leave with
+	// every other probe, so that they cannot make a network look down.
+	mtuVerify = 10 * time.Second
+	mtuTries  = 3
+)
+
+// path is one network as this session sees it.
+type path struct {
+	net     Network
+	carrier bool
+
+	// Failure detection.
+	alive     bool          // probes are answered
+	announced bool          // NetworkUp was the last event
+	aliveAt   time.Duration // when alive last became true
+	downAt    time.Duration // when alive last became false
+	heldUntil time.Duration
+	holdLevel int // failures in a row
+
+	probeAt      time.Duration // next probe; never while the peer is not up
+	probeDue     bool
+	sequence     uint32        // of the newest probe sent
+	replied      uint32        // of the newest probe answered
+	replyDue     bool          // probe is to be answered with our next one
+	replyNow     bool          // or at once
+	probe        wire.Probe    // the newest one received
+	probeArrived time.Duration // when
+	probeSize    int           // longest probe frame since the last reply
+	crossed      bool          // CrossWired was told
+
+	// MTU.
+	mtu, maxMTU int
+	mtuAt       time.Duration
+	mtuLeft     int // probes left of the attempt
+
+	// Round trip, from acks and replies.
+	srtt, rttvar, latest time.Duration
+
+	// What is under way.
+	sent         uint64 // packets sent here; the packet's sequence on this network
+	largest      uint64 // highest packet number received there, plus one
+	ackedSent    uint64 // its sequence, plus one
+	waiting      bool   // something that wants an ack is without receipt
+	waitingSince time.Duration
+	stale        bool // another network delivers what this one does not
+	inFlight     int
+	window       int
+	threshold    int    // slow start ends here
+	recoverUntil uint64 // losses of packets below are part of the last reduction
+
+	framesSent, bytesSent         uint64
+	framesReceived, bytesReceived uint64
+	probesMissed                  uint64
+	framesLost                    uint64 // before this connection
+	lostNow                       uint64 // of this connection
+}
+
+// reset begins a connection.
+func (p *path) reset(now time.Duration) {
+	p.framesLost += p.lostNow
+	*p = path{
+		net: p.net, carrier: p.carrier, maxMTU: p.maxMTU, holdLevel: p.holdLevel,
+		framesSent: p.framesSent, bytesSent: p.bytesSent, framesReceived: p.framesReceived, bytesReceived: p.bytesReceived,
+		probesMissed: p.probesMissed, framesLost: p.framesLost,
+		downAt: now, heldUntil: p.heldUntil, probeAt: now, mtu: min(p.maxMTU, BaseMTU), mtuAt: now, mtuLeft: mtuTries,
+		window: firstWindow, threshold: maxWindow,
+	}
+}
+
+// exists reports whether the Config has this network.
+func (p *path) exists() bool { return p.maxMTU != 0 }
+
+// held reports whether the network is kept out of use after a failure.
+func (p *path) held(now time.Duration) bool { return now < p.heldUntil }
+
+// deadSince reports whether the network went down after the time at.
+func (p *path) deadSince(at time.Duration) bool { return !p.alive && at < p.downAt }
+
+// sample notes a measured round trip.
+func (p *path) sample(rtt time.Duration) {
+	if rtt < 0 {
+		return
+	}
+	rtt = min(rtt, maxRTT)
+	p.latest = rtt
+	if p.srtt == 0 {
+		p.srtt, p.rttvar = rtt, rtt/2
+		return
+	}
+	p.rttvar += (max(p.srtt-rtt, rtt-p.srtt) - p.rttvar) / 4
+	p.srtt += (rtt - p.srtt) / 8
+}
+
+// lossDelay is how long after its sending a packet is lost when a later one has
+// arrived: 9/8 of the round trip, with its variation and the peer's delay.
+func (p *path) lossDelay() time.Duration {
+	if p.srtt == 0 {
+		return firstRTT + ackDelay
+	}
+	return max(max(p.srtt, p.latest)*9/8, p.srtt+4*p.rttvar) + ackDelay
+}
+
+// probeTimeout is how long to wait for any ack.
+func (p *path) probeTimeout() time.Duration {
+	if p.srtt == 0 {
+		return firstRTT + ackDelay
+	}
+	return max(p.srtt+4*p.rttvar+ackDelay, minProbeTimeout)
+}
+
+// room is how many bytes may be put under way.
+func (p *path) room() int { return p.window - p.inFlight }
+
+// arrived notes that n bytes were acknowledged, and grows the window if it was
+// what held the sender back.
+func (p *path) arrived(n int) {
+	limited := p.inFlight >= p.window/2
+	p.inFlight -= n
+	if !limited {
+		return
+	}
+	if p.window < p.threshold {
+		p.window += n * slowStartGain
+	} else {
+		p.window += max(1, p.mtu*n/p.window)
+	}
+	p.window = min(p.window, maxWindow)
+}
+
+// lost notes that a packet of n bytes was lost here; next is the number of the
+// next packet. A loss that says nothing about congestion leaves the window.
+func (p *path) lost(number, next uint64, n int, congestion bool) {
+	p.inFlight -= n
+	if !congestion || number < p.recoverUntil {
+		return
+	}
+	p.recoverUntil = next
+	p.window = max(p.window/2, minWindow)
+	p.threshold = p.window
+}
+
+// sending notes a frame of n bytes.
+func (p *path) sending(now time.Duration, n int, wantsAck bool) {
+	p.sent++
+	p.framesSent++
+	p.bytesSent += uint64(n)
+	if wantsAck {
+		p.inFlight += n
+		if !p.waiting {
+			p.waiting, p.waitingSince = true, now
+		}
+	}
+}

@@ -1,0 +1,346 @@
+package session
+
+import (
+	"time"
+
+	"virtualservicesinc.com/net/wire"
+)
+
+const (
+	// requestBacklog is how much of the request lane may wait for its first sending
+	// with every frame still leaving on both networks; beyond it the lane is striped.
+	requestBacklog = 64 << 10
+	// smallestFragment keeps fragments from being cut to fill the last bytes of a
+	// frame: below it the chunk's head is most of it.
+	smallestFragment = 64
+	// goodbyes is how many frames Close sends: one may be lost.
+	goodbyes = 3
+)
+
+// Next builds the next frame to send in dst, which must have room for the longest
+// MTU of the Config, and says on which networks exactly these bytes must leave. n
+// is 0 when nothing is to be sent now. Call it until then, after every batch of
+// other calls. Handshake frames (wire.TypeInitiation, wire.TypeResponse) should be
+// broadcast: what provoked them may be a replay from another address. A failure to
+// send is loss like any other and needs no report; on one network it must not keep
+// the frame from the other.
+func (s *Session) Next(now time.Duration, dst []byte) (n int, on Networks) {
+	s.observe(now)
+	s.draft = packet{}
+	switch {
+	case s.sendInitiation:
+		s.sendInitiation = false
+		return s.handshakeFrame(dst, s.initiating.frame[:])
+	case s.sendResponse:
+		s.sendResponse = false
+		return s.handshakeFrame(dst, s.responding.frame[:])
+	case s.goodbyes > 0:
+		s.goodbyes--
+		return s.seal(now, dst, len(wire.AppendClose(dst[:wire.HeaderSize], uint8(Closed))), s.carriers())
+	case !s.up || s.ring.current.sealed >= maxKeyFrames:
+		return 0, None
+	}
+	for i := range s.path {
+		if p := &s.path[i]; p.probeDue || p.replyNow {
+			return s.probeFrame(now, dst, p)
+		}
+	}
+	if n, on = s.dataFrame(now, dst); n > 0 {
+		return n, on
+	}
+	if s.creditDue == 0 && (s.receipts.pending == 0 || now < s.receipts.due) {
+		return 0, None
+	}
+	on = s.carriers()
+	b := s.appendControl(now, dst[:wire.HeaderSize:s.payloadEnd(on)])
+	if len(b) == wire.HeaderSize {
+		return 0, None
+	}
+	return s.seal(now, dst, len(b), on)
+}
+
+// handshakeFrame copies a frame that is ready.
+func (s *Session) handshakeFrame(dst, frame []byte) (int, Networks) {
+	on := s.carriers()
+	for i := range s.path {
+		if on.Has(Network(i)) {
+			s.path[i].framesSent++
+			s.path[i].bytesSent += uint64(len(frame))
+		}
+	}
+	return copy(dst, frame), on
+}
+
+// carriers is the networks worth sending on when a frame leaves on all of them.
+// What probes say does not matter here: a network that is held down, or wrongly
+// taken for dead, may be the one that is left.
+func (s *Session) carriers() Networks {
+	var with, all Networks
+	for i := range s.path {
+		if p := &s.path[i]; p.exists() {
+			all |= 1 << i
+			if p.carrier {
+				with |= 1 << i
+			}
+		}
+	}
+	if with == None {
+		return all
+	}
+	return with
+}
+
+// payloadEnd is where the payload of a frame for these networks must end.
+func (s *Session) payloadEnd(on Networks) int {
+	end := wire.MaxFrame
+	for i := range s.path {
+		if on.Has(Network(i)) {
+			end = min(end, s.path[i].mtu)
+		}
+	}
+	return end - wire.TagSize
+}
+
+// probeFrame builds a network's probe, with the reply to the peer's.
+func (s *Session) probeFrame(now time.Duration, dst []byte, p *path) (int, Networks) {
+	b := dst[:wire.HeaderSize]
+	if p.replyDue {
+		wall := int64(0)
+		if s.wall != 0 {
+			wall = s.wall + int64(now)
+		}
+		b = wire.AppendReply(b, &wire.Reply{
+			Network:   uint8(p.net),
+			Sequence:  p.probe.Sequence,
+			SentNanos: p.probe.SentNanos,
+			HeldNanos: int64(max(0, now-p.probeArrived)),
+			WallNanos: wall,
+			Size:      uint16(p.probeSize),
+		})
+		p.replyDue, p.probeSize = false, 0
+	}
+	p.replyNow = false
+	if p.probeDue {
+		p.probeDue = false
+		p.sequence++
+		b = wire.AppendProbe(b, &wire.Probe{Network: uint8(p.net), Want: !p.alive, Sequence: p.sequence, SentNanos: int64(now)})
+		if p.padProbe(now) {
+			end := p.maxMTU - wire.TagSize
+			clear(dst[len(b):end])
+			b = dst[:end]
+		}
+	}
+	return s.seal(now, dst, len(b), 1<<p.net)
+}
+
+// padProbe reports whether this probe is to try the longest MTU.
+func (p *path) padProbe(now time.Duration) bool {
+	if p.maxMTU <= BaseMTU || !p.alive || now < p.mtuAt || p.sequence%2 == 0 {
+		return false
+	}
+	if p.mtuLeft == 0 {
+		p.mtu, p.mtuAt, p.mtuLeft = BaseMTU, now+mtuVerify, mtuTries
+		return false
+	}
+	p.mtuLeft--
+	return true
+}
+
+// appendControl appends what rides in front of data: ack, credits, floor.
+func (s *Session) appendControl(now time.Duration, b []byte) []byte {
+	if s.receipts.pending > 0 {
+		b = s.receipts.appendTo(b, now)
+	}
+	for lane := range s.receive {
+		if s.creditDue>>lane&1 != 0 {
+			l := &s.receive[lane]
+			l.limit, _ = l.credit()
+			b = wire.AppendCredit(b, wire.Credit{Lane: uint8(lane), Position: l.limit})
+			s.draft.credits |= 1 << lane
+			s.draft.state = packetUnderWay
+		}
+	}
+	s.creditDue = 0
+	if r := &s.recovery; r.oldest-r.told >= floorEvery {
+		r.told = r.oldest
+		b = wire.AppendFloor(b, r.told)
+	}
+	return b
+}
+
+// dataFrame builds a frame for the first lane that has something to send and a
+// network to send it on.
+func (s *Session) dataFrame(now time.Duration, dst []byte) (int, Networks) {
+	r := &s.recovery
+	s.budgetBlocked = false
+	for i := range s.send {
+		l := &s.send[i]
+		avoid, lost := l.lostFirst()
+		resend := lost && r.mayResend(now)
+		s.budgetBlocked = s.budgetBlocked || lost && !resend
+		if !resend && l.fresh() == 0 {
+			continue
+		}
+		if on := s.route(now, Lane(i), avoid, resend); on != None {
+			return s.fill(now, dst, Lane(i), on)
+		}
+	}
+	r.urgent = 0
+	return 0, None
+}
+
+// route says on which networks the next frame of lane leaves; None: there is no
+// room. A retransmission keeps off the network to avoid if it can.
+func (s *Session) route(now time.Duration, lane Lane, avoid Network, resend bool) Networks {
+	if lane == LaneControl || resend && s.recovery.urgent > 0 {
+		return s.carriers()
+	}
+	best, ok := s.best(now, avoid, resend)
+	switch {
+	case !ok:
+		return None
+	case lane == LaneCommit || lane == LaneRequest && s.duplicates(now):
+		return s.carriers()
+	}
+	return 1 << best
+}
+
+// grade orders the networks by how well they serve a single copy.
+func (p *path) grade(now time.Duration) int {
+	switch {
+	case !p.exists():
+		return -1
+	case !p.carrier:
+		return 0
+	case p.stale:
+		return 1
+	case !p.alive:
+		return 2
+	case p.held(now):
+		return 3
+	}
+	return 4
+}
+
+// best is the network with the most room among those of the highest grade; with
+// avoiding, another one if that has any.
+func (s *Session) best(now time.Duration, avoid Network, avoiding bool) (best Network, ok bool) {
+	ga, gb := s.path[A].grade(now), s.path[B].grade(now)
+	a, b := s.path[A].room(), s.path[B].room()
+	switch {
+	case ga > gb:
+		return A, a > 0
+	case gb > ga:
+		return B, b > 0
+	case avoiding && avoid == A && b > 0 || avoiding && avoid == B && a <= 0:
+		return B, b > 0
+	case avoiding && avoid == B || avoiding && avoid == A && b <= 0:
+		return A, a > 0
+	case b > a:
+		return B, b > 0
+	}
+	return A, a > 0
+}
+
+// duplicates reports whether there is room for the request lane on both networks.
+func (s *Session) duplicates(now time.Duration) bool {
+	a, b := &s.path[A], &s.path[B]
+	return a.grade(now) == b.grade(now) && s.send[LaneRequest].fresh() <= requestBacklog &&
+		a.room() >= a.window/2 && b.room() >= b.window/2
+}
+
+// rides reports whether a lane may use what is left of a frame of a higher one.
+func (s *Session) rides(now time.Duration, lane Lane, on Networks) bool {
+	if on == Both {
+		return lane <= LaneCommit || lane == LaneRequest && s.duplicates(now)
+	}
+	return lane <= LaneCommit || on == OnA && s.path[A].room() > 0 || on == OnB && s.path[B].room() > 0
+}
+
+// fill builds a data frame that begins with lane.
+func (s *Session) fill(now time.Duration, dst []byte, lane Lane, on Networks) (int, Networks) {
+	r := &s.recovery
+	b := s.appendControl(now, dst[:wire.HeaderSize:s.payloadEnd(on)])
+	d := &s.draft
+	d.state = packetUnderWay
+	resent := 0
+	for first := lane; lane < lanes && d.parts < maxParts; lane++ {
+		if lane != first && !s.rides(now, lane, on) {
+			break
+		}
+		l := &s.send[lane]
+		resend := r.mayResend(now)
+		for d.parts < maxParts {
+			var position, length uint64
+			net, lost := l.lostFirst()
+			lost = lost && resend
+			if lost {
+				position, length = l.lost[net][0].lo, l.lost[net][0].hi-l.lost[net][0].lo
+			} else {
+				position, length = l.next, l.fresh()
+			}
+			if length == 0 || cap(b)-len(b) < wire.FragmentOverhead+int(min(length, smallestFragment)) {
+				break
+			}
+			var n int
+			b, n = l.fragment(b, lane, position, length)
+			end := position + uint64(n)
+			d.part[d.parts] = part{position: position, length: uint16(n), lane: lane}
+			d.parts++
+			if lost {
+				l.lost[net].remove(position, end)
+				resent += n
+				s.stats.FragmentsResent++
+			} else {
+				l.next = end
+				r.first(n)
+			}
+		}
+	}
+	if resent > 0 {
+		s.stats.BytesResent += uint64(resent)
+		if r.urgent > 0 {
+			r.urgent--
+		} else {
+			r.resent(resent)
+		}
+	}
+	return s.seal(now, dst, len(b), on)
+}
+
+// seal finishes the frame in dst, whose payload stands behind room for the header
+// and ends at end, and remembers it as s.draft says.
+func (s *Session) seal(now time.Duration, dst []byte, end int, on Networks) (int, Networks) {
+	r := &s.recovery
+	k := s.ring.current
+	if r.full() {
+		s.losePacket(r.oldest, false)
+		r.advance()
+	}
+	number := r.next
+	size := end + wire.TagSize
+	frame := dst[:size]
+	head := wire.Header{Type: wire.TypeData, Phase: k.remotePhase, Length: size, Cluster: s.cfg.ClusterHash,
+		SFU: s.cfg.Peer.SFU, Slot: k.remoteSlot, Number: number}
+	head.Put(frame)
+	k.sealFrame(frame, number)
+
+	d := &s.draft
+	wantsAck := d.state == packetUnderWay
+	d.sentAt, d.size, d.on = now, uint16(size), on
+	for i := range s.path {
+		if on.Has(Network(i)) {
+			d.sent[i] = s.path[i].sent
+			s.path[i].sending(now, size, wantsAck)
+		}
+	}
+	r.next++
+	*r.at(number) = *d
+	if wantsAck {
+		r.underWay++
+		r.lastSent = now
+	} else if r.underWay == 0 {
+		r.oldest = r.next
+	}
+	return size, on
+}
