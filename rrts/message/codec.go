@@ -57,20 +57,43 @@ func AppendVarint(b []byte, v uint64) []byte {
 	return appendVarint(b, v)
 }
 
+// appendVarint writes ten bytes where there is room and cuts off those beyond the
+// length of v: the branches of a loop would be mispredicted about once a number.
 func appendVarint(b []byte, v uint64) []byte {
-	switch {
-	case v < 1<<14:
-		return append(b, byte(v)|0x80, byte(v>>7))
-	case v < 1<<21:
-		return append(b, byte(v)|0x80, byte(v>>7)|0x80, byte(v>>14))
-	case v < 1<<28:
-		return append(b, byte(v)|0x80, byte(v>>7)|0x80, byte(v>>14)|0x80, byte(v>>21))
+	if cap(b)-len(b) < maxVarint {
+		for ; v >= 0x80; v >>= 7 {
+			b = append(b, byte(v)|0x80)
+		}
+		return append(b, byte(v))
 	}
-	b = append(b, byte(v)|0x80, byte(v>>7)|0x80, byte(v>>14)|0x80, byte(v>>21)|0x80)
-	for v >>= 28; v >= 0x80; v >>= 7 {
-		b = append(b, byte(v)|0x80)
-	}
-	return append(b, byte(v))
+	n := SizeVarint(v)
+	putVarint(b[len(b):len(b)+maxVarint], v, n)
+	return b[:len(b)+n]
+}
+
+// putVarint writes v, a varint of n bytes, to w, which has room for the longest one,
+// and leaves waste behind it.
+func putVarint(w []byte, v uint64, n int) {
+	more := uint64(1)<<(8*uint(n-1)) - 1 // all bytes but the last; all eight from length 9
+	binary.LittleEndian.PutUint64(w, spread(v)|more&highBits)
+	w[8], w[9] = byte(v>>56), 1 // bit 63 is just where the ninth byte needs it
+}
+
+// highBits are the bits that say that a varint goes on.
+const highBits = 0x8080808080808080
+
+// spread puts the low 56 bits of v into the low seven bits of eight bytes.
+func spread(v uint64) uint64 {
+	v = v&(1<<28-1) | v&(1<<56-1<<28)<<4
+	v = v&0x0000_3fff_0000_3fff | v&0x0fff_c000_0fff_c000<<2
+	return v&0x007f_007f_007f_007f | v&0x3f80_3f80_3f80_3f80<<1
+}
+
+// gather is the inverse of spread; it ignores the high bits.
+func gather(x uint64) uint64 {
+	x = x&0x007f_007f_007f_007f | x&0x7f00_7f00_7f00_7f00>>1
+	x = x&0x0000_3fff_0000_3fff | x&0x3fff_0000_3fff_0000>>2
+	return x&(1<<28-1) | x>>4&(1<<56-1<<28)
 }
 
 // SizeVarint returns the length of v as a varint, in bytes.
@@ -84,19 +107,30 @@ func Varint(b []byte, i int) (v uint64, next int) {
 	if i < len(b) && b[i] < 0x80 {
 		return uint64(b[i]), i + 1
 	}
-	return varint(b, i)
+	if len(b)-i < maxVarint {
+		return varint(b, i)
+	}
+	x := binary.LittleEndian.Uint64(b[i:])
+	if last := ^x & highBits; last != 0 {
+		// The lowest bit of last is the high bit of the varint's last byte.
+		return gather(x & (last ^ (last - 1))), i + bits.TrailingZeros64(last)>>3 + 1
+	}
+	c, d := uint64(b[i+8]), uint64(b[i+9])
+	switch {
+	case c < 0x80:
+		return gather(x) | c<<56, i + 9
+	case d <= 1:
+		return gather(x) | c<<57>>1 | d<<63, i + 10
+	}
+	return 0, bad
 }
 
-//go:noinline
+// varint does the same near the end of b.
 func varint(b []byte, i int) (v uint64, next int) {
-	n := min(len(b), i+maxVarint)
-	for shift := uint(0); i < n; shift += 7 {
+	for shift := uint(0); i < len(b); shift += 7 {
 		c := b[i]
 		i++
 		if c < 0x80 {
-			if shift == 63 && c > 1 {
-				return 0, bad
-			}
 			return v | uint64(c)<<shift, i
 		}
 		v |= uint64(c&0x7f) << shift
@@ -141,10 +175,8 @@ func AppendString(b []byte, s string) []byte { return append(AppendVarint(b, uin
 // Bytes reads a length and that many bytes at b[i]. The result aliases b; its
 // capacity ends with it, so that appending to it never writes into b.
 func Bytes(b []byte, i int) (p []byte, next int) {
-	var n uint64
-	if i < len(b) && b[i] < 0x80 {
-		n, i = uint64(b[i]), i+1
-	} else if n, i = varint(b, i); i < 0 {
+	n, i := Varint(b, i)
+	if i < 0 {
 		return nil, bad
 	}
 	if n > uint64(len(b)-i) {
@@ -201,18 +233,6 @@ func U128(b []byte, i int) (x u128.Int, next int) {
 		x.Lo = x.Lo<<8 | uint64(c)
 	}
 	return x, next
-}
-
-// CountVarints returns how many varints end in p: the elements of a packed field,
-// if it is well-formed.
-func CountVarints(p []byte) int {
-	n := 0
-	for _, c := range p {
-		if c < 0x80 {
-			n++
-		}
-	}
-	return n
 }
 
 // CountRun returns the number of fields of length-delimited type that follow each

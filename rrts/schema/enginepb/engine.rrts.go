@@ -107,14 +107,18 @@ func (m *Announcement) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.engine.Announcement: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.engine.Announcement: tag")
 		}
 		switch tag {
 		case 0x08: // version
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.engine.Announcement.version")
 			}
 			m.Version = v
@@ -134,7 +138,9 @@ func (m *Announcement) ParseNested(b []byte, depth int) error {
 			}
 		case 0x18: // draining
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.engine.Announcement.draining")
 			}
 			m.Draining = v != 0
@@ -265,32 +271,42 @@ func (m *Offer) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.engine.Offer: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.engine.Offer: tag")
 		}
 		switch tag {
 		case 0x08: // service
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.engine.Offer.service")
 			}
 			m.Service = uint32(v)
 		case 0x10: // holder
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.engine.Offer.holder")
 			}
 			m.Holder = uint32(v)
 		case 0x18: // term
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.engine.Offer.term")
 			}
 			m.Term = v
 		case 0x20: // ready
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.engine.Offer.ready")
 			}
 			m.Ready = v != 0
@@ -354,8 +370,10 @@ func (m *EngineStatusRequest) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.engine.EngineStatusRequest: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.engine.EngineStatusRequest: tag")
 		}
 		if i = message.Skip(b, i, tag); i < 0 {
@@ -459,14 +477,18 @@ func (m *EngineStatus) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.engine.EngineStatus: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.engine.EngineStatus: tag")
 		}
 		switch tag {
 		case 0x08: // sfu
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.engine.EngineStatus.sfu")
 			}
 			m.Sfu = uint32(v)
@@ -499,7 +521,9 @@ func (m *EngineStatus) ParseNested(b []byte, depth int) error {
 			m.Software = string(p)
 		case 0x28: // uptime_millis
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.engine.EngineStatus.uptime_millis")
 			}
 			m.UptimeMillis = v
@@ -519,7 +543,9 @@ func (m *EngineStatus) ParseNested(b []byte, depth int) error {
 			}
 		case 0x38: // draining
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.engine.EngineStatus.draining")
 			}
 			m.Draining = v != 0
@@ -645,8 +671,10 @@ func (m *ComponentStatus) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.engine.ComponentStatus: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.engine.ComponentStatus: tag")
 		}
 		switch tag {
@@ -670,31 +698,41 @@ func (m *ComponentStatus) ParseNested(b []byte, depth int) error {
 			m.State = string(p)
 		case 0x18: // restarts
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.engine.ComponentStatus.restarts")
 			}
 			m.Restarts = uint32(v)
 		case 0x20: // mailbox_depth
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.engine.ComponentStatus.mailbox_depth")
 			}
 			m.MailboxDepth = uint32(v)
 		case 0x28: // mailbox_bound
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.engine.ComponentStatus.mailbox_bound")
 			}
 			m.MailboxBound = uint32(v)
 		case 0x30: // handled
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.engine.ComponentStatus.handled")
 			}
 			m.Handled = v
 		case 0x38: // refused
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.engine.ComponentStatus.refused")
 			}
 			m.Refused = v

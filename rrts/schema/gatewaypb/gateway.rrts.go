@@ -84,14 +84,18 @@ func (m *HelloRequest) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.gateway.HelloRequest: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.gateway.HelloRequest: tag")
 		}
 		switch tag {
 		case 0x08: // protocol
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.gateway.HelloRequest.protocol")
 			}
 			m.Protocol = uint32(v)
@@ -229,14 +233,18 @@ func (m *HelloReply) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.gateway.HelloReply: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.gateway.HelloReply: tag")
 		}
 		switch tag {
 		case 0x08: // protocol
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.gateway.HelloReply.protocol")
 			}
 			m.Protocol = uint32(v)
@@ -257,19 +265,25 @@ func (m *HelloReply) ParseNested(b []byte, depth int) error {
 			m.ClusterId = p
 		case 0x20: // sfu
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.gateway.HelloReply.sfu")
 			}
 			m.Sfu = uint32(v)
 		case 0x28: // epoch
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.gateway.HelloReply.epoch")
 			}
 			m.Epoch = uint32(v)
 		case 0x30: // ledger_time
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.gateway.HelloReply.ledger_time")
 			}
 			m.LedgerTime = v
@@ -287,13 +301,17 @@ func (m *HelloReply) ParseNested(b []byte, depth int) error {
 			m.Gateways = append(m.Gateways, string(p))
 		case 0x40: // heartbeat_millis
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.gateway.HelloReply.heartbeat_millis")
 			}
 			m.HeartbeatMillis = uint32(v)
 		case 0x48: // window
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.gateway.HelloReply.window")
 			}
 			m.Window = uint32(v)
@@ -382,8 +400,10 @@ func (m *ResumeRequest) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.gateway.ResumeRequest: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.gateway.ResumeRequest: tag")
 		}
 		switch tag {
@@ -472,26 +492,34 @@ func (m *ResumeReply) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.gateway.ResumeReply: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.gateway.ResumeReply: tag")
 		}
 		switch tag {
 		case 0x08: // user
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.gateway.ResumeReply.user")
 			}
 			m.User = v
 		case 0x10: // role
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.gateway.ResumeReply.role")
 			}
 			m.Role = uint32(v)
 		case 0x18: // valid_millis
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.gateway.ResumeReply.valid_millis")
 			}
 			m.ValidMillis = v
@@ -552,8 +580,10 @@ func (m *PingRequest) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.gateway.PingRequest: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.gateway.PingRequest: tag")
 		}
 		if i = message.Skip(b, i, tag); i < 0 {
@@ -610,14 +640,18 @@ func (m *PingReply) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.gateway.PingReply: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.gateway.PingReply: tag")
 		}
 		switch tag {
 		case 0x08: // ledger_time
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.gateway.PingReply.ledger_time")
 			}
 			m.LedgerTime = v
@@ -694,8 +728,10 @@ func (m *Move) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.gateway.Move: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.gateway.Move: tag")
 		}
 		switch tag {
@@ -713,7 +749,9 @@ func (m *Move) ParseNested(b []byte, depth int) error {
 			m.Gateways = append(m.Gateways, string(p))
 		case 0x10: // within_millis
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.gateway.Move.within_millis")
 			}
 			m.WithinMillis = uint32(v)
@@ -790,14 +828,18 @@ func (m *Closing) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.gateway.Closing: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.gateway.Closing: tag")
 		}
 		switch tag {
 		case 0x08: // code
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.gateway.Closing.code")
 			}
 			m.Code = uint32(v)
@@ -864,8 +906,10 @@ func (m *GatewayStatusRequest) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.gateway.GatewayStatusRequest: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.gateway.GatewayStatusRequest: tag")
 		}
 		if i = message.Skip(b, i, tag); i < 0 {
@@ -1027,98 +1071,130 @@ func (m *GatewayStatus) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.gateway.GatewayStatus: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.gateway.GatewayStatus: tag")
 		}
 		switch tag {
 		case 0x08: // sfu
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.gateway.GatewayStatus.sfu")
 			}
 			m.Sfu = uint32(v)
 		case 0x10: // connections
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.gateway.GatewayStatus.connections")
 			}
 			m.Connections = uint32(v)
 		case 0x18: // sessions
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.gateway.GatewayStatus.sessions")
 			}
 			m.Sessions = uint32(v)
 		case 0x20: // in_flight
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.gateway.GatewayStatus.in_flight")
 			}
 			m.InFlight = uint32(v)
 		case 0x28: // requests
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.gateway.GatewayStatus.requests")
 			}
 			m.Requests = v
 		case 0x30: // submits
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.gateway.GatewayStatus.submits")
 			}
 			m.Submits = v
 		case 0x38: // batches
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.gateway.GatewayStatus.batches")
 			}
 			m.Batches = v
 		case 0x40: // retries
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.gateway.GatewayStatus.retries")
 			}
 			m.Retries = v
 		case 0x48: // pending
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.gateway.GatewayStatus.pending")
 			}
 			m.Pending = v
 		case 0x50: // overloaded
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.gateway.GatewayStatus.overloaded")
 			}
 			m.Overloaded = v
 		case 0x58: // turned_away
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.gateway.GatewayStatus.turned_away")
 			}
 			m.TurnedAway = v
 		case 0x60: // failed_handshakes
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.gateway.GatewayStatus.failed_handshakes")
 			}
 			m.FailedHandshakes = v
 		case 0x68: // bad_frames
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.gateway.GatewayStatus.bad_frames")
 			}
 			m.BadFrames = v
 		case 0x70: // slow_readers
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.gateway.GatewayStatus.slow_readers")
 			}
 			m.SlowReaders = v
 		case 0x78: // silent
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.gateway.GatewayStatus.silent")
 			}
 			m.Silent = v

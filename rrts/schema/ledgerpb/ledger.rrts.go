@@ -638,8 +638,10 @@ func (m *Account) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.ledger.Account: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.ledger.Account: tag")
 		}
 		switch tag {
@@ -681,37 +683,49 @@ func (m *Account) ParseNested(b []byte, depth int) error {
 			m.UserData128 = v
 		case 0x38: // user_data_64
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.Account.user_data_64")
 			}
 			m.UserData64 = v
 		case 0x40: // user_data_32
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.Account.user_data_32")
 			}
 			m.UserData32 = uint32(v)
 		case 0x48: // ledger
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.Account.ledger")
 			}
 			m.Ledger = uint32(v)
 		case 0x50: // code
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.Account.code")
 			}
 			m.Code = uint32(v)
 		case 0x58: // flags
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.Account.flags")
 			}
 			m.Flags = uint32(v)
 		case 0x60: // timestamp
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.Account.timestamp")
 			}
 			m.Timestamp = v
@@ -894,8 +908,10 @@ func (m *Transfer) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.ledger.Transfer: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.ledger.Transfer: tag")
 		}
 		switch tag {
@@ -937,43 +953,57 @@ func (m *Transfer) ParseNested(b []byte, depth int) error {
 			m.UserData128 = v
 		case 0x38: // user_data_64
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.Transfer.user_data_64")
 			}
 			m.UserData64 = v
 		case 0x40: // user_data_32
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.Transfer.user_data_32")
 			}
 			m.UserData32 = uint32(v)
 		case 0x48: // timeout
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.Transfer.timeout")
 			}
 			m.Timeout = uint32(v)
 		case 0x50: // ledger
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.Transfer.ledger")
 			}
 			m.Ledger = uint32(v)
 		case 0x58: // code
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.Transfer.code")
 			}
 			m.Code = uint32(v)
 		case 0x60: // flags
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.Transfer.flags")
 			}
 			m.Flags = uint32(v)
 		case 0x68: // timestamp
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.Transfer.timestamp")
 			}
 			m.Timestamp = v
@@ -1076,8 +1106,10 @@ func (m *Lookup) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.ledger.Lookup: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.ledger.Lookup: tag")
 		}
 		switch tag {
@@ -1214,8 +1246,10 @@ func (m *AccountFilter) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.ledger.AccountFilter: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.ledger.AccountFilter: tag")
 		}
 		switch tag {
@@ -1233,43 +1267,57 @@ func (m *AccountFilter) ParseNested(b []byte, depth int) error {
 			m.UserData128 = v
 		case 0x18: // user_data_64
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.AccountFilter.user_data_64")
 			}
 			m.UserData64 = v
 		case 0x20: // user_data_32
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.AccountFilter.user_data_32")
 			}
 			m.UserData32 = uint32(v)
 		case 0x28: // code
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.AccountFilter.code")
 			}
 			m.Code = uint32(v)
 		case 0x30: // timestamp_min
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.AccountFilter.timestamp_min")
 			}
 			m.TimestampMin = v
 		case 0x38: // timestamp_max
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.AccountFilter.timestamp_max")
 			}
 			m.TimestampMax = v
 		case 0x40: // limit
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.AccountFilter.limit")
 			}
 			m.Limit = uint32(v)
 		case 0x48: // flags
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.AccountFilter.flags")
 			}
 			m.Flags = uint32(v)
@@ -1416,8 +1464,10 @@ func (m *QueryFilter) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.ledger.QueryFilter: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.ledger.QueryFilter: tag")
 		}
 		switch tag {
@@ -1429,49 +1479,65 @@ func (m *QueryFilter) ParseNested(b []byte, depth int) error {
 			m.UserData128 = v
 		case 0x10: // user_data_64
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.QueryFilter.user_data_64")
 			}
 			m.UserData64 = v
 		case 0x18: // user_data_32
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.QueryFilter.user_data_32")
 			}
 			m.UserData32 = uint32(v)
 		case 0x20: // ledger
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.QueryFilter.ledger")
 			}
 			m.Ledger = uint32(v)
 		case 0x28: // code
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.QueryFilter.code")
 			}
 			m.Code = uint32(v)
 		case 0x30: // timestamp_min
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.QueryFilter.timestamp_min")
 			}
 			m.TimestampMin = v
 		case 0x38: // timestamp_max
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.QueryFilter.timestamp_max")
 			}
 			m.TimestampMax = v
 		case 0x40: // limit
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.QueryFilter.limit")
 			}
 			m.Limit = uint32(v)
 		case 0x48: // flags
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.QueryFilter.flags")
 			}
 			m.Flags = uint32(v)
@@ -1574,26 +1640,34 @@ func (m *ChangeEventsFilter) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.ledger.ChangeEventsFilter: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.ledger.ChangeEventsFilter: tag")
 		}
 		switch tag {
 		case 0x08: // timestamp_min
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.ChangeEventsFilter.timestamp_min")
 			}
 			m.TimestampMin = v
 		case 0x10: // timestamp_max
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.ChangeEventsFilter.timestamp_max")
 			}
 			m.TimestampMax = v
 		case 0x18: // limit
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.ChangeEventsFilter.limit")
 			}
 			m.Limit = uint32(v)
@@ -1691,8 +1765,10 @@ func (m *AccountBalance) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.ledger.AccountBalance: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.ledger.AccountBalance: tag")
 		}
 		switch tag {
@@ -1722,7 +1798,9 @@ func (m *AccountBalance) ParseNested(b []byte, depth int) error {
 			m.CreditsPosted = v
 		case 0x28: // timestamp
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.AccountBalance.timestamp")
 			}
 			m.Timestamp = v
@@ -2038,8 +2116,10 @@ func (m *ChangeEvent) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.ledger.ChangeEvent: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.ledger.ChangeEvent: tag")
 		}
 		switch tag {
@@ -2069,43 +2149,57 @@ func (m *ChangeEvent) ParseNested(b []byte, depth int) error {
 			m.TransferUserData128 = v
 		case 0x28: // transfer_user_data_64
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.ChangeEvent.transfer_user_data_64")
 			}
 			m.TransferUserData64 = v
 		case 0x30: // transfer_user_data_32
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.ChangeEvent.transfer_user_data_32")
 			}
 			m.TransferUserData32 = uint32(v)
 		case 0x38: // transfer_timeout
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.ChangeEvent.transfer_timeout")
 			}
 			m.TransferTimeout = uint32(v)
 		case 0x40: // transfer_code
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.ChangeEvent.transfer_code")
 			}
 			m.TransferCode = uint32(v)
 		case 0x48: // transfer_flags
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.ChangeEvent.transfer_flags")
 			}
 			m.TransferFlags = uint32(v)
 		case 0x50: // ledger
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.ChangeEvent.ledger")
 			}
 			m.Ledger = uint32(v)
 		case 0x58: // type
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.ChangeEvent.type")
 			}
 			m.Type = ChangeEventType(v)
@@ -2147,25 +2241,33 @@ func (m *ChangeEvent) ParseNested(b []byte, depth int) error {
 			m.DebitAccountUserData128 = v
 		case 0x90: // debit_account_user_data_64
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.ChangeEvent.debit_account_user_data_64")
 			}
 			m.DebitAccountUserData64 = v
 		case 0x98: // debit_account_user_data_32
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.ChangeEvent.debit_account_user_data_32")
 			}
 			m.DebitAccountUserData32 = uint32(v)
 		case 0xa0: // debit_account_code
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.ChangeEvent.debit_account_code")
 			}
 			m.DebitAccountCode = uint32(v)
 		case 0xa8: // debit_account_flags
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.ChangeEvent.debit_account_flags")
 			}
 			m.DebitAccountFlags = uint32(v)
@@ -2207,49 +2309,65 @@ func (m *ChangeEvent) ParseNested(b []byte, depth int) error {
 			m.CreditAccountUserData128 = v
 		case 0xe0: // credit_account_user_data_64
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.ChangeEvent.credit_account_user_data_64")
 			}
 			m.CreditAccountUserData64 = v
 		case 0xe8: // credit_account_user_data_32
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.ChangeEvent.credit_account_user_data_32")
 			}
 			m.CreditAccountUserData32 = uint32(v)
 		case 0xf0: // credit_account_code
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.ChangeEvent.credit_account_code")
 			}
 			m.CreditAccountCode = uint32(v)
 		case 0xf8: // credit_account_flags
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.ChangeEvent.credit_account_flags")
 			}
 			m.CreditAccountFlags = uint32(v)
 		case 0x100: // timestamp
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.ChangeEvent.timestamp")
 			}
 			m.Timestamp = v
 		case 0x108: // transfer_timestamp
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.ChangeEvent.transfer_timestamp")
 			}
 			m.TransferTimestamp = v
 		case 0x110: // debit_account_timestamp
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.ChangeEvent.debit_account_timestamp")
 			}
 			m.DebitAccountTimestamp = v
 		case 0x118: // credit_account_timestamp
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.ledger.ChangeEvent.credit_account_timestamp")
 			}
 			m.CreditAccountTimestamp = v

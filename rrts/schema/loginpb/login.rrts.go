@@ -82,8 +82,10 @@ func (m *LoginRequest) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.login.LoginRequest: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.login.LoginRequest: tag")
 		}
 		switch tag {
@@ -217,8 +219,10 @@ func (m *LoginReply) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.login.LoginReply: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.login.LoginReply: tag")
 		}
 		switch tag {
@@ -230,7 +234,9 @@ func (m *LoginReply) ParseNested(b []byte, depth int) error {
 			m.Token = p
 		case 0x10: // user
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.login.LoginReply.user")
 			}
 			m.User = v
@@ -245,13 +251,17 @@ func (m *LoginReply) ParseNested(b []byte, depth int) error {
 			m.PublicName = string(p)
 		case 0x20: // role
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.login.LoginReply.role")
 			}
 			m.Role = uint32(v)
 		case 0x28: // valid_millis
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.login.LoginReply.valid_millis")
 			}
 			m.ValidMillis = v
@@ -361,8 +371,10 @@ func (m *RegisterRequest) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.login.RegisterRequest: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.login.RegisterRequest: tag")
 		}
 		switch tag {
@@ -395,7 +407,9 @@ func (m *RegisterRequest) ParseNested(b []byte, depth int) error {
 			m.PublicName = string(p)
 		case 0x20: // role
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.login.RegisterRequest.role")
 			}
 			m.Role = uint32(v)
@@ -490,14 +504,18 @@ func (m *RegisterReply) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.login.RegisterReply: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.login.RegisterReply: tag")
 		}
 		switch tag {
 		case 0x08: // user
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.login.RegisterReply.user")
 			}
 			m.User = v

@@ -55,8 +55,10 @@ func (m *StatusRequest) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.monitor.StatusRequest: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.monitor.StatusRequest: tag")
 		}
 		if i = message.Skip(b, i, tag); i < 0 {
@@ -181,14 +183,18 @@ func (m *MonitorStatus) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.monitor.MonitorStatus: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.monitor.MonitorStatus: tag")
 		}
 		switch tag {
 		case 0x08: // sfu
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.monitor.MonitorStatus.sfu")
 			}
 			m.Sfu = uint32(v)
@@ -221,19 +227,25 @@ func (m *MonitorStatus) ParseNested(b []byte, depth int) error {
 			m.Software = string(p)
 		case 0x28: // uptime_millis
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.monitor.MonitorStatus.uptime_millis")
 			}
 			m.UptimeMillis = v
 		case 0x30: // resident_bytes
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.monitor.MonitorStatus.resident_bytes")
 			}
 			m.ResidentBytes = v
 		case 0x38: // cpu_millis
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.monitor.MonitorStatus.cpu_millis")
 			}
 			m.CpuMillis = v
@@ -381,8 +393,10 @@ func (m *Alarm) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.monitor.Alarm: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.monitor.Alarm: tag")
 		}
 		switch tag {
@@ -415,13 +429,17 @@ func (m *Alarm) ParseNested(b []byte, depth int) error {
 			m.Detail = string(p)
 		case 0x20: // age_millis
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.monitor.Alarm.age_millis")
 			}
 			m.AgeMillis = v
 		case 0x28: // count
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.monitor.Alarm.count")
 			}
 			m.Count = uint32(v)
@@ -546,14 +564,18 @@ func (m *NetworkStatus) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.monitor.NetworkStatus: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.monitor.NetworkStatus: tag")
 		}
 		switch tag {
 		case 0x08: // peer
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.monitor.NetworkStatus.peer")
 			}
 			m.Peer = uint32(v)
@@ -568,37 +590,49 @@ func (m *NetworkStatus) ParseNested(b []byte, depth int) error {
 			m.Network = string(p)
 		case 0x18: // up
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.monitor.NetworkStatus.up")
 			}
 			m.Up = v != 0
 		case 0x20: // rtt_micros
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.monitor.NetworkStatus.rtt_micros")
 			}
 			m.RttMicros = v
 		case 0x28: // sent_frames
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.monitor.NetworkStatus.sent_frames")
 			}
 			m.SentFrames = v
 		case 0x30: // received_frames
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.monitor.NetworkStatus.received_frames")
 			}
 			m.ReceivedFrames = v
 		case 0x38: // lost_frames
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.monitor.NetworkStatus.lost_frames")
 			}
 			m.LostFrames = v
 		case 0x40: // duplicate_frames
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.monitor.NetworkStatus.duplicate_frames")
 			}
 			m.DuplicateFrames = v

@@ -250,8 +250,10 @@ func (m *Transaction) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.txn.Transaction: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.txn.Transaction: tag")
 		}
 		switch tag {
@@ -263,7 +265,9 @@ func (m *Transaction) ParseNested(b []byte, depth int) error {
 			m.Id = v
 		case 0x10: // mode
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.Transaction.mode")
 			}
 			m.Mode = Mode(v)
@@ -431,14 +435,18 @@ func (m *UserChange) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.txn.UserChange: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.txn.UserChange: tag")
 		}
 		switch tag {
 		case 0x08: // number
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.UserChange.number")
 			}
 			m.Number = v
@@ -468,13 +476,17 @@ func (m *UserChange) ParseNested(b []byte, depth int) error {
 			m.Verifier = string(p)
 		case 0x28: // role
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.UserChange.role")
 			}
 			m.Role = uint32(v)
 		case 0x30: // disabled
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.UserChange.disabled")
 			}
 			m.Disabled = v != 0
@@ -609,14 +621,18 @@ func (m *User) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.txn.User: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.txn.User: tag")
 		}
 		switch tag {
 		case 0x08: // number
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.User.number")
 			}
 			m.Number = v
@@ -646,25 +662,33 @@ func (m *User) ParseNested(b []byte, depth int) error {
 			m.Verifier = string(p)
 		case 0x28: // role
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.User.role")
 			}
 			m.Role = uint32(v)
 		case 0x30: // disabled
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.User.disabled")
 			}
 			m.Disabled = v != 0
 		case 0x38: // created
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.User.created")
 			}
 			m.Created = v
 		case 0x40: // version
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.User.version")
 			}
 			m.Version = uint32(v)
@@ -775,20 +799,26 @@ func (m *Results) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.txn.Results: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.txn.Results: tag")
 		}
 		switch tag {
 		case 0x08: // timestamp
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.Results.timestamp")
 			}
 			m.Timestamp = v
 		case 0x10: // count
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.Results.count")
 			}
 			m.Count = uint32(v)
@@ -888,26 +918,34 @@ func (m *Exception) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.txn.Exception: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.txn.Exception: tag")
 		}
 		switch tag {
 		case 0x08: // index
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.Exception.index")
 			}
 			m.Index = uint32(v)
 		case 0x10: // status
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.Exception.status")
 			}
 			m.Status = uint32(v)
 		case 0x18: // timestamp
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.Exception.timestamp")
 			}
 			m.Timestamp = v
@@ -975,9 +1013,7 @@ func (m *Outcome) AppendTo(b []byte) []byte {
 	if len(m.UserNumbers) > 0 {
 		b = append(b, 0x32, 0)
 		at := len(b)
-		for _, v := range m.UserNumbers {
-			b = message.AppendVarint(b, v)
-		}
+		b = message.AppendVarints(b, m.UserNumbers)
 		b = message.CloseBytes(b, at)
 	}
 	return b
@@ -1025,8 +1061,10 @@ func (m *Outcome) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.txn.Outcome: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.txn.Outcome: tag")
 		}
 		switch tag {
@@ -1038,13 +1076,17 @@ func (m *Outcome) ParseNested(b []byte, depth int) error {
 			m.Id = v
 		case 0x10: // state
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.Outcome.state")
 			}
 			m.State = State(v)
 		case 0x18: // csn
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.Outcome.csn")
 			}
 			m.Csn = v
@@ -1070,7 +1112,9 @@ func (m *Outcome) ParseNested(b []byte, depth int) error {
 			m.Reason = string(p)
 		case 0x30: // user_numbers
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.Outcome.user_numbers")
 			}
 			m.UserNumbers = append(m.UserNumbers, v)
@@ -1079,14 +1123,9 @@ func (m *Outcome) ParseNested(b []byte, depth int) error {
 			if p, i = message.Bytes(b, i); i < 0 {
 				return message.BadField("rrts.txn.Outcome.user_numbers")
 			}
-			n := message.CountVarints(p)
-			m.UserNumbers = slices.Grow(m.UserNumbers, n)
-			for j := 0; j < len(p); {
-				var v uint64
-				if v, j = message.Varint(p, j); j < 0 {
-					return message.BadField("rrts.txn.Outcome.user_numbers")
-				}
-				m.UserNumbers = append(m.UserNumbers, v)
+			var ok bool
+			if m.UserNumbers, ok = message.Varints(m.UserNumbers, p); !ok {
+				return message.BadField("rrts.txn.Outcome.user_numbers")
 			}
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
@@ -1188,8 +1227,10 @@ func (m *Submission) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.txn.Submission: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.txn.Submission: tag")
 		}
 		switch tag {
@@ -1201,19 +1242,25 @@ func (m *Submission) ParseNested(b []byte, depth int) error {
 			m.Transaction = p
 		case 0x10: // principal
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.Submission.principal")
 			}
 			m.Principal = v
 		case 0x18: // role
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.Submission.role")
 			}
 			m.Role = uint32(v)
 		case 0x20: // remaining_millis
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.Submission.remaining_millis")
 			}
 			m.RemainingMillis = uint32(v)
@@ -1291,8 +1338,10 @@ func (m *SubmitBatch) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.txn.SubmitBatch: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.txn.SubmitBatch: tag")
 		}
 		switch tag {
@@ -1376,8 +1425,10 @@ func (m *Outcomes) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.txn.Outcomes: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.txn.Outcomes: tag")
 		}
 		switch tag {
@@ -1456,8 +1507,10 @@ func (m *StatusRequest) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.txn.StatusRequest: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.txn.StatusRequest: tag")
 		}
 		switch tag {
@@ -1533,14 +1586,18 @@ func (m *UserQuery) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.txn.UserQuery: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.txn.UserQuery: tag")
 		}
 		switch tag {
 		case 0x08: // number
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.UserQuery.number")
 			}
 			m.Number = v
@@ -1620,8 +1677,10 @@ func (m *UserAnswer) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.txn.UserAnswer: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.txn.UserAnswer: tag")
 		}
 		switch tag {
@@ -1773,8 +1832,10 @@ func (m *Query) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.txn.Query: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.txn.Query: tag")
 		}
 		switch tag {
@@ -1857,13 +1918,17 @@ func (m *Query) ParseNested(b []byte, depth int) error {
 			}
 		case 0x40: // min_csn
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.Query.min_csn")
 			}
 			m.MinCsn = v
 		case 0x48: // stale
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.Query.stale")
 			}
 			m.Stale = v != 0
@@ -2007,8 +2072,10 @@ func (m *QueryAnswer) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.txn.QueryAnswer: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.txn.QueryAnswer: tag")
 		}
 		switch tag {
@@ -2070,13 +2137,17 @@ func (m *QueryAnswer) ParseNested(b []byte, depth int) error {
 			}
 		case 0x28: // csn
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.QueryAnswer.csn")
 			}
 			m.Csn = v
 		case 0x30: // stale
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.QueryAnswer.stale")
 			}
 			m.Stale = v != 0
@@ -2151,8 +2222,10 @@ func (m *DigestRequest) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.txn.DigestRequest: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.txn.DigestRequest: tag")
 		}
 		if i = message.Skip(b, i, tag); i < 0 {
@@ -2231,20 +2304,26 @@ func (m *StateDigest) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.txn.StateDigest: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.txn.StateDigest: tag")
 		}
 		switch tag {
 		case 0x08: // applied_index
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.StateDigest.applied_index")
 			}
 			m.AppliedIndex = v
 		case 0x10: // csn
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.StateDigest.csn")
 			}
 			m.Csn = v
@@ -2256,7 +2335,9 @@ func (m *StateDigest) ParseNested(b []byte, depth int) error {
 			m.Chain = p
 		case 0x20: // transactions
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.StateDigest.transactions")
 			}
 			m.Transactions = v
@@ -2377,26 +2458,34 @@ func (m *Entry) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.txn.Entry: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.txn.Entry: tag")
 		}
 		switch tag {
 		case 0x08: // apply_version
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.Entry.apply_version")
 			}
 			m.ApplyVersion = uint32(v)
 		case 0x10: // epoch
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.Entry.epoch")
 			}
 			m.Epoch = uint32(v)
 		case 0x18: // proposed
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.Entry.proposed")
 			}
 			m.Proposed = v
@@ -2416,7 +2505,9 @@ func (m *Entry) ParseNested(b []byte, depth int) error {
 			}
 		case 0x28: // expire
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.Entry.expire")
 			}
 			m.Expire = uint32(v)
@@ -2518,8 +2609,10 @@ func (m *ResolveRequest) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.txn.ResolveRequest: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.txn.ResolveRequest: tag")
 		}
 		switch tag {
@@ -2531,7 +2624,9 @@ func (m *ResolveRequest) ParseNested(b []byte, depth int) error {
 			m.Id = v
 		case 0x10: // principal
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.ResolveRequest.principal")
 			}
 			m.Principal = v
@@ -2632,20 +2727,26 @@ func (m *SnapshotChunk) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.txn.SnapshotChunk: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.txn.SnapshotChunk: tag")
 		}
 		switch tag {
 		case 0x08: // transfer
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.SnapshotChunk.transfer")
 			}
 			m.Transfer = v
 		case 0x10: // sequence
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.SnapshotChunk.sequence")
 			}
 			m.Sequence = uint32(v)
@@ -2665,7 +2766,9 @@ func (m *SnapshotChunk) ParseNested(b []byte, depth int) error {
 			}
 		case 0x20: // last
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.SnapshotChunk.last")
 			}
 			m.Last = v != 0
@@ -2776,8 +2879,10 @@ func (m *StoredOutcome) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.txn.StoredOutcome: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.txn.StoredOutcome: tag")
 		}
 		switch tag {
@@ -2800,13 +2905,17 @@ func (m *StoredOutcome) ParseNested(b []byte, depth int) error {
 			}
 		case 0x18: // principal
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.StoredOutcome.principal")
 			}
 			m.Principal = v
 		case 0x20: // committed
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.StoredOutcome.committed")
 			}
 			m.Committed = v
@@ -2930,32 +3039,42 @@ func (m *Meta) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.txn.Meta: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.txn.Meta: tag")
 		}
 		switch tag {
 		case 0x08: // applied_index
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.Meta.applied_index")
 			}
 			m.AppliedIndex = v
 		case 0x10: // applied_term
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.Meta.applied_term")
 			}
 			m.AppliedTerm = v
 		case 0x18: // csn
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.Meta.csn")
 			}
 			m.Csn = v
 		case 0x20: // stamp
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.Meta.stamp")
 			}
 			m.Stamp = v
@@ -2967,13 +3086,17 @@ func (m *Meta) ParseNested(b []byte, depth int) error {
 			m.Chain = p
 		case 0x30: // transactions
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.Meta.transactions")
 			}
 			m.Transactions = v
 		case 0x38: // last_user
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.Meta.last_user")
 			}
 			m.LastUser = v
@@ -3070,8 +3193,10 @@ func (m *Row) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.txn.Row: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.txn.Row: tag")
 		}
 		switch tag {
@@ -3163,26 +3288,34 @@ func (m *SnapshotProgress) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.txn.SnapshotProgress: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.txn.SnapshotProgress: tag")
 		}
 		switch tag {
 		case 0x08: // transfer
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.SnapshotProgress.transfer")
 			}
 			m.Transfer = v
 		case 0x10: // next
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.SnapshotProgress.next")
 			}
 			m.Next = uint32(v)
 		case 0x18: // failed
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.SnapshotProgress.failed")
 			}
 			m.Failed = v != 0
@@ -3252,8 +3385,10 @@ func (m *RaftMessage) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.txn.RaftMessage: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.txn.RaftMessage: tag")
 		}
 		switch tag {
@@ -3314,8 +3449,10 @@ func (m *ReplicaStatusRequest) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.txn.ReplicaStatusRequest: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.txn.ReplicaStatusRequest: tag")
 		}
 		if i = message.Skip(b, i, tag); i < 0 {
@@ -3383,9 +3520,7 @@ func (m *ReplicaStatus) AppendTo(b []byte) []byte {
 	if len(m.Voters) > 0 {
 		b = append(b, 0x52, 0)
 		at := len(b)
-		for _, v := range m.Voters {
-			b = message.AppendVarint(b, uint64(v))
-		}
+		b = message.AppendVarints(b, m.Voters)
 		b = message.CloseBytes(b, at)
 	}
 	return b
@@ -3445,14 +3580,18 @@ func (m *ReplicaStatus) ParseNested(b []byte, depth int) error {
 		return message.BadField("rrts.txn.ReplicaStatus: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("rrts.txn.ReplicaStatus: tag")
 		}
 		switch tag {
 		case 0x08: // sfu
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.ReplicaStatus.sfu")
 			}
 			m.Sfu = uint32(v)
@@ -3467,49 +3606,65 @@ func (m *ReplicaStatus) ParseNested(b []byte, depth int) error {
 			m.Role = string(p)
 		case 0x18: // leader
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.ReplicaStatus.leader")
 			}
 			m.Leader = uint32(v)
 		case 0x20: // term
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.ReplicaStatus.term")
 			}
 			m.Term = v
 		case 0x28: // commit_index
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.ReplicaStatus.commit_index")
 			}
 			m.CommitIndex = v
 		case 0x30: // applied_index
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.ReplicaStatus.applied_index")
 			}
 			m.AppliedIndex = v
 		case 0x38: // csn
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.ReplicaStatus.csn")
 			}
 			m.Csn = v
 		case 0x40: // transactions
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.ReplicaStatus.transactions")
 			}
 			m.Transactions = v
 		case 0x48: // pending
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.ReplicaStatus.pending")
 			}
 			m.Pending = uint32(v)
 		case 0x50: // voters
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("rrts.txn.ReplicaStatus.voters")
 			}
 			m.Voters = append(m.Voters, uint32(v))
@@ -3518,14 +3673,9 @@ func (m *ReplicaStatus) ParseNested(b []byte, depth int) error {
 			if p, i = message.Bytes(b, i); i < 0 {
 				return message.BadField("rrts.txn.ReplicaStatus.voters")
 			}
-			n := message.CountVarints(p)
-			m.Voters = slices.Grow(m.Voters, n)
-			for j := 0; j < len(p); {
-				var v uint64
-				if v, j = message.Varint(p, j); j < 0 {
-					return message.BadField("rrts.txn.ReplicaStatus.voters")
-				}
-				m.Voters = append(m.Voters, uint32(v))
+			var ok bool
+			if m.Voters, ok = message.Varints(m.Voters, p); !ok {
+				return message.BadField("rrts.txn.ReplicaStatus.voters")
 			}
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {

@@ -10,8 +10,8 @@ import (
 func (g *generator) parse(m *schema.Message, fields []*schema.Field) {
 	g.p("if depth <= 0 { return %s }", g.bad(m, nil, "nested too deeply"))
 	g.p("for i := 0; i < len(b); {")
-	g.p("var tag uint64")
-	g.p("if tag, i = %s(b, i); i < 0 { return %s }", g.rt("Varint"), g.bad(m, nil, "tag"))
+	g.p("tag := uint64(b[i])")
+	g.p("if tag < 0x80 { i++ } else if tag, i = %s(b, i); i < 0 { return %s }", g.rt("Varint"), g.bad(m, nil, "tag"))
 	if len(fields) > 0 {
 		g.p("switch tag {")
 		for _, f := range fields {
@@ -72,6 +72,9 @@ func (g *generator) read(m *schema.Message, f *schema.Field, src, i string) {
 		}
 	}
 	g.p("var %s %s", v, typ)
+	if reader == "Varint" { // most numbers take one byte; a call would cost more than they do
+		g.p("if %s < len(%s) && %s[%s] < 0x80 { v, %s = uint64(%s[%s]), %s+1 } else", i, src, src, i, i, src, i, i)
+	}
 	g.p("if %s, %s = %s(%s, %s); %s < 0 { return %s }", v, i, g.rt(reader), src, i, i, bad)
 	if f.Kind == schema.KindString {
 		g.p("if !%s.Valid(p) { return %s }", g.pkg("unicode/utf8", "utf8"), g.bad(m, f, "not UTF-8"))
@@ -157,11 +160,22 @@ func (g *generator) parsePacked(m *schema.Message, f *schema.Field) {
 		g.p("if len(p)%%%d != 0 { return %s }", width(f), bad)
 		count = fmt.Sprintf("len(p)/%d", width(f))
 	}
-	g.p("n := %s", count)
 	if f.MaxItems > 0 {
-		g.p("if n > %d-len(%s) { return %s }", f.MaxItems, x, g.tooMany(m, f))
+		g.p("if %s > %d-len(%s) { return %s }", count, f.MaxItems, x, g.tooMany(m, f))
 	}
-	g.p("%s = %s.Grow(%s, n)", x, g.pkg("slices", "slices"), x)
+	if wire(f) == wireVarint {
+		reader := "Varints"
+		switch f.Kind {
+		case schema.KindBool:
+			reader = "Bools"
+		case schema.KindSint32, schema.KindSint64:
+			reader = "Zigzags"
+		}
+		g.p("var ok bool")
+		g.p("if %s, ok = %s(%s, p); !ok { return %s }", x, g.rt(reader), x, bad)
+		return
+	}
+	g.p("%s = %s.Grow(%s, %s)", x, g.pkg("slices", "slices"), x, count)
 	g.p("for j := 0; j < len(p); {")
 	g.read(m, f, "p", "j")
 	g.p("%s = append(%s, %s)", x, x, g.converted(f))

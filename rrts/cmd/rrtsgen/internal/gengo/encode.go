@@ -43,9 +43,14 @@ func (g *generator) appendPacked(f *schema.Field, x string) {
 	if w == wireVarint && f.Kind != schema.KindBool {
 		g.p("b = append(b, %s, 0)", tagBytes(f, wireBytes))
 		g.p("at := len(b)")
-		g.p("for _, v := range %s {", x)
-		g.p("b = %s(b, %s)", g.rt("AppendVarint"), varintOf(g, f, "v"))
-		g.p("}")
+		switch f.Kind {
+		case schema.KindInt32, schema.KindInt64, schema.KindUint32, schema.KindUint64:
+			g.p("b = %s(b, %s)", g.rt("AppendVarints"), x)
+		default:
+			g.p("for _, v := range %s {", x)
+			g.p("b = %s(b, %s)", g.rt("AppendVarint"), varintOf(g, f, "v"))
+			g.p("}")
+		}
 		g.p("b = %s(b, at)", g.rt("CloseBytes"))
 		g.p("}")
 		return

@@ -242,50 +242,66 @@ func (m *Scalars) ParseNested(b []byte, depth int) error {
 		return message.BadField("testsite.kinds.Scalars: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("testsite.kinds.Scalars: tag")
 		}
 		switch tag {
 		case 0x08: // b
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Scalars.b")
 			}
 			m.B = v != 0
 		case 0x10: // i32
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Scalars.i32")
 			}
 			m.I32 = int32(v)
 		case 0x18: // i64
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Scalars.i64")
 			}
 			m.I64 = int64(v)
 		case 0x20: // u32
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Scalars.u32")
 			}
 			m.U32 = uint32(v)
 		case 0x28: // u64
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Scalars.u64")
 			}
 			m.U64 = v
 		case 0x30: // s32
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Scalars.s32")
 			}
 			m.S32 = int32(message.Unzigzag(v & (1<<32 - 1)))
 		case 0x38: // s64
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Scalars.s64")
 			}
 			m.S64 = message.Unzigzag(v)
@@ -327,31 +343,41 @@ func (m *Scalars) ParseNested(b []byte, depth int) error {
 			m.D = math.Float64frombits(v)
 		case 0x70: // mood
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Scalars.mood")
 			}
 			m.Mood = Mood(v)
 		case 0x78: // color
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Scalars.color")
 			}
 			m.Color = sharedpb.Color(v)
 		case 0x80: // u64_far
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Scalars.u64_far")
 			}
 			m.U64Far = v
 		case 0x3ff8: // far
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Scalars.far")
 			}
 			m.Far = v != 0
 		case 0xfffffff8: // last
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Scalars.last")
 			}
 			m.Last = uint32(v)
@@ -490,8 +516,10 @@ func (m *Bytes) ParseNested(b []byte, depth int) error {
 		return message.BadField("testsite.kinds.Bytes: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("testsite.kinds.Bytes: tag")
 		}
 		switch tag {
@@ -597,33 +625,25 @@ func (m *Repeated) AppendTo(b []byte) []byte {
 	if len(m.I32) > 0 {
 		b = append(b, 0x12, 0)
 		at := len(b)
-		for _, v := range m.I32 {
-			b = message.AppendVarint(b, uint64(v))
-		}
+		b = message.AppendVarints(b, m.I32)
 		b = message.CloseBytes(b, at)
 	}
 	if len(m.I64) > 0 {
 		b = append(b, 0x1a, 0)
 		at := len(b)
-		for _, v := range m.I64 {
-			b = message.AppendVarint(b, uint64(v))
-		}
+		b = message.AppendVarints(b, m.I64)
 		b = message.CloseBytes(b, at)
 	}
 	if len(m.U32) > 0 {
 		b = append(b, 0x22, 0)
 		at := len(b)
-		for _, v := range m.U32 {
-			b = message.AppendVarint(b, uint64(v))
-		}
+		b = message.AppendVarints(b, m.U32)
 		b = message.CloseBytes(b, at)
 	}
 	if len(m.U64) > 0 {
 		b = append(b, 0x2a, 0)
 		at := len(b)
-		for _, v := range m.U64 {
-			b = message.AppendVarint(b, v)
-		}
+		b = message.AppendVarints(b, m.U64)
 		b = message.CloseBytes(b, at)
 	}
 	if len(m.S32) > 0 {
@@ -819,14 +839,18 @@ func (m *Repeated) ParseNested(b []byte, depth int) error {
 		return message.BadField("testsite.kinds.Repeated: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("testsite.kinds.Repeated: tag")
 		}
 		switch tag {
 		case 0x08: // b
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Repeated.b")
 			}
 			m.B = append(m.B, v != 0)
@@ -835,18 +859,15 @@ func (m *Repeated) ParseNested(b []byte, depth int) error {
 			if p, i = message.Bytes(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Repeated.b")
 			}
-			n := message.CountVarints(p)
-			m.B = slices.Grow(m.B, n)
-			for j := 0; j < len(p); {
-				var v uint64
-				if v, j = message.Varint(p, j); j < 0 {
-					return message.BadField("testsite.kinds.Repeated.b")
-				}
-				m.B = append(m.B, v != 0)
+			var ok bool
+			if m.B, ok = message.Bools(m.B, p); !ok {
+				return message.BadField("testsite.kinds.Repeated.b")
 			}
 		case 0x10: // i32
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Repeated.i32")
 			}
 			m.I32 = append(m.I32, int32(v))
@@ -855,18 +876,15 @@ func (m *Repeated) ParseNested(b []byte, depth int) error {
 			if p, i = message.Bytes(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Repeated.i32")
 			}
-			n := message.CountVarints(p)
-			m.I32 = slices.Grow(m.I32, n)
-			for j := 0; j < len(p); {
-				var v uint64
-				if v, j = message.Varint(p, j); j < 0 {
-					return message.BadField("testsite.kinds.Repeated.i32")
-				}
-				m.I32 = append(m.I32, int32(v))
+			var ok bool
+			if m.I32, ok = message.Varints(m.I32, p); !ok {
+				return message.BadField("testsite.kinds.Repeated.i32")
 			}
 		case 0x18: // i64
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Repeated.i64")
 			}
 			m.I64 = append(m.I64, int64(v))
@@ -875,18 +893,15 @@ func (m *Repeated) ParseNested(b []byte, depth int) error {
 			if p, i = message.Bytes(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Repeated.i64")
 			}
-			n := message.CountVarints(p)
-			m.I64 = slices.Grow(m.I64, n)
-			for j := 0; j < len(p); {
-				var v uint64
-				if v, j = message.Varint(p, j); j < 0 {
-					return message.BadField("testsite.kinds.Repeated.i64")
-				}
-				m.I64 = append(m.I64, int64(v))
+			var ok bool
+			if m.I64, ok = message.Varints(m.I64, p); !ok {
+				return message.BadField("testsite.kinds.Repeated.i64")
 			}
 		case 0x20: // u32
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Repeated.u32")
 			}
 			m.U32 = append(m.U32, uint32(v))
@@ -895,18 +910,15 @@ func (m *Repeated) ParseNested(b []byte, depth int) error {
 			if p, i = message.Bytes(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Repeated.u32")
 			}
-			n := message.CountVarints(p)
-			m.U32 = slices.Grow(m.U32, n)
-			for j := 0; j < len(p); {
-				var v uint64
-				if v, j = message.Varint(p, j); j < 0 {
-					return message.BadField("testsite.kinds.Repeated.u32")
-				}
-				m.U32 = append(m.U32, uint32(v))
+			var ok bool
+			if m.U32, ok = message.Varints(m.U32, p); !ok {
+				return message.BadField("testsite.kinds.Repeated.u32")
 			}
 		case 0x28: // u64
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Repeated.u64")
 			}
 			m.U64 = append(m.U64, v)
@@ -915,18 +927,15 @@ func (m *Repeated) ParseNested(b []byte, depth int) error {
 			if p, i = message.Bytes(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Repeated.u64")
 			}
-			n := message.CountVarints(p)
-			m.U64 = slices.Grow(m.U64, n)
-			for j := 0; j < len(p); {
-				var v uint64
-				if v, j = message.Varint(p, j); j < 0 {
-					return message.BadField("testsite.kinds.Repeated.u64")
-				}
-				m.U64 = append(m.U64, v)
+			var ok bool
+			if m.U64, ok = message.Varints(m.U64, p); !ok {
+				return message.BadField("testsite.kinds.Repeated.u64")
 			}
 		case 0x30: // s32
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Repeated.s32")
 			}
 			m.S32 = append(m.S32, int32(message.Unzigzag(v&(1<<32-1))))
@@ -935,18 +944,15 @@ func (m *Repeated) ParseNested(b []byte, depth int) error {
 			if p, i = message.Bytes(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Repeated.s32")
 			}
-			n := message.CountVarints(p)
-			m.S32 = slices.Grow(m.S32, n)
-			for j := 0; j < len(p); {
-				var v uint64
-				if v, j = message.Varint(p, j); j < 0 {
-					return message.BadField("testsite.kinds.Repeated.s32")
-				}
-				m.S32 = append(m.S32, int32(message.Unzigzag(v&(1<<32-1))))
+			var ok bool
+			if m.S32, ok = message.Zigzags(m.S32, p); !ok {
+				return message.BadField("testsite.kinds.Repeated.s32")
 			}
 		case 0x38: // s64
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Repeated.s64")
 			}
 			m.S64 = append(m.S64, message.Unzigzag(v))
@@ -955,14 +961,9 @@ func (m *Repeated) ParseNested(b []byte, depth int) error {
 			if p, i = message.Bytes(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Repeated.s64")
 			}
-			n := message.CountVarints(p)
-			m.S64 = slices.Grow(m.S64, n)
-			for j := 0; j < len(p); {
-				var v uint64
-				if v, j = message.Varint(p, j); j < 0 {
-					return message.BadField("testsite.kinds.Repeated.s64")
-				}
-				m.S64 = append(m.S64, message.Unzigzag(v))
+			var ok bool
+			if m.S64, ok = message.Zigzags(m.S64, p); !ok {
+				return message.BadField("testsite.kinds.Repeated.s64")
 			}
 		case 0x45: // f32
 			var v uint32
@@ -978,8 +979,7 @@ func (m *Repeated) ParseNested(b []byte, depth int) error {
 			if len(p)%4 != 0 {
 				return message.BadField("testsite.kinds.Repeated.f32")
 			}
-			n := len(p) / 4
-			m.F32 = slices.Grow(m.F32, n)
+			m.F32 = slices.Grow(m.F32, len(p)/4)
 			for j := 0; j < len(p); {
 				var v uint32
 				if v, j = message.Fixed32(p, j); j < 0 {
@@ -1001,8 +1001,7 @@ func (m *Repeated) ParseNested(b []byte, depth int) error {
 			if len(p)%8 != 0 {
 				return message.BadField("testsite.kinds.Repeated.f64")
 			}
-			n := len(p) / 8
-			m.F64 = slices.Grow(m.F64, n)
+			m.F64 = slices.Grow(m.F64, len(p)/8)
 			for j := 0; j < len(p); {
 				var v uint64
 				if v, j = message.Fixed64(p, j); j < 0 {
@@ -1024,8 +1023,7 @@ func (m *Repeated) ParseNested(b []byte, depth int) error {
 			if len(p)%4 != 0 {
 				return message.BadField("testsite.kinds.Repeated.sf32")
 			}
-			n := len(p) / 4
-			m.Sf32 = slices.Grow(m.Sf32, n)
+			m.Sf32 = slices.Grow(m.Sf32, len(p)/4)
 			for j := 0; j < len(p); {
 				var v uint32
 				if v, j = message.Fixed32(p, j); j < 0 {
@@ -1047,8 +1045,7 @@ func (m *Repeated) ParseNested(b []byte, depth int) error {
 			if len(p)%8 != 0 {
 				return message.BadField("testsite.kinds.Repeated.sf64")
 			}
-			n := len(p) / 8
-			m.Sf64 = slices.Grow(m.Sf64, n)
+			m.Sf64 = slices.Grow(m.Sf64, len(p)/8)
 			for j := 0; j < len(p); {
 				var v uint64
 				if v, j = message.Fixed64(p, j); j < 0 {
@@ -1070,8 +1067,7 @@ func (m *Repeated) ParseNested(b []byte, depth int) error {
 			if len(p)%4 != 0 {
 				return message.BadField("testsite.kinds.Repeated.fl")
 			}
-			n := len(p) / 4
-			m.Fl = slices.Grow(m.Fl, n)
+			m.Fl = slices.Grow(m.Fl, len(p)/4)
 			for j := 0; j < len(p); {
 				var v uint32
 				if v, j = message.Fixed32(p, j); j < 0 {
@@ -1093,8 +1089,7 @@ func (m *Repeated) ParseNested(b []byte, depth int) error {
 			if len(p)%8 != 0 {
 				return message.BadField("testsite.kinds.Repeated.d")
 			}
-			n := len(p) / 8
-			m.D = slices.Grow(m.D, n)
+			m.D = slices.Grow(m.D, len(p)/8)
 			for j := 0; j < len(p); {
 				var v uint64
 				if v, j = message.Fixed64(p, j); j < 0 {
@@ -1104,7 +1099,9 @@ func (m *Repeated) ParseNested(b []byte, depth int) error {
 			}
 		case 0x70: // mood
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Repeated.mood")
 			}
 			m.Mood = append(m.Mood, Mood(v))
@@ -1113,14 +1110,9 @@ func (m *Repeated) ParseNested(b []byte, depth int) error {
 			if p, i = message.Bytes(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Repeated.mood")
 			}
-			n := message.CountVarints(p)
-			m.Mood = slices.Grow(m.Mood, n)
-			for j := 0; j < len(p); {
-				var v uint64
-				if v, j = message.Varint(p, j); j < 0 {
-					return message.BadField("testsite.kinds.Repeated.mood")
-				}
-				m.Mood = append(m.Mood, Mood(v))
+			var ok bool
+			if m.Mood, ok = message.Varints(m.Mood, p); !ok {
+				return message.BadField("testsite.kinds.Repeated.mood")
 			}
 		case 0x7a: // s
 			var p []byte
@@ -1414,56 +1406,72 @@ func (m *Optional) ParseNested(b []byte, depth int) error {
 		return message.BadField("testsite.kinds.Optional: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("testsite.kinds.Optional: tag")
 		}
 		switch tag {
 		case 0x08: // b
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Optional.b")
 			}
 			m.B = new(bool)
 			*m.B = v != 0
 		case 0x10: // i32
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Optional.i32")
 			}
 			m.I32 = new(int32)
 			*m.I32 = int32(v)
 		case 0x18: // i64
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Optional.i64")
 			}
 			m.I64 = new(int64)
 			*m.I64 = int64(v)
 		case 0x20: // u32
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Optional.u32")
 			}
 			m.U32 = new(uint32)
 			*m.U32 = uint32(v)
 		case 0x28: // u64
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Optional.u64")
 			}
 			m.U64 = new(uint64)
 			*m.U64 = v
 		case 0x30: // s32
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Optional.s32")
 			}
 			m.S32 = new(int32)
 			*m.S32 = int32(message.Unzigzag(v & (1<<32 - 1)))
 		case 0x38: // s64
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Optional.s64")
 			}
 			m.S64 = new(int64)
@@ -1512,7 +1520,9 @@ func (m *Optional) ParseNested(b []byte, depth int) error {
 			*m.D = math.Float64frombits(v)
 		case 0x70: // mood
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Optional.mood")
 			}
 			m.Mood = new(Mood)
@@ -1668,8 +1678,10 @@ func (m *Wide) ParseNested(b []byte, depth int) error {
 		return message.BadField("testsite.kinds.Wide: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("testsite.kinds.Wide: tag")
 		}
 		switch tag {
@@ -1791,8 +1803,10 @@ func (m *Everything) ParseNested(b []byte, depth int) error {
 		return message.BadField("testsite.kinds.Everything: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("testsite.kinds.Everything: tag")
 		}
 		switch tag {
@@ -1885,9 +1899,7 @@ func (m *Bounded) AppendTo(b []byte) []byte {
 	if len(m.Numbers) > 0 {
 		b = append(b, 0x0a, 0)
 		at := len(b)
-		for _, v := range m.Numbers {
-			b = message.AppendVarint(b, uint64(v))
-		}
+		b = message.AppendVarints(b, m.Numbers)
 		b = message.CloseBytes(b, at)
 	}
 	if len(m.Fixed) > 0 {
@@ -1949,8 +1961,10 @@ func (m *Bounded) ParseNested(b []byte, depth int) error {
 		return message.BadField("testsite.kinds.Bounded: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("testsite.kinds.Bounded: tag")
 		}
 		switch tag {
@@ -1959,7 +1973,9 @@ func (m *Bounded) ParseNested(b []byte, depth int) error {
 				return message.BadField("testsite.kinds.Bounded.numbers: more than 3 items")
 			}
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Bounded.numbers")
 			}
 			m.Numbers = append(m.Numbers, uint32(v))
@@ -1968,17 +1984,12 @@ func (m *Bounded) ParseNested(b []byte, depth int) error {
 			if p, i = message.Bytes(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Bounded.numbers")
 			}
-			n := message.CountVarints(p)
-			if n > 3-len(m.Numbers) {
+			if message.CountVarints(p) > 3-len(m.Numbers) {
 				return message.BadField("testsite.kinds.Bounded.numbers: more than 3 items")
 			}
-			m.Numbers = slices.Grow(m.Numbers, n)
-			for j := 0; j < len(p); {
-				var v uint64
-				if v, j = message.Varint(p, j); j < 0 {
-					return message.BadField("testsite.kinds.Bounded.numbers")
-				}
-				m.Numbers = append(m.Numbers, uint32(v))
+			var ok bool
+			if m.Numbers, ok = message.Varints(m.Numbers, p); !ok {
+				return message.BadField("testsite.kinds.Bounded.numbers")
 			}
 		case 0x11: // fixed
 			if len(m.Fixed) == 3 {
@@ -1997,11 +2008,10 @@ func (m *Bounded) ParseNested(b []byte, depth int) error {
 			if len(p)%8 != 0 {
 				return message.BadField("testsite.kinds.Bounded.fixed")
 			}
-			n := len(p) / 8
-			if n > 3-len(m.Fixed) {
+			if len(p)/8 > 3-len(m.Fixed) {
 				return message.BadField("testsite.kinds.Bounded.fixed: more than 3 items")
 			}
-			m.Fixed = slices.Grow(m.Fixed, n)
+			m.Fixed = slices.Grow(m.Fixed, len(p)/8)
 			for j := 0; j < len(p); {
 				var v uint64
 				if v, j = message.Fixed64(p, j); j < 0 {
@@ -2165,20 +2175,26 @@ func (m *Names) ParseNested(b []byte, depth int) error {
 		return message.BadField("testsite.kinds.Names: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("testsite.kinds.Names: tag")
 		}
 		switch tag {
 		case 0x08: // size
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Names.size")
 			}
 			m.Size_ = uint32(v)
 		case 0x10: // parse
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Names.parse")
 			}
 			m.Parse_ = uint32(v)
@@ -2193,25 +2209,33 @@ func (m *Names) ParseNested(b []byte, depth int) error {
 			m.String_ = string(p)
 		case 0x20: // append_to
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Names.append_to")
 			}
 			m.AppendTo_ = uint32(v)
 		case 0x28: // b
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Names.b")
 			}
 			m.B = uint32(v)
 		case 0x30: // user_data_128
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Names.user_data_128")
 			}
 			m.UserData128 = uint32(v)
 		case 0x38: // camelCase
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Names.camelCase")
 			}
 			m.CamelCase = uint32(v)
@@ -2306,14 +2330,18 @@ func (m *NamesInner) ParseNested(b []byte, depth int) error {
 		return message.BadField("testsite.kinds.Names.Inner: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("testsite.kinds.Names.Inner: tag")
 		}
 		switch tag {
 		case 0x08: // deep
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Names.Inner.deep")
 			}
 			m.Deep = NamesInnerDeep(v)
@@ -2421,8 +2449,10 @@ func (m *Login) ParseNested(b []byte, depth int) error {
 		return message.BadField("testsite.kinds.Login: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("testsite.kinds.Login: tag")
 		}
 		switch tag {
@@ -2455,7 +2485,9 @@ func (m *Login) ParseNested(b []byte, depth int) error {
 			m.Codes = append(m.Codes, p)
 		case 0x20: // pin
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Login.pin")
 			}
 			m.Pin = new(uint64)
@@ -2560,8 +2592,10 @@ func (m *None) ParseNested(b []byte, depth int) error {
 		return message.BadField("testsite.kinds.None: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("testsite.kinds.None: tag")
 		}
 		if i = message.Skip(b, i, tag); i < 0 {
@@ -2702,8 +2736,10 @@ func (m *Transfer) ParseNested(b []byte, depth int) error {
 		return message.BadField("testsite.kinds.Transfer: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("testsite.kinds.Transfer: tag")
 		}
 		switch tag {
@@ -2745,43 +2781,57 @@ func (m *Transfer) ParseNested(b []byte, depth int) error {
 			m.UserData128 = v
 		case 0x38: // user_data_64
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Transfer.user_data_64")
 			}
 			m.UserData64 = v
 		case 0x40: // user_data_32
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Transfer.user_data_32")
 			}
 			m.UserData32 = uint32(v)
 		case 0x48: // timeout
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Transfer.timeout")
 			}
 			m.Timeout = uint32(v)
 		case 0x50: // ledger
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Transfer.ledger")
 			}
 			m.Ledger = uint32(v)
 		case 0x58: // code
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Transfer.code")
 			}
 			m.Code = uint32(v)
 		case 0x60: // flags
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Transfer.flags")
 			}
 			m.Flags = uint32(v)
 		case 0x68: // timestamp
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Transfer.timestamp")
 			}
 			m.Timestamp = v
@@ -2885,8 +2935,10 @@ func (m *Batch) ParseNested(b []byte, depth int) error {
 		return message.BadField("testsite.kinds.Batch: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("testsite.kinds.Batch: tag")
 		}
 		switch tag {

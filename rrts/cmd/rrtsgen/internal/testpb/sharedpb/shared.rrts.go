@@ -97,20 +97,26 @@ func (m *Point) ParseNested(b []byte, depth int) error {
 		return message.BadField("testsite.shared.Point: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("testsite.shared.Point: tag")
 		}
 		switch tag {
 		case 0x08: // x
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.shared.Point.x")
 			}
 			m.X = int32(message.Unzigzag(v & (1<<32 - 1)))
 		case 0x10: // y
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.shared.Point.y")
 			}
 			m.Y = int32(message.Unzigzag(v & (1<<32 - 1)))
@@ -202,8 +208,10 @@ func (m *Secret) ParseNested(b []byte, depth int) error {
 		return message.BadField("testsite.shared.Secret: nested too deeply")
 	}
 	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
 			return message.BadField("testsite.shared.Secret: tag")
 		}
 		switch tag {
@@ -224,7 +232,9 @@ func (m *Secret) ParseNested(b []byte, depth int) error {
 			m.Salt = p
 		case 0x18: // version
 			var v uint64
-			if v, i = message.Varint(b, i); i < 0 {
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
 				return message.BadField("testsite.shared.Secret.version")
 			}
 			m.Version = uint32(v)
