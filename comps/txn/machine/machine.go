@@ -77,7 +77,7 @@ type Config struct {
 // Machine is the replicated state and the rules by which entries change it. It
 // belongs to one goroutine.
 type Machine struct {
-	store  store.Store
+	store  store.State
 	ledger *ledger.Ledger
 	window uint64 // nanoseconds
 	meta   txnpb.Meta
@@ -95,7 +95,7 @@ type Machine struct {
 
 // Open returns the machine over what the store holds. A store that is empty
 // begins with the given members.
-func Open(s store.Store, cfg Config, members *raftpb.ConfState) (*Machine, error) {
+func Open(s store.State, cfg Config, members *raftpb.ConfState) (*Machine, error) {
 	if cfg.Window == 0 {
 		cfg.Window = DefaultWindow
 	}
@@ -281,7 +281,7 @@ func (m *Machine) judgeAge(id u128.Int, now uint64) txnpb.State {
 }
 
 // Lookup returns the row of a transaction, for Status: what it says is final.
-func Lookup(s store.Store, id u128.Int) (*txnpb.StoredOutcome, error) {
+func Lookup(s store.State, id u128.Int) (*txnpb.StoredOutcome, error) {
 	raw, ok := s.Txn(id)
 	if !ok {
 		return nil, nil

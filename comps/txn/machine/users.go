@@ -58,7 +58,7 @@ func (u *userChanges) put(v txnpb.User) {
 }
 
 // FindUser returns the stored user of that number, or else of that login hash.
-func FindUser(s store.Store, number uint64, loginHash []byte) (*txnpb.User, error) {
+func FindUser(s store.State, number uint64, loginHash []byte) (*txnpb.User, error) {
 	if number == 0 {
 		n, ok := s.UserByLogin(loginHash)
 		if !ok {

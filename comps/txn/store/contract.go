@@ -7,14 +7,14 @@ import (
 	"virtualservicesinc.com/rrts/message/u128"
 )
 
-// Store is the replicated state of one transaction group on one SFU. After a
-// crash it holds exactly what it held after some Commit, and nothing of a later
-// one: Batch.Applied travels with the rows.
+// State is what applying a log entry reads and writes: the replicated state of one
+// transaction group on one SFU. After a crash it holds exactly what it held after
+// some Commit, and nothing of a later one: Batch.Applied travels with the rows.
 //
-// Commit, Restore and Close belong to one goroutine, the apply thread. The reads
-// may run beside it on any goroutine; each sees all of a Commit or nothing. A
-// read that fails panics with a *ledger.ReadError.
-type Store interface {
+// Commit belongs to one goroutine, the apply thread. The reads may run beside it
+// on any goroutine; each sees all of a Commit or nothing. A read that fails panics
+// with a *ledger.ReadError.
+type State interface {
 	ledger.State
 
 	// Txn returns the row of a transaction. The caller must not change it.
@@ -35,6 +35,12 @@ type Store interface {
 	// Flush makes everything committed when it is called durable. It may run beside
 	// Commit, on one other goroutine.
 	Flush() error
+}
+
+// Store is a State on disk that can be queried and handed to another SFU. Restore
+// and Close belong to the apply thread.
+type Store interface {
+	State
 
 	// View returns the state as of the last Commit for queries. It must be closed
 	// soon: it holds on to what the store would drop.

@@ -1,0 +1,107 @@
+// Package memstore is a store.State in memory that forgets like one on disk: after
+// a Crash it holds what it held at the last Flush. It is simple enough to be
+// right by reading it; the simulation keeps its replicas' state in it, and tests
+// of the store on disk compare with it.
+package memstore
+
+import (
+	"maps"
+	"slices"
+
+	"virtualservicesinc.com/comps/ledger/memstate"
+	"virtualservicesinc.com/comps/txn/store"
+	"virtualservicesinc.com/rrts/message/u128"
+)
+
+// Store is a state in memory.
+type Store struct {
+	content
+	flushed content
+}
+
+type content struct {
+	*memstate.State
+	txns    map[u128.Int][]byte
+	users   map[uint64][]byte
+	logins  map[string]uint64
+	names   map[string]uint64
+	metas   map[string][]byte
+	applied uint64
+}
+
+var _ store.State = (*Store)(nil)
+
+// New returns an empty state.
+func New() *Store {
+	empty := content{
+		State: memstate.New(), txns: map[u128.Int][]byte{}, users: map[uint64][]byte{},
+		logins: map[string]uint64{}, names: map[string]uint64{}, metas: map[string][]byte{},
+	}
+	return &Store{content: empty, flushed: empty.clone()}
+}
+
+func (c *content) clone() content {
+	return content{
+		State: c.State.Clone(), txns: maps.Clone(c.txns), users: maps.Clone(c.users),
+		logins: maps.Clone(c.logins), names: maps.Clone(c.names), metas: maps.Clone(c.metas), applied: c.applied,
+	}
+}
+
+// Txn implements store.State.
+func (s *Store) Txn(id u128.Int) ([]byte, bool) {
+	row, ok := s.txns[id]
+	return row, ok
+}
+
+// User implements store.State.
+func (s *Store) User(number uint64) ([]byte, bool) {
+	row, ok := s.users[number]
+	return row, ok
+}
+
+// UserByLogin implements store.State.
+func (s *Store) UserByLogin(hash []byte) (uint64, bool) {
+	n, ok := s.logins[string(hash)]
+	return n, ok
+}
+
+// UserByName implements store.State.
+func (s *Store) UserByName(name string) (uint64, bool) {
+	n, ok := s.names[name]
+	return n, ok
+}
+
+// Meta implements store.State.
+func (s *Store) Meta(key string) []byte { return s.metas[key] }
+
+// Commit implements store.State.
+func (s *Store) Commit(b *store.Batch) {
+	s.State.Apply(b.Changes)
+	for _, t := range b.Txns {
+		s.txns[t.ID] = slices.Clone(t.Row)
+	}
+	for _, u := range b.Users {
+		s.users[u.Number] = slices.Clone(u.Row)
+		s.logins[string(u.LoginHash)] = u.Number
+		s.names[u.PublicName] = u.Number
+	}
+	for _, m := range b.Metas {
+		s.metas[m.Key] = slices.Clone(m.Value)
+	}
+	s.applied = b.Applied
+}
+
+// Applied implements store.State.
+func (s *Store) Applied() uint64 { return s.applied }
+
+// Flushed implements store.State.
+func (s *Store) Flushed() uint64 { return s.flushed.applied }
+
+// Flush implements store.State.
+func (s *Store) Flush() error {
+	s.flushed = s.content.clone()
+	return nil
+}
+
+// Crash forgets everything after the last Flush.
+func (s *Store) Crash() { s.content = s.flushed.clone() }
