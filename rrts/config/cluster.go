@@ -216,9 +216,29 @@ func decodeCluster(d *document) *Cluster {
 	return c
 }
 
-// relate checks what values of different keys owe each other.
+// relate checks what values of different keys owe each other. What has a fault of
+// its own already is left out: its neighbours would only echo it.
 func (c *Cluster) relate(d *document) {
-	i, t := c.Interconnect, c.Transactions
+	if !d.anyFault("interconnect") {
+		c.Interconnect.relate(d)
+	}
+	if !d.anyFault("transactions") {
+		c.Transactions.relate(d)
+	}
+	switch n := len(c.SFUs); {
+	case n == 0 && !d.hasFault("sfu"):
+		d.fault("sfu", "missing", "a cluster has at least one [[sfu]]: make one with rrts init")
+	case n > MaxSFUs:
+		d.fault("sfu", fmt.Sprintf("there are %d", n), fmt.Sprintf("a cluster has at most %d", MaxSFUs))
+	}
+	faulty := d.anyFault("sfu")
+	c.relateNames(d)
+	c.relateVoters(d, faulty)
+	c.relateGateways(d)
+	c.relateUDP(d)
+}
+
+func (i *Interconnect) relate(d *document) {
 	if i.EtherTypeA == i.EtherTypeB {
 		d.fault("interconnect.ethertype_b", "is the same as ethertype_a", "the networks must differ: remove both keys for the defaults")
 	}
@@ -228,6 +248,9 @@ func (c *Cluster) relate(d *document) {
 	if i.DeadAfter <= i.SuspectAfter {
 		d.fault("interconnect.dead_after", fmt.Sprintf("is %s, not above suspect_after of %s", showDuration(i.DeadAfter), showDuration(i.SuspectAfter)), "raise it or lower suspect_after")
 	}
+}
+
+func (t *Transactions) relate(d *document) {
 	if t.Heartbeat%t.Tick != 0 {
 		d.fault("transactions.heartbeat", fmt.Sprintf("is %s, not a multiple of the tick of %s", showDuration(t.Heartbeat), showDuration(t.Tick)), "change one of them")
 	}
@@ -237,25 +260,13 @@ func (c *Cluster) relate(d *document) {
 	if t.ElectionTimeout < 3*t.Heartbeat {
 		d.fault("transactions.election_timeout", fmt.Sprintf("is %s, below three heartbeats of %s", showDuration(t.ElectionTimeout), showDuration(t.Heartbeat)), "raise it or lower heartbeat")
 	}
-	switch n := len(c.SFUs); {
-	case n == 0:
-		d.fault("sfu", "missing", "a cluster has at least one [[sfu]]: make one with rrts init")
-	case n > MaxSFUs:
-		d.fault("sfu", fmt.Sprintf("there are %d", n), fmt.Sprintf("a cluster has at most %d", MaxSFUs))
-	}
-	c.relateMembers(d)
 }
 
-// relateMembers checks what the SFUs owe each other. A value that is faulty in
-// itself has been reported already and is left out here.
-func (c *Cluster) relateMembers(d *document) {
+// relateNames checks that nothing by which an SFU is known is given twice.
+func (c *Cluster) relateNames(d *document) {
 	names, numbers, publics := map[string]int{}, map[uint16]int{}, map[PublicKey]int{}
-	voters := map[string]string{}
-	addresses := map[string]string{}
-	total := 0
-	for i := range c.SFUs {
-		m := &c.SFUs[i]
-		at := fmt.Sprintf("sfu[%d]", i)
+	for i, m := range c.SFUs {
+		at := sfuPath(i)
 		if j, dup := names[m.Name]; dup && m.Name != "" {
 			d.fault(at+".name", fmt.Sprintf("is %q, as of sfu[%d]", m.Name, j), "give each SFU its own name")
 		}
@@ -269,73 +280,98 @@ func (c *Cluster) relateMembers(d *document) {
 			d.fault(at+".public_key", fmt.Sprintf("is that of sfu[%d]", j), "restore the key that rrts wrote when it made the SFU")
 		}
 		names[m.Name], numbers[m.Number], publics[m.PublicKey] = i, i, i
+	}
+}
 
-		if m.Voter && !m.Type.Transactions() {
-			d.fault(at+".voter", fmt.Sprintf("is true for an SFU of type %q, which orders no transactions", m.Type), "remove the key")
+// relateVoters checks who votes: one SFU of a machine, and not witnesses alone.
+// Numbers of voters are not judged while some SFU is faulty.
+func (c *Cluster) relateVoters(d *document, faulty bool) {
+	machines := map[string]string{}
+	voters, leaders := 0, 0
+	for i, m := range c.SFUs {
+		if !m.Voter || d.hasFault(sfuPath(i)+".type") {
+			continue
 		}
-		if m.Voter && m.Type.Transactions() {
-			total++
-			if other, dup := voters[m.Machine]; dup && m.Machine != "" {
-				d.fault(at+".voter", fmt.Sprintf("is true, and so is %s's on the same machine %s", other, m.Machine), "at most one SFU of a machine votes: write voter = false")
-			}
-			voters[m.Machine] = m.Name
+		if !m.Type.Transactions() {
+			d.fault(sfuPath(i)+".voter", fmt.Sprintf("is true for an SFU of type %q, which orders no transactions", m.Type), "remove the key")
+			continue
 		}
-		switch {
-		case m.Type.Gateway() && len(m.Gateways) == 0 && !d.hasFault(at+".gateways"):
-			d.fault(at+".gateways", "missing", `write gateways = ["HOST:7400"], the address at which clients reach this machine`)
-		case !m.Type.Gateway() && len(m.Gateways) > 0:
-			d.fault(at+".gateways", fmt.Sprintf("is set for an SFU of type %q, which runs no gateway", m.Type), "remove the key")
+		if other, dup := machines[m.Machine]; dup && m.Machine != "" {
+			d.fault(sfuPath(i)+".voter", fmt.Sprintf("is true, and so is %s's on the same machine %s", other, m.Machine), "at most one SFU of a machine votes: write voter = false")
 		}
+		machines[m.Machine] = m.Name
+		voters++
+		if m.Type != TypeWitness {
+			leaders++
+		}
+	}
+	switch {
+	case faulty:
+	case leaders == 0:
+		d.fault("sfu", "no SFU can lead", `one of type "all" or "core" has to vote`)
+	case voters > MaxVoters:
+		d.fault("sfu", fmt.Sprintf("%d SFUs vote", voters), fmt.Sprintf("at most %d do: write voter = false at the others", MaxVoters))
+	}
+}
+
+// relateGateways checks that gateways, and nothing else, have addresses.
+func (c *Cluster) relateGateways(d *document) {
+	addresses := map[string]string{}
+	for i, m := range c.SFUs {
+		key := sfuPath(i) + ".gateways"
 		for _, a := range m.Gateways {
 			if other, dup := addresses[a]; dup {
-				d.fault(at+".gateways", fmt.Sprintf("%s is also an address of %s", a, other), "give each gateway its own host or port")
+				d.fault(key, fmt.Sprintf("%s is also an address of %s", a, other), "give each gateway its own host or port")
 			}
 			addresses[a] = m.Name
 		}
-		c.relateUDP(d, i)
-	}
-	if len(c.SFUs) > 0 && total == 0 && !d.anyFault("sfu[") {
-		d.fault("sfu", "no SFU votes", `one of type "all" or "core" must`)
-	}
-	if total > MaxVoters {
-		d.fault("sfu", fmt.Sprintf("%d SFUs vote", total), fmt.Sprintf("at most %d do: write voter = false at the others", MaxVoters))
+		switch {
+		case d.anyFault(sfuPath(i) + "."):
+		case m.Type.Gateway() && len(m.Gateways) == 0:
+			d.fault(key, "missing", `write gateways = ["HOST:7400"], the address at which clients reach this machine`)
+		case !m.Type.Gateway() && len(m.Gateways) > 0:
+			d.fault(key, fmt.Sprintf("is set for an SFU of type %q, which runs no gateway", m.Type), "remove the key")
+		}
 	}
 }
 
-// relateUDP checks an SFU's UDP addresses: there where some path needs them, and
-// nobody else's.
-func (c *Cluster) relateUDP(d *document, i int) {
-	m := &c.SFUs[i]
-	at := fmt.Sprintf("sfu[%d]", i)
-	if !m.UDPA.IsValid() && !d.hasFault(at+".udp_a") {
-		for j := range c.SFUs {
-			if j != i && Via(m, &c.SFUs[j]) == PathUDP {
-				d.fault(at+".udp_a", fmt.Sprintf("missing, although UDP carries the frames between this SFU and %s", c.SFUs[j].Name), `write udp_a = "IP:7401"`)
-				break
+// relateUDP checks that UDP addresses are there where some path needs them, and
+// that no two are the same.
+func (c *Cluster) relateUDP(d *document) {
+	addresses := map[netip.AddrPort]string{}
+	for i := range c.SFUs {
+		m, at := &c.SFUs[i], sfuPath(i)
+		for n, a := range []netip.AddrPort{m.UDPA, m.UDPB} {
+			if other, dup := addresses[a]; dup && a.IsValid() {
+				d.fault(at+[]string{".udp_a", ".udp_b"}[n], fmt.Sprintf("is %s, as of %s", a, other), "give each SFU its own address or port")
 			}
 		}
-		if m.UDPB.IsValid() {
+		addresses[m.UDPA], addresses[m.UDPB] = m.Name, m.Name
+		switch {
+		case d.anyFault(at + "."):
+		case !m.UDPA.IsValid() && m.UDPB.IsValid():
 			d.fault(at+".udp_b", "is set without udp_a", "name the only network udp_a")
-		}
-	}
-	if !m.UDPA.IsValid() {
-		return
-	}
-	if m.UDPA == m.UDPB {
-		d.fault(at+".udp_b", "is the same as udp_a", "remove it if there is one network only")
-	}
-	for j := range i {
-		o := &c.SFUs[j]
-		for _, mine := range []struct {
-			key  string
-			addr netip.AddrPort
-		}{{".udp_a", m.UDPA}, {".udp_b", m.UDPB}} {
-			if mine.addr.IsValid() && (mine.addr == o.UDPA || mine.addr == o.UDPB) {
-				d.fault(at+mine.key, fmt.Sprintf("is %s, as of %s", mine.addr, o.Name), "give each SFU its own address or port")
+		case m.UDPA.IsValid() && m.UDPA == m.UDPB:
+			d.fault(at+".udp_b", "is the same as udp_a", "remove it if there is one network only")
+		case !m.UDPA.IsValid():
+			if other := c.udpPeer(i); other != "" {
+				d.fault(at+".udp_a", fmt.Sprintf("missing, although UDP carries the frames between %s and %s", m.Name, other), `write udp_a = "IP:7401"`)
 			}
 		}
 	}
 }
+
+// udpPeer returns the name of an SFU that the i-th one reaches over UDP.
+func (c *Cluster) udpPeer(i int) string {
+	for j := range c.SFUs {
+		if j != i && Via(&c.SFUs[i], &c.SFUs[j]) == PathUDP {
+			return c.SFUs[j].Name
+		}
+	}
+	return ""
+}
+
+func sfuPath(i int) string { return fmt.Sprintf("sfu[%d]", i) }
 
 // Path is how the frames of two SFUs reach each other.
 type Path int
@@ -345,6 +381,10 @@ const (
 	PathUnix                 // Unix datagrams on one machine
 	PathUDP
 )
+
+func (p Path) String() string {
+	return [...]string{"ethernet", "unix", "udp"}[p]
+}
 
 // Via returns the path between two SFUs: UDP where either asks for it, Unix
 // datagrams on one machine, raw frames otherwise.

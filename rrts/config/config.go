@@ -79,7 +79,7 @@ func (c *Config) relate(machine *document) {
 	if c.Machine.Name != "" && c.Machine.Name != c.Self.Machine {
 		machine.fault("name", fmt.Sprintf("is %q, but SFU %s runs on %q", c.Machine.Name, c.Self.Name, c.Self.Machine), "start it there, or correct the name here or in cluster.toml")
 	}
-	if !c.Machine.NetworkA.IsZero() || machine.anyFault("network_a") {
+	if !c.Machine.NetworkA.IsZero() || machine.anyFault("network_") {
 		return
 	}
 	for _, p := range c.Peers() {

@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -83,7 +84,6 @@ func (k *keys) section(name, comment string, each func(*keys)) {
 	table, ok := k.table[name].(map[string]any)
 	if raw, there := k.table[name]; there && !ok {
 		k.doc.fault(join(k.path, name), "is "+describe(raw), "write a table: ["+name+"] and its keys below it")
-		return
 	}
 	readTable(k.doc, join(k.path, name), table, each)
 }
@@ -126,16 +126,27 @@ func (k *keys) sections(name, comment string, n int, resize func(int), each func
 func readTable(d *document, path string, table map[string]any, each func(*keys)) {
 	k := &keys{doc: d, table: table, path: path}
 	each(k)
-	for name := range table { // the order does not matter: faults are sorted by place
+	for _, name := range slices.Sorted(maps.Keys(table)) {
 		if slices.Contains(k.known, name) {
 			continue
 		}
 		cure := "remove it; keys here are " + strings.Join(k.known, ", ")
-		if near := nearest(name, k.known); near != "" {
+		if near := nearest(name, k.unset()); near != "" {
 			cure = "did you mean " + near + "?"
 		}
 		d.fault(join(path, name), "unknown key", cure)
 	}
+}
+
+// unset returns the known keys that do not stand in the table that is being read.
+func (k *keys) unset() []string {
+	var names []string
+	for _, name := range k.known {
+		if _, ok := k.table[name]; !ok {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // write writes one key: set when it must be or differs from the default, shown as
@@ -147,6 +158,9 @@ func (k *keys) write(name, value, unset string, required bool, example, comment 
 			fmt.Fprintf(k.out, "%s = %s\n", name, value)
 		}
 		return
+	}
+	if comment != "" && k.out.Len() > 0 && !bytes.HasSuffix(k.out.Bytes(), []byte("\n\n")) {
+		k.out.WriteByte('\n')
 	}
 	k.out.WriteString(remark(comment))
 	switch {

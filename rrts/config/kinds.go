@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -90,8 +91,16 @@ var (
 	machineName = matching(`1 to 63 letters a-z, digits, "-" and ".", in quotes, such as "pc1"`, regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,62}$`))
 	clusterName = matching(`1 to 63 letters a-z, digits and "-", in quotes, such as "shop"`, regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`))
 	nicName     = matching(`the name of a network interface, at most 15 characters, such as "enp3s0"`, regexp.MustCompile(`^[^\s/:]{1,15}$`))
-	absolute    = matching(`an absolute path in quotes, without "." and ".." in it`, regexp.MustCompile(`^(/[^/\x00]+)+$`))
 )
+
+// absolute is the path of a directory, in its shortest form.
+var absolute = quoted(`an absolute path in quotes, without "." or ".." in it and "/" at its end`,
+	func(s string) (string, string) {
+		if !filepath.IsAbs(s) || filepath.Clean(s) != s || s == "/" || strings.ContainsRune(s, 0) {
+			return "", "is " + strconv.Quote(s)
+		}
+		return s, ""
+	}, func(s string) string { return s })
 
 // oneOf is text out of a list.
 func oneOf[T ~string](words ...T) kind[T] {

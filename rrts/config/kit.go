@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"path/filepath"
+	"strings"
 )
 
 // ClientKit is client-kit.toml: what a client needs to find the gateways of a
@@ -46,6 +47,19 @@ func LoadClientKit(path string) (*ClientKit, error) {
 	if d == nil {
 		return nil, fs.err()
 	}
+	return decodeClientKit(d)
+}
+
+// ParseClientKit reads a client kit. The name stands in faults.
+func ParseClientKit(name string, data []byte) (*ClientKit, error) {
+	d, fs := parseDocument(name, data)
+	if d == nil {
+		return nil, fs.err()
+	}
+	return decodeClientKit(d)
+}
+
+func decodeClientKit(d *document) (*ClientKit, error) {
 	c := &ClientKit{}
 	readFile(d, c.keys)
 	if err := d.faults.err(); err != nil {
@@ -71,10 +85,23 @@ var certificates = kind[string]{
 				}
 				return s, ""
 			}
+			if len(block.Headers) > 0 {
+				return "", "holds PEM headers"
+			}
 			if _, err := x509.ParseCertificate(block.Bytes); err != nil || block.Type != "CERTIFICATE" {
 				return "", "holds what is not a certificate"
 			}
 		}
 	},
-	show: func(v string) string { return "'''\n" + v + "'''" },
+	show: func(v string) string {
+		// Only what PEM says is written: text around it could end the quotes.
+		var b strings.Builder
+		for rest := []byte(v); ; {
+			var block *pem.Block
+			if block, rest = pem.Decode(rest); block == nil {
+				return "'''\n" + b.String() + "'''"
+			}
+			pem.Encode(&b, &pem.Block{Type: block.Type, Bytes: block.Bytes})
+		}
+	},
 }

@@ -75,6 +75,9 @@ func decodeMachine(d *document) *Machine {
 			d.fault(n.section+".nic", "is set beside mac", "name the interface in one way: remove nic or mac")
 		}
 	}
+	if d.anyFault("network_") {
+		return m
+	}
 	if m.NetworkA.IsZero() && !m.NetworkB.IsZero() {
 		d.fault("network_b", "is set without network_a", "name the only interface network_a")
 	}

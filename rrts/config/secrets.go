@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,14 +34,13 @@ const maxSecretBytes = 1 << 20
 // Key is a secret of 32 bytes. It never prints itself.
 type Key [32]byte
 
-// String hides the key.
-func (Key) String() string { return "config.Key(hidden)" }
+// Format hides the key from every verb of package fmt.
+func (Key) Format(f fmt.State, _ rune) { io.WriteString(f, hidden) }
 
-// GoString hides the key.
-func (Key) GoString() string { return "config.Key(hidden)" }
+// MarshalText hides the key from loggers and encoders.
+func (Key) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 
-// LogValue hides the key.
-func (Key) LogValue() slog.Value { return slog.StringValue("hidden") }
+const hidden = "(hidden)"
 
 // MarshalKey returns the content of a key's file.
 func MarshalKey(k Key) []byte {
@@ -59,6 +57,12 @@ type Secrets struct {
 	Token        Key
 	Certificate  *tls.Certificate // nil without a gateway
 }
+
+// Format hides the secrets from every verb of package fmt.
+func (Secrets) Format(f fmt.State, _ rune) { io.WriteString(f, hidden) }
+
+// MarshalText hides the secrets from loggers and encoders.
+func (Secrets) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 
 // SecretFiles returns the files of the secrets that SFUs of a type have.
 func SecretFiles(t Type) []string {

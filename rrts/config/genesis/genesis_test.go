@@ -224,15 +224,15 @@ func TestGatewayIsTrusted(t *testing.T) {
 	now := func() time.Time { return shop(1).Now.Add(time.Hour) }
 	for _, tc := range []struct {
 		name, host string
-		client     tls.Config
+		client     *tls.Config
 		want       string // in the client's error; empty means success
 	}{
-		{"host name", "pc1.example", tls.Config{RootCAs: kit.Pool(), Time: now}, ""},
-		{"address", "127.0.0.1", tls.Config{RootCAs: kit.Pool(), Time: now}, ""},
-		{"another host", "pc2.example", tls.Config{RootCAs: kit.Pool(), Time: now}, "certificate is valid for pc1.example, not pc2.example"},
-		{"another cluster", "pc1.example", tls.Config{RootCAs: stranger.Kit.Pool(), Time: now}, "certificate signed by unknown authority"},
-		{"slow clock", "pc1.example", tls.Config{RootCAs: kit.Pool(), Time: func() time.Time { return now().Add(-20 * time.Hour) }}, ""},
-		{"years later", "pc1.example", tls.Config{RootCAs: kit.Pool(), Time: func() time.Time { return now().AddDate(3, 0, 0) }}, "certificate has expired"},
+		{"host name", "pc1.example", &tls.Config{RootCAs: kit.Pool(), Time: now}, ""},
+		{"address", "127.0.0.1", &tls.Config{RootCAs: kit.Pool(), Time: now}, ""},
+		{"another host", "pc2.example", &tls.Config{RootCAs: kit.Pool(), Time: now}, "certificate is valid for pc1.example, not pc2.example"},
+		{"another cluster", "pc1.example", &tls.Config{RootCAs: stranger.Kit.Pool(), Time: now}, "certificate signed by unknown authority"},
+		{"slow clock", "pc1.example", &tls.Config{RootCAs: kit.Pool(), Time: func() time.Time { return now().Add(-20 * time.Hour) }}, ""},
+		{"years later", "pc1.example", &tls.Config{RootCAs: kit.Pool(), Time: func() time.Time { return now().AddDate(3, 0, 0) }}, "certificate has expired"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c, err := config.Load(filepath.Join(dir, "pc1"), "alpha")
@@ -259,7 +259,7 @@ func TestGatewayIsTrusted(t *testing.T) {
 				// The client's verdict is what is tested.
 				_ = tls.Server(far, &tls.Config{Certificates: []tls.Certificate{*secrets.Certificate}, MinVersion: tls.VersionTLS13}).Handshake()
 			}()
-			near, err := tls.Dial("tcp", l.Addr().String(), &tc.client)
+			near, err := tls.Dial("tcp", l.Addr().String(), tc.client)
 			if err == nil {
 				near.Close()
 			}
@@ -311,7 +311,7 @@ func TestBadSpec(t *testing.T) {
 		{"bad name", func(s *Spec) { s.Name = "My Shop" }, `genesis: cluster.toml: key name: is "My Shop"; write 1 to 63 letters a-z, digits and "-", in quotes, such as "shop"`},
 		{"no gateway", func(s *Spec) { s.SFUs[1].Gateways = nil }, `genesis: cluster.toml: key sfu[1].gateways: missing; write gateways = ["HOST:7400"], the address at which clients reach this machine`},
 		{"bad machine", func(s *Spec) { s.Machines[0].NetworkB.Name = "eth0" }, `genesis: machine.toml: key network_b: is the same interface as network_a; the networks are two: name another interface`},
-		{"bad settings", func(s *Spec) { s.SFUs[0].Settings.StateDir = "here" }, `genesis: sfu/alpha.toml: key state_dir: is "here"; write an absolute path in quotes, without "." and ".." in it`},
+		{"bad settings", func(s *Spec) { s.SFUs[0].Settings.StateDir = "here" }, `genesis: sfu/alpha.toml: key state_dir: is "here"; write an absolute path in quotes, without "." or ".." in it and "/" at its end`},
 		{"no randomness", func(s *Spec) { s.Rand = io.LimitReader(seeded(1), 100) }, "genesis: no randomness: unexpected EOF"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
