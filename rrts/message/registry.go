@@ -78,7 +78,7 @@ func (r *Registry) New(name string) Message {
 func Accept(r Request, m *MethodDescriptor, in Message) bool {
 	body := r.Envelope().Body
 	if uint64(len(body)) > uint64(m.MaxBytes) {
-		r.Fail(Invalid, fmt.Sprintf("message: %s: %d bytes are more than %d", m.Name, len(body), m.MaxBytes))
+		r.Fail(Invalid, fmt.Sprintf("message: %s: %d bytes are more than %d", m.Request, len(body), m.MaxBytes))
 		return false
 	}
 	if err := in.Parse(body); err != nil {
@@ -86,6 +86,12 @@ func Accept(r Request, m *MethodDescriptor, in Message) bool {
 		return false
 	}
 	return true
+}
+
+// Refuse answers a request for a method that the service does not have. Generated
+// code uses it.
+func Refuse(r Request, s *ServiceDescriptor) {
+	r.Fail(NoMethod, fmt.Sprintf("%s has no method %d", s.Name, r.Envelope().Method))
 }
 
 // Finish parses the body of a reply into out. Generated code uses it.

@@ -834,7 +834,7 @@ func ServeEngine(h EngineHandler, r message.Request) {
 			h.Status(message.Responder[*EngineStatus]{Request: r}, in)
 		}
 	default:
-		r.Fail(message.NoMethod, "Engine")
+		message.Refuse(r, &EngineDescriptor)
 	}
 }
 

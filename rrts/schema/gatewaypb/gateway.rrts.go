@@ -1405,7 +1405,7 @@ func ServeGateway(h GatewayHandler, r message.Request) {
 			h.Status(message.Responder[*GatewayStatus]{Request: r}, in)
 		}
 	default:
-		r.Fail(message.NoMethod, "Gateway")
+		message.Refuse(r, &GatewayDescriptor)
 	}
 }
 

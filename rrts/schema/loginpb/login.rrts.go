@@ -614,7 +614,7 @@ func ServeLogin(h LoginHandler, r message.Request) {
 			h.Register(message.Responder[*RegisterReply]{Request: r}, in)
 		}
 	default:
-		r.Fail(message.NoMethod, "Login")
+		message.Refuse(r, &LoginDescriptor)
 	}
 }
 

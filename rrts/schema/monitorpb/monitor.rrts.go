@@ -722,7 +722,7 @@ func ServeMonitor(h MonitorHandler, r message.Request) {
 			h.Status(message.Responder[*MonitorStatus]{Request: r}, in)
 		}
 	default:
-		r.Fail(message.NoMethod, "Monitor")
+		message.Refuse(r, &MonitorDescriptor)
 	}
 }
 

@@ -3840,7 +3840,7 @@ func ServeTxn(h TxnHandler, r message.Request) {
 			h.FindUser(message.Responder[*UserAnswer]{Request: r}, in)
 		}
 	default:
-		r.Fail(message.NoMethod, "Txn")
+		message.Refuse(r, &TxnDescriptor)
 	}
 }
 
@@ -4018,7 +4018,7 @@ func ServeReplica(h ReplicaHandler, r message.Request) {
 			h.Digest(message.Responder[*StateDigest]{Request: r}, in)
 		}
 	default:
-		r.Fail(message.NoMethod, "Replica")
+		message.Refuse(r, &ReplicaDescriptor)
 	}
 }
 

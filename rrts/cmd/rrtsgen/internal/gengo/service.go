@@ -100,7 +100,7 @@ func (g *generator) serve(s *schema.Service) {
 		g.p("}")
 	}
 	g.p("default:")
-	g.p("r.Fail(%s, %q)", g.rt("NoMethod"), s.Go)
+	g.p("%s(r, &%sDescriptor)", g.rt("Refuse"), s.Go)
 	g.p("}")
 	g.p("}")
 }

@@ -3056,7 +3056,7 @@ func ServeShop(h ShopHandler, r message.Request) {
 			h.Enter(message.Responder[*sharedpb.Secret]{Request: r}, in)
 		}
 	default:
-		r.Fail(message.NoMethod, "Shop")
+		message.Refuse(r, &ShopDescriptor)
 	}
 }
 
