@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"virtualservicesinc.com/rrts/engine/router"
 	"virtualservicesinc.com/rrts/message"
 )
 
@@ -132,30 +133,14 @@ type Call struct {
 	// Body is the encoded request. It passes to the engine for good: a call that is
 	// sent again to another instance still needs it.
 	Body []byte
-	// Done gets the answer, exactly once, on the Component's own goroutine, never
-	// before Call has returned to it.
+	// Done gets the answer, exactly once, on the Component's own goroutine and never
+	// from within Call. It is not called any more once the Component has failed or
+	// was stopped.
 	Done func(Reply)
 }
 
 // Reply is the answer to a Call.
-type Reply struct {
-	// Code is OK if the service answered; then Body holds its reply. Otherwise
-	// Detail says why in one line.
-	Code   message.Code
-	Detail string
-	// From is the SFU that answered, 0 if the engine itself did.
-	From uint16
-	// Body belongs to the receiver.
-	Body []byte
-}
-
-// Err returns nil for an OK reply and a *message.Error otherwise.
-func (r *Reply) Err() error {
-	if r.Code == message.OK {
-		return nil
-	}
-	return &message.Error{Code: r.Code, Detail: r.Detail}
-}
+type Reply = router.Reply
 
 // Notice is a message that wants no answer.
 type Notice struct {
@@ -171,40 +156,20 @@ type Notice struct {
 }
 
 // Peer is another SFU as this engine sees it.
-type Peer struct {
-	SFU         uint16
-	Incarnation uint64
-	// Suspect: nothing was heard of it for a while. It may still answer.
-	Suspect bool
-	// Draining: it takes no new work.
-	Draining bool
-	// Name, Type and Software are what it says of itself; empty until it did.
-	Name, Type, Software string
-	// Services it answers and is ready for, by number.
-	Services []uint16
-}
-
-// PeerChange says what happened to a Peer.
-type PeerChange uint8
-
-const (
-	PeerUp        PeerChange = iota // reachable, for the first time or again
-	PeerSuspect                     // nothing heard for a while
-	PeerRecovered                   // heard again before it was given up
-	PeerLost                        // given up; told exactly once for each PeerUp
-	PeerAnnounced                   // what it offers has changed
-)
-
-func (c PeerChange) String() string {
-	return [...]string{"up", "suspect", "recovered", "lost", "announced"}[c]
-}
+type Peer = router.Peer
 
 // PeerEvent is one change of one Peer. A restart of a peer is a PeerLost and a
 // PeerUp with another Incarnation.
-type PeerEvent struct {
-	Change PeerChange
-	Peer   Peer
-}
+type PeerEvent = router.PeerEvent
+
+// What can happen to a Peer.
+const (
+	PeerUp        = router.PeerUp        // reachable, for the first time or again
+	PeerSuspect   = router.PeerSuspect   // nothing heard for a while
+	PeerRecovered = router.PeerRecovered // heard again before it was given up
+	PeerLost      = router.PeerLost      // given up; told exactly once for each PeerUp
+	PeerAnnounced = router.PeerAnnounced // what it offers, or says of itself, has changed
+)
 
 // Transport is the way to other SFUs. Send takes one encoded Envelope for SFU to;
 // it copies record before it returns, does not block and does not call back into
@@ -220,10 +185,9 @@ type Inlet interface {
 	// Deliver hands in encoded Envelopes that the authenticated SFU `from` sent, in
 	// order. The records' bytes pass to the engine for good, the slice does not.
 	Deliver(from uint16, lane message.Lane, records [][]byte)
-	// PeerUp says that a peer is reachable. restarted tells a peer that has lost its
-	// memory from one that was only out of sight: what it held is then lost, even if
-	// no PeerLost came before.
-	PeerUp(sfu uint16, incarnation uint64, restarted bool)
+	// PeerUp says that a peer is reachable and all streams to it begin anew: what it
+	// held of ours is lost, even if no PeerLost came before.
+	PeerUp(sfu uint16, incarnation uint64)
 	PeerSuspect(sfu uint16)
 	PeerRecovered(sfu uint16)
 	PeerLost(sfu uint16)

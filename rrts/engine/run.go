@@ -1,0 +1,181 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"time"
+)
+
+// never is a time that does not come.
+const never = time.Duration(math.MaxInt64)
+
+// Run leads the Components up, keeps them running until ctx ends or Shutdown is
+// called, and leads them down again: what this SFU is about to do is announced, then
+// the Components drain and stop in the reverse order of their start. It returns nil
+// after a clean stop. When a Component cannot be started at all, or says that the
+// engine must end, the others are stopped without draining and the error says why.
+// Run is called once.
+func (e *Engine) Run(ctx context.Context) error {
+	if !e.running.CompareAndSwap(false, true) {
+		return errors.New("engine: Run was called before")
+	}
+	var loop sync.WaitGroup
+	loopCtx, endLoop := context.WithCancel(context.Background())
+	loop.Go(func() { e.loop(loopCtx) })
+	defer func() { endLoop(); loop.Wait() }()
+
+	var supervisors sync.WaitGroup
+	watchCtx, endWatch := context.WithCancel(context.Background())
+	err := e.bringUp(ctx, func(u *unit) { supervisors.Go(func() { u.supervise(watchCtx) }) })
+	clean := err == nil
+	if clean {
+		e.log.Info("Engine runs", "components", len(e.units))
+		select {
+		case <-ctx.Done():
+		case <-e.shutdown:
+		case err = <-e.fatal:
+			clean = false
+		}
+	} else if ctx.Err() != nil {
+		err = nil // told to stop on the way up
+	}
+	if clean {
+		e.announceDrain()
+	}
+	endWatch()
+	supervisors.Wait()
+	return errors.Join(err, e.goDown(clean))
+}
+
+// bringUp provisions all, then validates all, then starts one after the other, so
+// that a fault of configuration is found before anything runs.
+func (e *Engine) bringUp(ctx context.Context, started func(*unit)) error {
+	phases := []struct {
+		step func(*unit) error
+		then func(*unit)
+	}{
+		{(*unit).provision, func(*unit) {}},
+		{(*unit).validate, func(*unit) {}},
+		{(*unit).start, started},
+	}
+	for _, p := range phases {
+		var faults []error
+		for _, u := range e.units {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := p.step(u); err != nil {
+				faults = append(faults, fmt.Errorf("engine: %s: %w", u.name, err))
+				continue
+			}
+			p.then(u)
+		}
+		if len(faults) > 0 {
+			return errors.Join(faults...)
+		}
+	}
+	return nil
+}
+
+// announceDrain tells the cluster, before anything is refused.
+func (e *Engine) announceDrain() {
+	e.draining.Store(true)
+	w := e.begin()
+	last := w.router.LastOf()
+	w.router.Drain(&w.out)
+	w.end()
+	if len(last) > 0 {
+		e.log.Warn("The last instance of a service stops", "services", last)
+	}
+	e.log.Info("Engine drains")
+}
+
+// goDown ends every Component, in the reverse order of start.
+func (e *Engine) goDown(drain bool) error {
+	var faults []error
+	ctx, cancel := context.WithTimeout(context.Background(), e.cfg.DrainWithin)
+	defer cancel()
+	for _, u := range slices.Backward(e.units) {
+		if drain {
+			u.drain(ctx)
+		}
+		if err := u.end(); err != nil {
+			faults = append(faults, fmt.Errorf("engine: %s: %w", u.name, err))
+		}
+	}
+	w := e.begin()
+	w.router.Close(w.now, &w.out)
+	w.end()
+	e.log.Info("Engine stopped")
+	return errors.Join(faults...)
+}
+
+// loop is the engine's own goroutine: it ends what has expired, tries the backlog
+// again, and watches the Components.
+func (e *Engine) loop(ctx context.Context) {
+	timer := time.NewTimer(watchEvery)
+	defer timer.Stop()
+	look := e.clock() + watchEvery
+	for {
+		now := e.clock()
+		if now >= look {
+			e.look(now)
+			look = now + watchEvery
+		}
+		wake := look
+		if e.backlog.flush(e.transport()) {
+			wake = min(wake, now+backlogEvery)
+		}
+		w := e.begin()
+		w.router.Tick(now, &w.out)
+		if next, waiting := w.router.Next(); waiting {
+			wake = min(wake, next)
+		}
+		e.armed = wake
+		w.end()
+		timer.Reset(max(wake-e.clock(), 0))
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		case <-e.rearm:
+		}
+	}
+}
+
+// look watches the Components and counts progress.
+func (e *Engine) look(now time.Duration) {
+	for _, u := range e.units {
+		u.look(now)
+	}
+	e.progress.Add(1)
+}
+
+// changed wakes those who wait for a change of readiness.
+func (e *Engine) changed() {
+	e.changeMu.Lock()
+	defer e.changeMu.Unlock()
+	close(e.change)
+	e.change = make(chan struct{})
+}
+
+// WaitReady returns nil when every Component is ready, or ctx's error.
+func (e *Engine) WaitReady(ctx context.Context) error {
+	for {
+		e.changeMu.Lock()
+		change := e.change
+		e.changeMu.Unlock()
+		if !slices.ContainsFunc(e.units, func(u *unit) bool { return state(u.state.Load()) != stateReady }) {
+			return nil
+		}
+		select {
+		case <-change:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
