@@ -1,0 +1,125 @@
+package fabric
+
+import (
+	"time"
+
+	"virtualservicesinc.com/net/link"
+	"virtualservicesinc.com/net/session"
+	"virtualservicesinc.com/net/wire"
+)
+
+// maxRounds bounds how often one Flush collects records and events: a connection
+// that ends and one that begins take two rounds, and what comes later waits for
+// the next frame or timer.
+const maxRounds = 4
+
+// Flush delivers the records and events of all sessions that something was done
+// to, and transmits what they have to send.
+func (c *Core) Flush(now time.Duration) {
+	for range maxRounds {
+		c.deliver()
+		if !c.events() {
+			break
+		}
+	}
+	c.pump(now)
+	for _, p := range c.touched {
+		p.touched = false
+		p.next = p.session.NextTimeout()
+	}
+	c.touched, c.flushed = c.flushed[:0], c.touched
+}
+
+// deliver hands over the records that arrived, all sessions' urgent lanes first.
+func (c *Core) deliver() {
+	c.batch = c.batch[:0]
+	for lane := range Lane(lanes) {
+		for _, p := range c.touched {
+			for _, data := range p.session.Take(lane) {
+				c.batch = append(c.batch, Record{Peer: p.sfu, Lane: lane, Data: data})
+			}
+		}
+	}
+	if len(c.batch) > 0 {
+		c.cfg.Deliver(c.batch)
+		clear(c.batch)
+	}
+}
+
+// events hands over what happened to the sessions and reports whether anything did.
+func (c *Core) events() bool {
+	some := false
+	// Event may touch more sessions by sending to them: they are seen too.
+	for i := 0; i < len(c.touched); i++ {
+		p := c.touched[i]
+		for _, e := range p.session.Events() {
+			some = true
+			switch e.Kind {
+			case session.NetworkDown:
+				// The peer may have another NIC now: it is looked for.
+				p.addr[e.Network] = link.Addr{}
+			case session.Lost:
+				p.addr = [2]link.Addr{}
+			}
+			c.emit(fromSession(p.sfu, e))
+		}
+	}
+	return some
+}
+
+// pump transmits what the touched sessions have to send, a batch of each in turn,
+// so that one with much to send does not keep the others waiting.
+func (c *Core) pump(now time.Duration) {
+	for more := true; more; {
+		more = false
+		for i := 0; i < len(c.touched); i++ {
+			for range link.BatchSize {
+				if !c.frame(now, c.touched[i]) {
+					break
+				}
+				more = true
+			}
+		}
+	}
+	c.flushFrames()
+}
+
+// frame builds and queues one frame of a session; it returns false when the
+// session has nothing to send.
+func (c *Core) frame(now time.Duration, p *peer) bool {
+	buf := c.buffers[c.used]
+	n, on := p.session.Next(now, buf)
+	if n == 0 {
+		return false
+	}
+	data := buf[:n]
+	c.used++
+	h, _ := wire.ParseHeader(data) // our own frame
+	for _, network := range [...]Network{A, B} {
+		port := p.port(network)
+		if !on.Has(network) || !c.links[port].there {
+			continue
+		}
+		// What provoked a handshake frame may be a replay from elsewhere.
+		to := p.addr[network]
+		if h.Type != wire.TypeData || !to.IsValid() {
+			to = link.Broadcast
+		}
+		c.out[port] = append(c.out[port], link.Frame{Addr: to, Data: data})
+	}
+	if c.used == len(c.buffers) {
+		c.flushFrames()
+	}
+	return true
+}
+
+// flushFrames hands the queued frames to the links.
+func (c *Core) flushFrames() {
+	for port := range c.out {
+		if len(c.out[port]) > 0 {
+			c.transmit(Port(port), c.out[port])
+			c.out[port] = c.out[port][:0]
+		}
+	}
+	c.used = 0
+}

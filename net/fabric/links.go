@@ -1,0 +1,69 @@
+package fabric
+
+import (
+	"time"
+
+	"virtualservicesinc.com/net/link"
+)
+
+// SetLink tells the core the status of a link. A link counts as up until then.
+func (c *Core) SetLink(now time.Duration, port Port, s link.Status) {
+	l := &c.links[port]
+	if !l.there {
+		return
+	}
+	if s.Small != "" && !l.small {
+		l.small = true
+		c.emit(Event{Kind: BuffersSmall, Port: port, Why: s.Small})
+	}
+	l.mtu = s.MTU
+	if s.Up != l.up {
+		l.up = s.Up
+		kind := LinkDown
+		if s.Up {
+			kind = LinkUp
+		}
+		c.emit(Event{Kind: kind, Port: port, Why: s.Why})
+		for _, p := range c.peers {
+			c.tellLinks(now, p)
+		}
+	}
+	c.checkRedundancy()
+}
+
+// tellLinks tells a session the state of its links.
+func (c *Core) tellLinks(now time.Duration, p *peer) {
+	for _, n := range [...]Network{A, B} {
+		if port := p.port(n); p.machine && n == B || !c.links[port].there {
+			continue
+		} else {
+			p.session.LinkState(now, n, c.links[port].up)
+		}
+	}
+	c.touch(p)
+}
+
+// checkRedundancy raises or clears the standing condition that this SFU has
+// fewer than two networks to reach other machines by.
+func (c *Core) checkRedundancy() {
+	needed := false
+	for _, p := range c.peers {
+		needed = needed || !p.machine
+	}
+	redundant := !needed || c.links[PortA].up && c.links[PortB].up
+	if redundant == c.redundant {
+		return
+	}
+	c.redundant = redundant
+	kind := NotRedundant
+	if redundant {
+		kind = Redundant
+	}
+	c.emit(Event{Kind: kind})
+}
+
+// emit logs an event and hands it on.
+func (c *Core) emit(e Event) {
+	c.log.Info("interconnect", "event", e.String())
+	c.cfg.Event(e)
+}

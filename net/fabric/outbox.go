@@ -1,0 +1,254 @@
+package fabric
+
+import (
+	"errors"
+	"sync"
+
+	"virtualservicesinc.com/net/session"
+)
+
+// Errors of Send. ErrPeerDown, ErrLaneFull, ErrRecordTooLarge and ErrNoLane are
+// those of package session.
+var (
+	ErrPeerDown       = session.ErrPeerDown
+	ErrLaneFull       = session.ErrLaneFull
+	ErrRecordTooLarge = session.ErrRecordTooLarge
+	ErrNoLane         = session.ErrNoLane
+	ErrNoPeer         = errors.New("fabric: no such peer")
+	ErrClosed         = errors.New("fabric: closed")
+)
+
+// recordHeader is what a record costs in its lane beside its bytes.
+const recordHeader = 4
+
+// outbox is where any goroutine leaves records for the sessions. It knows how much
+// room each lane has, so that a caller is told at once when there is none; what it
+// takes, the session has room for unless the peer is lost meanwhile.
+type outbox struct {
+	mu     sync.Mutex
+	peers  map[uint16]*outPeer
+	queue  []outRecord
+	bytes  []byte // of the queued records, one behind the other
+	closed bool
+
+	// What the turn's holder works on, swapped with the above.
+	taken      []outRecord
+	takenBytes []byte
+}
+
+// outPeer is what senders may know of a peer.
+type outPeer struct {
+	up bool
+	// life counts connections: a record for one is not sent on the next.
+	life uint64
+	lane [lanes]outLane
+}
+
+type outLane struct {
+	limit   int           // of the session's lane, in bytes
+	free    int           // of limit, when the session was last asked
+	waiting int           // bytes of records that the session has not been given
+	longest int           // record that the two sides agreed on
+	wake    chan struct{} // closed when there is more room, or the peer goes; nil while nobody waits
+}
+
+// outRecord is one record in outbox.bytes.
+type outRecord struct {
+	to   uint16
+	lane Lane
+	life uint64
+	size int
+}
+
+// keepOutbox bounds the memory that an idle outbox keeps, in bytes.
+const keepOutbox = 1 << 20
+
+// addLocked takes a copy of a record if there is room for it.
+func (o *outbox) addLocked(to uint16, lane Lane, record []byte) error {
+	p, l, err := o.laneLocked(to, lane)
+	if err != nil {
+		return err
+	}
+	size := len(record) + recordHeader
+	switch {
+	case len(record) > l.longest:
+		return ErrRecordTooLarge
+	case l.waiting+size > l.free:
+		return ErrLaneFull
+	}
+	l.waiting += size
+	o.bytes = append(o.bytes, record...)
+	o.queue = append(o.queue, outRecord{to: to, lane: lane, life: p.life, size: len(record)})
+	return nil
+}
+
+// laneLocked returns the lane of a peer that is up.
+func (o *outbox) laneLocked(to uint16, lane Lane) (*outPeer, *outLane, error) {
+	p := o.peers[to]
+	switch {
+	case o.closed:
+		return nil, nil, ErrClosed
+	case p == nil:
+		return nil, nil, ErrNoPeer
+	case lane >= lanes:
+		return nil, nil, ErrNoLane
+	case !p.up:
+		return nil, nil, ErrPeerDown
+	}
+	return p, &p.lane[lane], nil
+}
+
+// add is addLocked for one record.
+func (o *outbox) add(to uint16, lane Lane, record []byte) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.addLocked(to, lane, record)
+}
+
+// addBatch takes as many records as there is room for.
+func (o *outbox) addBatch(to uint16, lane Lane, records [][]byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for i, r := range records {
+		if err := o.addLocked(to, lane, r); err != nil {
+			return i, err
+		}
+	}
+	return len(records), nil
+}
+
+// wait returns a channel that is closed when the lane may have room again, or the
+// peer's state has changed.
+func (o *outbox) wait(to uint16, lane Lane) (<-chan struct{}, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	_, l, err := o.laneLocked(to, lane)
+	if err != nil {
+		return nil, err
+	}
+	if l.wake == nil {
+		l.wake = make(chan struct{})
+	}
+	return l.wake, nil
+}
+
+// pending reports whether records are queued.
+func (o *outbox) pending() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.queue) > 0
+}
+
+// take returns the queued records and their bytes; they are the caller's until
+// the next take. Only the turn's holder calls it.
+func (o *outbox) take() ([]outRecord, []byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.queue) == 0 {
+		return nil, nil
+	}
+	if cap(o.takenBytes) > keepOutbox {
+		o.takenBytes = nil
+	}
+	o.queue, o.taken = o.taken[:0], o.queue
+	o.bytes, o.takenBytes = o.takenBytes[:0], o.bytes
+	return o.taken, o.takenBytes
+}
+
+// current reports whether a record taken is for the connection that there is now.
+// Only the turn's holder calls it: nobody else changes what it reads.
+func (o *outbox) current(r *outRecord) bool {
+	p := o.peers[r.to]
+	return p != nil && p.up && p.life == r.life
+}
+
+// setPeers replaces the peers. Those that stay keep their state.
+func (o *outbox) setPeers(sfus []uint16, limit [lanes]int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	old := o.peers
+	o.peers = make(map[uint16]*outPeer, len(sfus))
+	for _, sfu := range sfus {
+		p := old[sfu]
+		if p == nil {
+			p = new(outPeer)
+			for lane := range p.lane {
+				p.lane[lane] = outLane{limit: limit[lane]}
+			}
+		}
+		o.peers[sfu] = p
+		delete(old, sfu)
+	}
+	for _, p := range old {
+		p.wakeLocked()
+	}
+}
+
+// setUp begins or ends a connection.
+func (o *outbox) setUp(sfu uint16, up bool, s *session.Session) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	p := o.peers[sfu]
+	if p == nil {
+		return
+	}
+	p.up = up
+	if up {
+		p.life++
+		p.lookLocked(s)
+	}
+	p.wakeLocked()
+}
+
+// publish tells senders how the lanes of a session stand, and that given bytes of
+// its records are no longer waiting.
+func (o *outbox) publish(sfu uint16, s *session.Session, given [lanes]int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	p := o.peers[sfu]
+	if p == nil {
+		return
+	}
+	p.lookLocked(s)
+	for lane := range p.lane {
+		l := &p.lane[lane]
+		l.waiting -= given[lane]
+		if l.wake != nil && l.free > l.waiting {
+			close(l.wake)
+			l.wake = nil
+		}
+	}
+}
+
+// lookLocked notes how the lanes of a session stand.
+func (p *outPeer) lookLocked(s *session.Session) {
+	for lane := range p.lane {
+		l := &p.lane[lane]
+		l.free = l.limit - s.Queued(Lane(lane))
+		// What bounds a record in a lane with more room than that is the
+		// longest that the two sides have agreed on.
+		if room := s.Room(Lane(lane)); room < l.free-recordHeader {
+			l.longest = room
+		}
+	}
+}
+
+// close refuses records from now on.
+func (o *outbox) close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed = true
+	for _, p := range o.peers {
+		p.wakeLocked()
+	}
+}
+
+// wakeLocked lets all who wait for room look again.
+func (p *outPeer) wakeLocked() {
+	for lane := range p.lane {
+		if l := &p.lane[lane]; l.wake != nil {
+			close(l.wake)
+			l.wake = nil
+		}
+	}
+}

@@ -1,0 +1,97 @@
+package fabric
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"virtualservicesinc.com/net/session"
+	"virtualservicesinc.com/net/wire"
+)
+
+// SetPeers replaces the peers. The sessions of those that stay as they were go
+// on; the others end, with their PeerLost, before SetPeers returns. After an
+// error everything is as before.
+func (c *Core) SetPeers(now time.Duration, peers []Peer) error {
+	if err := c.cfg.validatePeers(peers); err != nil {
+		return err
+	}
+	var kept, made []*peer
+	known := make([]session.Peer, 0, len(peers))
+	for _, p := range peers {
+		known = append(known, session.Peer{SFU: p.SFU, Public: p.Public})
+		if old := c.bySFU[p.SFU]; old != nil && old.public == p.Public && old.machine == p.SameMachine {
+			kept = append(kept, old)
+			continue
+		}
+		fresh, err := c.newPeer(p)
+		if err != nil {
+			return err
+		}
+		made = append(made, fresh)
+	}
+	if err := c.responder.SetPeers(known); err != nil {
+		return err
+	}
+	for _, p := range c.peers {
+		if !slices.Contains(kept, p) {
+			p.session.Close(now)
+			c.touch(p)
+		}
+	}
+	c.Flush(now)
+	c.peers = append(kept, made...)
+	slices.SortFunc(c.peers, func(a, b *peer) int { return cmp.Compare(a.sfu, b.sfu) })
+	c.bySFU = make(map[uint16]*peer)
+	c.bySlot = make(map[uint16]*peer)
+	for _, p := range c.peers {
+		c.bySFU[p.sfu] = p
+		c.bySlot[p.slot] = p
+	}
+	for _, p := range made {
+		c.tellLinks(now, p)
+	}
+	return nil
+}
+
+// newPeer makes the session for a peer; it starts at the next Advance.
+func (c *Core) newPeer(p Peer) (*peer, error) {
+	cfg := c.cfg.Session
+	cfg.Peer = session.Peer{SFU: p.SFU, Public: p.Public}
+	cfg.Slot = c.freeSlot()
+	if p.SameMachine {
+		cfg.MTU[A] = c.mtu(PortMachine)
+	} else {
+		cfg.MTU[A] = c.mtu(PortA)
+		cfg.MTU[B] = c.mtu(PortB)
+	}
+	s, err := session.New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &peer{sfu: p.SFU, machine: p.SameMachine, public: p.Public, session: s, slot: cfg.Slot}, nil
+}
+
+// freeSlot returns a slot number that was not used lately, so that late frames
+// of a session that ended find nobody.
+func (c *Core) freeSlot() uint16 {
+	for {
+		c.lastSlot++
+		if c.lastSlot != 0 && c.bySlot[c.lastSlot] == nil {
+			return c.lastSlot
+		}
+	}
+}
+
+// mtu returns the longest frame of a link, 0 if there is no such link. A NIC that
+// has not come yet will carry at least the common size.
+func (c *Core) mtu(port Port) int {
+	l := &c.links[port]
+	switch {
+	case !l.there:
+		return 0
+	case l.mtu == 0:
+		return session.BaseMTU
+	}
+	return min(l.mtu, wire.MaxFrame)
+}

@@ -1,0 +1,100 @@
+package fabric
+
+import (
+	"virtualservicesinc.com/net/link"
+	"virtualservicesinc.com/net/session"
+)
+
+// Stats is a snapshot of a fabric.
+type Stats struct {
+	Dropped Dropped
+	Links   [ports]LinkStats
+	Peers   []PeerStats // in the order of their numbers
+}
+
+// LinkStats is one link's part of Stats.
+type LinkStats struct {
+	There bool
+	link.Status
+	link.Counters
+}
+
+// PeerStats is one peer's part of Stats. Per network it says frames, bytes, loss
+// and round-trip time; see session.Stats. For a peer on the same machine, network
+// A is the link between the SFUs of the machine.
+type PeerStats struct {
+	Peer        uint16
+	SameMachine bool
+	Addr        [2]link.Addr // by network, where known
+	session.Stats
+}
+
+// Stats fills st; slices that are there are used again. It must not be called from
+// Deliver or Event.
+func (f *Fabric) Stats(st *Stats) {
+	for port, l := range f.cfg.Links {
+		st.Links[port] = LinkStats{}
+		if l != nil {
+			st.Links[port] = LinkStats{There: true, Status: l.Status(), Counters: l.Counters()}
+		}
+	}
+	f.turn.Lock()
+	defer f.pass()
+	f.core.Stats(st)
+}
+
+// SetPeers replaces the peers while the fabric runs. The sessions of those that
+// stay as they were go on; the others end, with their PeerLost, before SetPeers
+// returns. It must not be called from Deliver or Event.
+func (f *Fabric) SetPeers(peers []Peer) error {
+	f.turn.Lock()
+	defer f.pass()
+	if f.over {
+		return ErrClosed
+	}
+	now := f.now()
+	f.drain(now)
+	if err := f.core.SetPeers(now, peers); err != nil {
+		return err
+	}
+	f.notePeers(peers)
+	f.core.Advance(now, 0)
+	f.finish(now)
+	return nil
+}
+
+// notePeers makes the outbox know the peers and keeps the accounts of those that
+// stay.
+func (f *Fabric) notePeers(peers []Peer) {
+	sfus := make([]uint16, len(peers))
+	for i, p := range peers {
+		sfus[i] = p.SFU
+	}
+	var limit [lanes]int
+	for lane := range limit {
+		limit[lane] = f.cfg.Session.LaneBytes[lane]
+		if limit[lane] == 0 {
+			limit[lane] = session.DefaultLaneBytes[lane]
+		}
+	}
+	f.outbox.setPeers(sfus, limit)
+	old := f.given
+	f.given = make(map[uint16]*[lanes]int, len(sfus))
+	for _, sfu := range sfus {
+		f.given[sfu] = old[sfu]
+		if f.given[sfu] == nil {
+			f.given[sfu] = new([lanes]int)
+		}
+	}
+}
+
+// Stats fills the sessions' and the core's own part of st.
+func (c *Core) Stats(st *Stats) {
+	st.Dropped = c.dropped
+	st.Peers = st.Peers[:0]
+	for _, p := range c.peers {
+		ps := PeerStats{Peer: p.sfu, SameMachine: p.machine, Addr: p.addr}
+		p.session.Stats(&ps.Stats)
+		st.Peers = append(st.Peers, ps)
+	}
+}
