@@ -72,7 +72,7 @@ type Log struct {
 	segmentBytes int64
 	snapshot     func() (*raftpb.Snapshot, error)
 
-	// writer's own
+	// What the next segment's head repeats; written by the append thread alone.
 	head    struct{ hard, base [32]byte } // encoded for the next segment's head
 	scratch []byte
 
@@ -172,13 +172,18 @@ func (l *Log) Append(msgs []*raftpb.Message) error {
 	var recs []record
 	var ents []*raftpb.Entry
 	durable := false
-	last := l.last()
+	last, commit := l.last(), l.hard.GetCommit()
 	for _, m := range msgs {
 		durable = durable || len(m.GetResponses()) > 0
-		if m.Term != nil && (m.GetTerm() != 0 || m.GetVote() != 0 || m.GetCommit() != 0) {
-			l.mu.Lock()
-			l.setHardLocked(m.GetTerm(), m.GetVote(), m.GetCommit())
-			l.mu.Unlock()
+		if term, vote := m.GetTerm(), m.GetVote(); m.Term != nil {
+			// A vote is written before the entries of its term, a commit index behind the
+			// entries that it speaks of: a crash may come between any two records.
+			if term != l.hard.GetTerm() || vote != l.hard.GetVote() {
+				if err := l.writeHard(term, vote, l.hard.GetCommit()); err != nil {
+					return err
+				}
+			}
+			commit = max(commit, m.GetCommit())
 		}
 		for _, e := range m.GetEntries() {
 			if i := e.GetIndex(); i <= last { // a newer leader overrules what it does not have
@@ -196,10 +201,12 @@ func (l *Log) Append(msgs []*raftpb.Message) error {
 		}
 	}
 	if !durable && len(ents) == 0 {
-		return nil
+		return nil // it travels with what is next
 	}
-	if _, err := l.journal.Append(kindHard, l.head.hard[:hardBytes]); err != nil {
-		return fmt.Errorf("raftlog: %w", err)
+	if commit > l.hard.GetCommit() {
+		if err := l.writeHard(l.hard.GetTerm(), l.hard.GetVote(), commit); err != nil {
+			return err
+		}
 	}
 	if err := l.journal.Sync(); err != nil {
 		return fmt.Errorf("raftlog: %w", err)
@@ -212,6 +219,18 @@ func (l *Log) Append(msgs []*raftpb.Message) error {
 	}
 	l.shrinkLocked()
 	l.mu.Unlock()
+	return nil
+}
+
+// writeHard appends a hard state, which later segments begin with.
+func (l *Log) writeHard(term, vote, commit uint64) error {
+	var rec [hardBytes]byte
+	if _, err := l.journal.Append(kindHard, encodeHard(rec[:0], term, vote, commit)); err != nil {
+		return fmt.Errorf("raftlog: %w", err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.setHardLocked(term, vote, commit)
 	return nil
 }
 
@@ -249,8 +268,11 @@ func (l *Log) termBefore(i uint64, adding []record) uint64 {
 // snapshot. After it the owner replaces the state, durably, and calls Install.
 func (l *Log) Intend(s *raftpb.Snapshot) error {
 	p := point{s.GetMetadata().GetIndex(), s.GetMetadata().GetTerm()}
-	if err := l.write(kindIntent, p); err != nil {
+	if err := l.writePoint(kindIntent, p); err != nil {
 		return err
+	}
+	if err := l.journal.Sync(); err != nil {
+		return fmt.Errorf("raftlog: %w", err)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -262,31 +284,30 @@ func (l *Log) Intend(s *raftpb.Snapshot) error {
 // beginning of the log.
 func (l *Log) Install(s *raftpb.Snapshot) error {
 	p := point{s.GetMetadata().GetIndex(), s.GetMetadata().GetTerm()}
-	l.mu.Lock()
-	if l.hard.GetCommit() < p.index {
-		l.setHardLocked(max(l.hard.GetTerm(), p.term), l.hard.GetVote(), p.index)
-	}
-	l.mu.Unlock()
-	if err := l.write(kindInstall, p); err != nil {
+	if err := l.writePoint(kindInstall, p); err != nil {
 		return err
 	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.resetLocked(p)
+	l.mu.Unlock()
+	if l.hard.GetCommit() < p.index {
+		if err := l.writeHard(max(l.hard.GetTerm(), p.term), l.hard.GetVote(), p.index); err != nil {
+			return err
+		}
+	}
+	if err := l.journal.Sync(); err != nil {
+		return fmt.Errorf("raftlog: %w", err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.conf = raftpb.EnsureConfState(s.GetMetadata().GetConfState())
 	return nil
 }
 
-// write makes a point and the hard state durable.
-func (l *Log) write(kind journal.Kind, p point) error {
+// writePoint appends a point.
+func (l *Log) writePoint(kind journal.Kind, p point) error {
 	var rec [pointBytes]byte
 	if _, err := l.journal.Append(kind, encodePoint(rec[:0], p)); err != nil {
-		return fmt.Errorf("raftlog: %w", err)
-	}
-	if _, err := l.journal.Append(kindHard, l.head.hard[:hardBytes]); err != nil {
-		return fmt.Errorf("raftlog: %w", err)
-	}
-	if err := l.journal.Sync(); err != nil {
 		return fmt.Errorf("raftlog: %w", err)
 	}
 	return nil
@@ -444,9 +465,7 @@ func (l *Log) shrinkLocked() {
 
 func (l *Log) setHardLocked(term, vote, commit uint64) {
 	l.hard = raftpb.HardState{Term: new(term), Vote: new(vote), Commit: new(commit)}
-	b := binary.LittleEndian.AppendUint64(l.head.hard[:0], term)
-	b = binary.LittleEndian.AppendUint64(b, vote)
-	binary.LittleEndian.AppendUint64(b, commit)
+	encodeHard(l.head.hard[:0], term, vote, commit)
 }
 
 func (l *Log) setBaseLocked(p point) {
@@ -519,6 +538,12 @@ func (l *Log) replayEntryLocked(pos journal.Position, payload []byte) error {
 		l.shrinkLocked()
 	}
 	return nil
+}
+
+func encodeHard(b []byte, term, vote, commit uint64) []byte {
+	b = binary.LittleEndian.AppendUint64(b, term)
+	b = binary.LittleEndian.AppendUint64(b, vote)
+	return binary.LittleEndian.AppendUint64(b, commit)
 }
 
 func encodePoint(b []byte, p point) []byte {

@@ -57,13 +57,14 @@ func TestSeeds(t *testing.T) {
 		total.Crashes += r.Crashes
 		total.Cuts += r.Cuts
 		total.Pauses += r.Pauses
+		total.Transfers += r.Transfers
 		total.Virtual += r.Virtual
 		if seed%1000 == 0 {
 			t.Logf("%d seeds in %v", seed, time.Since(began).Round(time.Second))
 		}
 	}
 	t.Logf("%d seeds, %v of virtual time: %+v", n, total.Virtual, total)
-	if total.Crashes == 0 || total.Cuts == 0 || total.Pauses == 0 || total.Retries == 0 {
+	if total.Crashes == 0 || total.Cuts == 0 || total.Pauses == 0 || total.Retries == 0 || total.Transfers == 0 {
 		t.Fatal("the seeds arranged too few faults")
 	}
 }

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
@@ -31,7 +33,7 @@ const (
 	// many of them begin, end and be used again.
 	segmentBytes = 64 << 10
 	// keepBytes is how much log a node keeps when it compacts.
-	keepBytes = 256 << 10
+	keepBytes = 16 << 10
 )
 
 // node is one SFU: what survives a crash, and the life that it leads now.
@@ -76,11 +78,11 @@ func (n *node) start() error {
 	var err error
 	l.log, err = raftlog.Open(raftlog.Config{
 		Journal: journal.Config{
-			FS: n.disk, Dir: "journal", Keys: n.w.keys, Cluster: [16]byte{1}, Epoch: 1,
+			FS: n.fs(), Dir: "journal", Keys: n.w.keys, Cluster: [16]byte{1}, Epoch: 1,
 			SegmentBytes: segmentBytes, Rand: n.w.random(n.rng.Uint64()),
 		},
 		CacheBytes: 64 << 10,
-		Snapshot:   func() (*raftpb.Snapshot, error) { return nil, raft.ErrSnapshotTemporarilyUnavailable },
+		Snapshot:   n.snapshot,
 	})
 	if err != nil {
 		return fmt.Errorf("node %d: %w", n.id, err)
@@ -119,6 +121,14 @@ func (n *node) start() error {
 	n.tick(l)
 	n.poke()
 	return nil
+}
+
+// fs is the file system that the journal sees.
+func (n *node) fs() vfs.FS {
+	if n.w.cfg.AckBeforeSync {
+		return lateFS{n.disk, &n.w.Scheduler}
+	}
+	return n.disk
 }
 
 // smallCaches makes the ledger evict and read back.
@@ -323,8 +333,13 @@ func (n *node) send(m *raftpb.Message) {
 		return
 	}
 	lane := session.LaneControl
-	if t := m.GetType(); t == raftpb.MsgApp || t == raftpb.MsgAppResp {
+	switch m.GetType() {
+	case raftpb.MsgApp, raftpb.MsgAppResp:
 		lane = session.LaneCommit
+	case raftpb.MsgSnap:
+		lane = session.LaneBulk
+		l := n.life
+		n.w.After(stateTransfer, func() { n.run(l, func() { n.replica.SnapshotSent(m.GetTo(), n.rng.IntN(4) > 0) }) })
 	}
 	if err := n.sessions[m.GetTo()].Send(n.w.Now(), lane, raw); err != nil {
 		n.replica.Unreachable(m.GetTo())
@@ -359,21 +374,73 @@ func (n *node) startAppend() {
 	l.writing = true
 	msgs := l.append
 	l.append = nil
-	if n.w.cfg.AckBeforeSync { // the seeded bug
-		n.respond(msgs)
+	for i, m := range msgs { // a snapshot is installed on its own
+		if i > 0 && !raft.IsEmptySnap(m.GetSnapshot()) {
+			msgs, l.append = msgs[:i:i], msgs[i:]
+			break
+		}
 	}
 	n.w.After(n.w.diskDelay(n.rng), func() {
 		n.run(l, func() {
+			if s := msgs[0].GetSnapshot(); !raft.IsEmptySnap(s) && !n.install(s) {
+				return
+			}
 			if err := l.log.Append(msgs); err != nil {
 				n.diskFailed(err)
 				return
 			}
 			l.writing = false
-			if !n.w.cfg.AckBeforeSync {
-				n.respond(msgs)
-			}
+			n.respond(msgs)
 		})
 	})
+}
+
+// stateTransfer is how long the rows of a state take to a member that lags; here
+// they go by reference, and only the message that installs them is sent.
+const stateTransfer = 20 * time.Millisecond
+
+// snapshot answers raft when a member needs the state, at times only the second time.
+func (n *node) snapshot() (*raftpb.Snapshot, error) {
+	if n.life == nil || n.rng.IntN(2) == 0 {
+		return nil, raft.ErrSnapshotTemporarilyUnavailable
+	}
+	conf, err := n.machine.Members()
+	if err != nil {
+		return nil, err
+	}
+	index, term := n.machine.Applied()
+	n.w.states = append(n.w.states, n.state.Clone())
+	ref := binary.BigEndian.AppendUint32(nil, uint32(len(n.w.states)-1))
+	return &raftpb.Snapshot{Data: ref, Metadata: &raftpb.SnapshotMetadata{ConfState: conf, Index: new(index), Term: new(term)}}, nil
+}
+
+// install puts a received state in the place of the node's own; the power may fail
+// at each step.
+func (n *node) install(s *raftpb.Snapshot) bool {
+	l := n.life
+	if err := l.log.Intend(s); err != nil {
+		n.diskFailed(err)
+		return false
+	}
+	n.state.Switch(n.w.states[binary.BigEndian.Uint32(s.GetData())])
+	if !n.w.calm && n.rng.IntN(4) == 0 {
+		n.w.trace("node %d: power fails after it switched to a received state", n.id)
+		n.w.restartLater(n)
+		n.crash()
+		return false
+	}
+	if err := l.log.Install(s); err != nil {
+		n.diskFailed(err)
+		return false
+	}
+	var err error
+	if l.machine, err = machine.Open(n.state, machine.Config{Ledger: smallCaches}, nil); err != nil {
+		n.w.fail("node %d: %v", n.id, err)
+		return false
+	}
+	n.w.report.Transfers++
+	l.replica.Installed(s.GetMetadata().GetIndex(), l.machine.NextExpiry())
+	return true
 }
 
 // respond delivers what the messages promised once they are durable.
@@ -412,6 +479,9 @@ func (n *node) startApply() {
 			l.applying = false
 			var results []entry.Result
 			for _, e := range m.GetEntries() {
+				if applied, _ := l.machine.Applied(); e.GetIndex() <= applied {
+					continue // a snapshot came first
+				}
 				var err error
 				if results, err = l.machine.Apply(e.GetIndex(), e.GetTerm(), e.GetData(), results); err != nil {
 					n.w.fail("node %d: %v", n.id, err)
@@ -439,10 +509,7 @@ func (n *node) maybeFlush() {
 	if l.writing {
 		return // one thread at a time writes the log
 	}
-	// The others may still need what stands above the slowest of them: state
-	// transfer is not simulated here.
-	to := min(l.log.CompactTo(n.state.Flushed(), keepBytes), n.w.slowest())
-	if err := l.log.Compact(to); err != nil {
+	if err := l.log.Compact(l.log.CompactTo(n.state.Flushed(), keepBytes)); err != nil {
 		n.diskFailed(err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"runtime/debug"
 	"time"
 
 	"virtualservicesinc.com/comps/txn/machine"
@@ -26,7 +27,8 @@ type Config struct {
 	Clients int
 	// Safety is the length of the safety phase; 0 means 3 s of virtual time.
 	Safety time.Duration
-	// AckBeforeSync is a seeded bug: nodes answer before their disk has synced.
+	// AckBeforeSync is a seeded bug: what is acknowledged reaches the platter only
+	// some milliseconds later.
 	AckBeforeSync bool
 	// Trace, when set, gets a line for every fault that the seed arranges.
 	Trace io.Writer
@@ -38,6 +40,7 @@ type Report struct {
 	Retries            int // submissions of an id that had been submitted before
 	Crashes, Cuts      int
 	Pauses             int
+	Transfers          int // states installed by members that lagged
 	Virtual            time.Duration
 }
 
@@ -64,9 +67,9 @@ type world struct {
 	report   Report
 	err      error
 
-	chains  map[uint64]string // digest by applied index, from the first replica that got there
-	durable map[uint64]uint64 // last index that a node has on its disk
-	calm    bool              // the liveness phase: no faults
+	chains map[uint64]string // digest by applied index, from the first replica that got there
+	states []*memstore.Store // states that were sent to members that lag
+	calm   bool              // the liveness phase: no faults
 }
 
 // Run runs one seed and checks it. It replaces crypto/rand.Reader while it runs.
@@ -82,25 +85,38 @@ func Run(cfg Config) (Report, error) {
 	}
 	w := &world{
 		cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x72727473)), start: epoch,
-		pairs: map[uint64]session.KeyPair{}, chains: map[uint64]string{}, durable: map[uint64]uint64{},
+		pairs: map[uint64]session.KeyPair{}, chains: map[uint64]string{},
 	}
 	old := cryptorand.Reader
 	cryptorand.Reader = w.random(cfg.Seed)
 	defer func() { cryptorand.Reader = old }()
 
+	w.play()
+	w.report.Virtual = w.Now()
+	for _, n := range w.nodes {
+		w.report.Crashes += n.crashes
+	}
+	return w.report, w.err
+}
+
+// play goes through both phases and the checks. A panic in a core ends the run
+// like any other failure.
+func (w *world) play() {
+	defer func() {
+		if v := recover(); v != nil {
+			w.fail("panic: %v\n%s", v, debug.Stack())
+		}
+	}()
 	if err := w.build(); err != nil {
-		return w.report, err
+		w.fail("%v", err)
+		return
 	}
 	w.faults()
-	w.runUntil(cfg.Safety)
+	w.runUntil(w.cfg.Safety)
 	w.heal()
 	deadline := w.Now() + liveness
 	for w.err == nil && !w.settled() && w.Now() < deadline {
 		w.runUntil(w.Now() + 50*time.Millisecond)
-	}
-	w.report.Virtual = w.Now()
-	for _, n := range w.nodes {
-		w.report.Crashes += n.crashes
 	}
 	if w.err == nil && !w.settled() {
 		w.fail("not settled %v after everything was healed: %s", liveness, w.unsettled())
@@ -108,7 +124,6 @@ func Run(cfg Config) (Report, error) {
 	if w.err == nil {
 		w.check()
 	}
-	return w.report, w.err
 }
 
 func (w *world) runUntil(t time.Duration) {
@@ -337,16 +352,4 @@ func (w *world) applied(n *node, m *machine.Machine) {
 		w.fail("node %d has another state than an earlier one after entry %d", n.id, d.AppliedIndex)
 	}
 	w.chains[d.AppliedIndex] = chain
-}
-
-// slowest is the index that every node has on its disk.
-func (w *world) slowest() uint64 {
-	low := ^uint64(0)
-	for _, n := range w.nodes {
-		if n.life != nil {
-			w.durable[n.id], _ = n.log.LastIndex()
-		}
-		low = min(low, w.durable[n.id])
-	}
-	return low
 }

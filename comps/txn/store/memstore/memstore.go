@@ -105,3 +105,11 @@ func (s *Store) Flush() error {
 
 // Crash forgets everything after the last Flush.
 func (s *Store) Crash() { s.content = s.flushed.clone() }
+
+// Clone returns a state of its own that holds the same, all of it flushed.
+func (s *Store) Clone() *Store { return &Store{content: s.content.clone(), flushed: s.content.clone()} }
+
+// Switch puts another state's content in the place of this one's, durably.
+func (s *Store) Switch(other *Store) {
+	s.content, s.flushed = other.content.clone(), other.content.clone()
+}
