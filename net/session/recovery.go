@@ -75,7 +75,7 @@ type recovery struct {
 	arrivedAt time.Duration // when that packet was sent
 
 	lossAt   time.Duration // when the next packet is lost for its age
-	lastSent time.Duration // of a packet that wants an ack
+	waitFrom time.Duration // last sending of a packet that wants an ack, or last time-out
 	timeouts uint          // probe time-outs without an ack between
 	urgent   int           // packets that may be sent again whatever the budget says
 
@@ -356,13 +356,14 @@ func (s *Session) probeTimeout() time.Duration {
 			wait = max(wait, s.path[i].probeTimeout())
 		}
 	}
-	return r.lastSent + min(wait<<min(r.timeouts, 8), max(wait, maxProbeTimeout))
+	return r.waitFrom + min(wait<<min(r.timeouts, 8), max(wait, maxProbeTimeout))
 }
 
 // timedOut sends the oldest packets again.
-func (s *Session) timedOut() {
+func (s *Session) timedOut(now time.Duration) {
 	r := &s.recovery
 	r.timeouts++
+	r.waitFrom = now
 	left := probePackets
 	for n := r.oldest; n < r.next && left > 0; n++ {
 		if r.at(n).state == packetUnderWay {

@@ -68,10 +68,10 @@ type Session struct {
 	clockError  time.Duration
 	clockAt     time.Duration
 
-	events     []Event
-	told       []Event // the batch that the caller has
-	lossUntold bool    // a Lost is among events
-	stats      Stats   // the counters; the rest is filled in by Stats
+	events []Event
+	told   []Event // the batch that the caller has
+	untold bool    // an Up or Lost is among events
+	stats  Stats   // the counters; the rest is filled in by Stats
 }
 
 // NewKeyPair returns the key pair of an X25519 private key: 32 random bytes.
@@ -126,6 +126,7 @@ func (s *Session) begin(now time.Duration, peer *wire.Hello, id uint64) {
 	s.heard, s.suspected = now, false
 	s.stretch, s.resumedAt = 1, now
 	s.clockError = 0
+	s.untold = true
 	s.stats.Ups++
 	s.event(Event{Kind: Up, Incarnation: peer.Incarnation, Restarted: restarted})
 }
@@ -148,7 +149,7 @@ func (s *Session) lose(now time.Duration, reason Reason) {
 		s.send[i].reset(0)
 		s.receive[i].reset()
 	}
-	s.lossUntold = true
+	s.untold = true
 	s.stats.Losses++
 	s.event(Event{Kind: Lost, Incarnation: s.incarnation, Reason: reason})
 }
@@ -242,7 +243,7 @@ func (s *Session) Advance(now time.Duration) {
 			s.detectLosses(now)
 		}
 		if now >= s.probeTimeout() {
-			s.timedOut()
+			s.timedOut(now)
 		}
 	}
 	if now >= s.initiateAt() {
@@ -290,10 +291,11 @@ func (s *Session) NextTimeout() time.Duration {
 // slice are valid until the next Take of the same lane. Taking is what extends the
 // peer's credit: a lane that is not taken holds its sender back and no other lane.
 // Take every lane before Events: a Lost event ends what was not taken, and records
-// of a new connection come only after Events has returned its Up.
+// of a new connection come only after Events has returned its Up (so after an Up,
+// Take again).
 func (s *Session) Take(lane Lane) [][]byte {
 	l := &s.receive[lane]
-	records := l.take(s.lossUntold)
+	records := l.take(s.untold)
 	if _, tell := l.credit(); tell && s.up {
 		s.creditDue |= 1 << lane
 	}
@@ -304,8 +306,8 @@ func (s *Session) Take(lane Lane) [][]byte {
 // valid until the next call. Call it after every batch of other calls.
 func (s *Session) Events() []Event {
 	s.told, s.events = s.events, s.told[:0]
-	if s.lossUntold {
-		s.lossUntold = false
+	if s.untold {
+		s.untold = false
 		for i := range s.receive {
 			s.receive[i].orphan = nil
 		}

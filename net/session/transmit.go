@@ -338,7 +338,7 @@ func (s *Session) seal(now time.Duration, dst []byte, end int, on Networks) (int
 	*r.at(number) = *d
 	if wantsAck {
 		r.underWay++
-		r.lastSent = now
+		r.waitFrom = now
 	} else if r.underWay == 0 {
 		r.oldest = r.next
 	}

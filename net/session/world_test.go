@@ -17,6 +17,7 @@ import (
 // from its seed.
 type world struct {
 	t     testing.TB
+	seed  uint64
 	now   time.Duration
 	rng   *rand.Rand
 	node  [2]*node
@@ -88,7 +89,7 @@ func key(t testing.TB, n byte) KeyPair {
 // newWorld makes SFUs 1 and 2 on two networks of 100 µs each way. change may
 // alter each side's Config.
 func newWorld(t testing.TB, seed uint64, change func(i int, c *Config)) *world {
-	w := &world{t: t, rng: rand.New(rand.NewPCG(seed, 1)), log: func(string, ...any) {}}
+	w := &world{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), log: func(string, ...any) {}}
 	for i := range w.node {
 		for n := range w.link[i] {
 			w.link[i][n] = fault{delay: 100 * time.Microsecond}
@@ -130,42 +131,38 @@ func (n *node) start() {
 // flush takes everything that the session has to give.
 func (n *node) flush() {
 	w := n.w
-	for {
-		size, on := n.session.Next(w.now, n.buf[:])
-		if size == 0 {
-			break
-		}
-		if size > wire.MaxFrame || on == None {
-			w.t.Fatalf("frame of %d bytes on %v", size, on)
-		}
-		for net := A; net < networks; net++ {
-			if on.Has(net) {
-				w.carry(n.index, net, n.buf[:size])
+	for again := true; again; {
+		again = false
+		for {
+			size, on := n.session.Next(w.now, n.buf[:])
+			if size == 0 {
+				break
+			}
+			if size > wire.MaxFrame || on == None {
+				w.t.Fatalf("frame of %d bytes on %v", size, on)
+			}
+			for net := A; net < networks; net++ {
+				if on.Has(net) {
+					w.carry(n.index, net, n.buf[:size])
+				}
 			}
 		}
-	}
-	for lane := range Lane(lanes) {
-		for _, record := range n.session.Take(lane) {
-			if n.got != nil {
-				n.got(lane, record)
+		for lane := range Lane(lanes) {
+			for _, record := range n.session.Take(lane) {
+				again = true // a credit may be due
+				if n.got != nil {
+					n.got(lane, record)
+				}
 			}
 		}
-	}
-	for _, e := range n.session.Events() {
-		w.log("%v %d: %v\n", w.now, n.cfg.Local, e)
-		n.events = append(n.events, e)
-		if n.happens != nil {
-			n.happens(e)
-		}
-	}
-	// Taking may have made credits due.
-	if size, on := n.session.Next(w.now, n.buf[:]); size > 0 {
-		for net := A; net < networks; net++ {
-			if on.Has(net) {
-				w.carry(n.index, net, n.buf[:size])
+		for _, e := range n.session.Events() {
+			again = true // and records after an Up
+			w.log("%v %d: %v\n", w.now, n.cfg.Local, e)
+			n.events = append(n.events, e)
+			if n.happens != nil {
+				n.happens(e)
 			}
 		}
-		n.flush()
 	}
 }
 
@@ -282,7 +279,7 @@ func (w *world) step(end time.Duration) bool {
 	n.session.Advance(w.now)
 	n.flush()
 	if again := n.session.NextTimeout(); again <= w.now {
-		w.t.Fatalf("%v: NextTimeout of %d stays at %v after Advance", w.now, n.cfg.Local, again)
+		w.t.Fatalf("seed %d at %v: NextTimeout of %d stays at %v after Advance", w.seed, w.now, n.cfg.Local, again)
 	}
 	return true
 }
