@@ -81,7 +81,7 @@ func (w *world) checkBalance(n *node) {
 	for i := range uint64(accounts) {
 		var a ledgerpb.Account
 		if !n.state.Account(u128.From64(i+1), &a) {
-			if len(w.clients[0].history) > 0 {
+			if w.opened {
 				w.fail("node %d has no account %d", n.id, i+1)
 			}
 			return

@@ -67,7 +67,7 @@ func (c *client) next() {
 // transaction makes one up.
 func (c *client) transaction() txnpb.Transaction {
 	tx := txnpb.Transaction{Id: c.newID(), Mode: txnpb.ModeAtomic}
-	if len(c.history) == 0 && c.id == 0 {
+	if c.id == 0 && !c.w.opened {
 		tx.Mode = txnpb.ModeIndependent
 		for i := range uint64(accounts) {
 			a := ledgerpb.Account{Id: u128.From64(i + 1), Ledger: 1, Code: 1}
@@ -145,6 +145,7 @@ func (c *client) answer(attempt int, o *txnpb.Outcome) {
 		c.history = append(c.history, told{tx: c.tx, state: o.State, csn: o.Csn})
 		if o.State == txnpb.StateCommitted {
 			c.w.report.Committed++
+			c.w.opened = c.w.opened || len(c.tx.Accounts) > 0
 		} else {
 			c.w.report.Aborted++
 		}

@@ -69,6 +69,7 @@ type world struct {
 
 	chains map[uint64]string // digest by applied index, from the first replica that got there
 	states []*memstore.Store // states that were sent to members that lag
+	opened bool              // the accounts were created, as a client was told
 	calm   bool              // the liveness phase: no faults
 }
 
