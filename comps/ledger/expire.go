@@ -37,11 +37,10 @@ func (l *Ledger) Expire(ts uint64, max int) int {
 	return len(l.queue)
 }
 
-// NextExpiry returns the expiry of the pending transfer that expires first;
-// MaxTimestamp+1 when none does.
+// NextExpiry returns the earliest expiry of a pending transfer, 0 when none expires.
 func (l *Ledger) NextExpiry() uint64 {
-	if l.nextExpiry == 0 {
-		l.nextExpiry = MaxTimestamp + 1
+	if !l.nextKnown {
+		l.nextKnown, l.nextExpiry = true, 0
 		if l.queue = l.due(l.queue[:0], MaxTimestamp+1, 1); len(l.queue) == 1 {
 			l.nextExpiry = l.queue[0].expiry
 		}
@@ -76,14 +75,14 @@ func (l *Ledger) due(out []dueAt, before uint64, max int) []dueAt {
 // expireLater notes a new pending transfer with a time-out.
 func (l *Ledger) expireLater(expiry, ts uint64) {
 	l.expiring = append(l.expiring, dueAt{expiry, ts})
-	if l.nextExpiry != 0 {
-		l.nextExpiry = min(l.nextExpiry, expiry)
+	if l.nextExpiry == 0 || expiry < l.nextExpiry {
+		l.nextExpiry = expiry
 	}
 }
 
 // expireNoMore notes that a pending transfer with a time-out was resolved.
 func (l *Ledger) expireNoMore(expiry uint64) {
 	if l.nextExpiry == expiry {
-		l.nextExpiry = 0
+		l.nextKnown = false
 	}
 }

@@ -78,7 +78,8 @@ type Ledger struct {
 	queue       []dueAt     // of one Expire
 
 	lastAccount, lastEvent uint64 // greatest timestamps
-	nextExpiry             uint64 // lower bound of the next expiry; 0 means look it up
+	nextExpiry             uint64 // what NextExpiry returns, if nextKnown
+	nextKnown              bool
 	changes                Changes
 }
 

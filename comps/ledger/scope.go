@@ -6,6 +6,7 @@ import "virtualservicesinc.com/rrts/schema/ledgerpb"
 type scopeMark struct {
 	events, failed, expiring, undo, dirty, newAccounts int
 	lastAccount, lastEvent, nextExpiry                 uint64
+	nextKnown                                          bool
 }
 
 // change is what an open scope must put back if it is rolled back.
@@ -30,7 +31,7 @@ func (l *Ledger) Begin() {
 	l.scopes = append(l.scopes, scopeMark{
 		events: len(l.events), failed: len(l.failed), expiring: len(l.expiring),
 		undo: len(l.undo), dirty: len(l.accounts.dirty), newAccounts: len(l.newAccounts),
-		lastAccount: l.lastAccount, lastEvent: l.lastEvent, nextExpiry: l.nextExpiry,
+		lastAccount: l.lastAccount, lastEvent: l.lastEvent, nextExpiry: l.nextExpiry, nextKnown: l.nextKnown,
 	})
 }
 
@@ -78,7 +79,8 @@ func (l *Ledger) Rollback() {
 	l.failed = l.failed[:m.failed]
 	l.expiring = l.expiring[:m.expiring]
 	l.newAccounts = l.newAccounts[:m.newAccounts]
-	l.lastAccount, l.lastEvent, l.nextExpiry = m.lastAccount, m.lastEvent, m.nextExpiry
+	l.lastAccount, l.lastEvent = m.lastAccount, m.lastEvent
+	l.nextExpiry, l.nextKnown = m.nextExpiry, m.nextKnown
 }
 
 // modify prepares account a in slot n for a change.
