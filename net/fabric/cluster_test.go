@@ -39,11 +39,12 @@ type node struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed at the next event or record
 	events  []fabric.Event
+	paths   map[uint16][2]bool // of the peers that are up
 	records []record
 	// deliver and event, if set, are called for every record and every event, on
 	// the fabric's goroutine.
-	deliver func(r fabric.Record)
-	event   func(e fabric.Event)
+	deliver func(n *node, r fabric.Record)
+	event   func(n *node, e fabric.Event)
 }
 
 // record is a copy of a record that arrived.
@@ -60,8 +61,8 @@ type nodeConfig struct {
 	incarnation uint64
 	links       [3]link.Link
 	peers       []fabric.Peer
-	deliver     func(r fabric.Record)
-	event       func(e fabric.Event)
+	deliver     func(n *node, r fabric.Record)
+	event       func(n *node, e fabric.Event)
 	tune        func(*session.Config)
 }
 
@@ -79,7 +80,7 @@ func peersOf(t testing.TB, self uint16, count int) []fabric.Peer {
 
 func start(t testing.TB, nc nodeConfig) *node {
 	t.Helper()
-	n := &node{sfu: nc.sfu, changed: make(chan struct{}), deliver: nc.deliver, event: nc.event}
+	n := &node{sfu: nc.sfu, changed: make(chan struct{}), paths: make(map[uint16][2]bool), deliver: nc.deliver, event: nc.event}
 	if nc.incarnation == 0 {
 		nc.incarnation = 1
 	}
@@ -123,7 +124,7 @@ func (n *node) onDeliver(batch []fabric.Record) {
 	defer n.mu.Unlock()
 	for _, r := range batch {
 		if n.deliver != nil {
-			n.deliver(r)
+			n.deliver(n, r)
 			continue
 		}
 		n.records = append(n.records, record{r.Peer, r.Lane, string(r.Data), time.Now()})
@@ -135,8 +136,17 @@ func (n *node) onEvent(e fabric.Event) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.events = append(n.events, e)
+	switch path := n.paths[e.Peer]; e.Kind {
+	case fabric.PeerUp:
+		n.paths[e.Peer] = [2]bool{}
+	case fabric.PeerLost:
+		delete(n.paths, e.Peer)
+	case fabric.PathUp, fabric.PathDown:
+		path[e.Network] = e.Kind == fabric.PathUp
+		n.paths[e.Peer] = path
+	}
 	if n.event != nil {
-		n.event(e)
+		n.event(n, e)
 	}
 	n.tellLocked()
 }
@@ -162,8 +172,7 @@ func (n *node) until(t testing.TB, what string, ok func() bool) {
 		case <-deadline:
 			n.mu.Lock()
 			defer n.mu.Unlock()
-			var st fabric.Stats
-			t.Fatalf("sfu %d waited for %s; %d records, events %v; %+v", n.sfu, what, len(n.records), n.events, st)
+			t.Fatalf("sfu %d waited for %s; %d records, events %v", n.sfu, what, len(n.records), n.events)
 		}
 	}
 }
@@ -205,24 +214,11 @@ func (n *node) told(kinds ...fabric.EventKind) []string {
 	return told
 }
 
-// paths waits until a peer is up on the given networks.
-func (n *node) paths(t testing.TB, peer uint16, networks ...fabric.Network) {
+// sees waits until a peer is up on the given networks.
+func (n *node) sees(t testing.TB, peer uint16, networks ...fabric.Network) {
 	t.Helper()
 	n.until(t, fmt.Sprintf("peer %d", peer), func() bool {
-		up := false
-		var path [2]bool
-		for _, e := range n.events {
-			switch {
-			case e.Kind == fabric.PeerUp && e.Peer == peer:
-				up = true
-			case e.Kind == fabric.PeerLost && e.Peer == peer:
-				up, path = false, [2]bool{}
-			case e.Kind == fabric.PathUp && e.Peer == peer:
-				path[e.Network] = true
-			case e.Kind == fabric.PathDown && e.Peer == peer:
-				path[e.Network] = false
-			}
-		}
+		path, up := n.paths[peer]
 		for _, network := range networks {
 			up = up && path[network]
 		}
@@ -271,7 +267,7 @@ func meet(t testing.TB, nodes []*node, on ...fabric.Network) {
 	for _, n := range nodes {
 		for _, other := range nodes {
 			if other != n {
-				n.paths(t, other.sfu, on...)
+				n.sees(t, other.sfu, on...)
 			}
 		}
 	}

@@ -179,7 +179,7 @@ func TestAddressChanges(t *testing.T) {
 		if got := st.Peers[0].Addr; got != [2]link.Addr{link.Local(1), link.Local(21)} {
 			t.Fatalf("learned %v after the move", got)
 		}
-		two.paths(t, 1, fabric.A, fabric.B)
+		two.sees(t, 1, fabric.A, fabric.B)
 	})
 }
 
@@ -196,7 +196,7 @@ func TestRestartIsToldOnce(t *testing.T) {
 		}
 		two = start(t, nodeConfig{sfu: 2, incarnation: 2, links: w.links(2), peers: peersOf(t, 2, 2)})
 		one.happened(t, "peer-up 2 incarnation=2 restarted")
-		two.paths(t, 1, fabric.A, fabric.B)
+		two.sees(t, 1, fabric.A, fabric.B)
 		if err := one.Send(2, fabric.LaneRequest, []byte("welcome")); err != nil {
 			t.Fatal(err)
 		}
@@ -304,9 +304,8 @@ func TestEcho(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newNetworks(t, quick)
 		one := start(t, nodeConfig{sfu: 1, links: w.links(1), peers: peersOf(t, 1, 2)})
-		var two *node
-		two = start(t, nodeConfig{sfu: 2, links: w.links(2), peers: peersOf(t, 2, 2), deliver: func(r fabric.Record) {
-			if err := two.Send(r.Peer, r.Lane, r.Data); err != nil {
+		two := start(t, nodeConfig{sfu: 2, links: w.links(2), peers: peersOf(t, 2, 2), deliver: func(n *node, r fabric.Record) {
+			if err := n.Send(r.Peer, r.Lane, r.Data); err != nil {
 				t.Error(err)
 			}
 		}})
@@ -328,18 +327,17 @@ func TestEcho(t *testing.T) {
 func TestGreeting(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newNetworks(t, quick)
-		var one *node
-		greet := func(e fabric.Event) {
+		greet := func(n *node, e fabric.Event) {
 			if e.Kind != fabric.PeerUp {
 				return
 			}
 			for lane := range fabric.Lane(4) {
-				if err := one.Send(e.Peer, lane, make([]byte, 1000)); err != nil {
+				if err := n.Send(e.Peer, lane, make([]byte, 1000)); err != nil {
 					t.Error(err)
 				}
 			}
 		}
-		one = start(t, nodeConfig{sfu: 1, links: w.links(1), peers: peersOf(t, 1, 2), event: greet})
+		start(t, nodeConfig{sfu: 1, links: w.links(1), peers: peersOf(t, 1, 2), event: greet})
 		two := start(t, nodeConfig{sfu: 2, links: w.links(2), peers: peersOf(t, 2, 2)})
 		two.until(t, "the greetings", func() bool { return len(two.records) == 4 })
 	})
@@ -429,8 +427,8 @@ func TestSetPeers(t *testing.T) {
 		if err := nodes[1].SetPeers(peersOf(t, 1, 3)); err != nil {
 			t.Fatal(err)
 		}
-		three.paths(t, 1, fabric.A, fabric.B)
-		nodes[1].paths(t, 3, fabric.A, fabric.B)
+		three.sees(t, 1, fabric.A, fabric.B)
+		nodes[1].sees(t, 3, fabric.A, fabric.B)
 		if told := nodes[1].told(fabric.PeerLost); len(told) != 0 {
 			t.Errorf("a peer more cost others theirs: %v", told)
 		}

@@ -1,0 +1,207 @@
+package fabric_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"virtualservicesinc.com/net/fabric"
+	"virtualservicesinc.com/net/link"
+)
+
+// childEnv makes the test binary run SFU 2 and nothing else. Its value is the
+// incarnation and the addresses of its own and of the peer's networks.
+const childEnv = "RRTS_TEST_FABRIC_CHILD"
+
+func TestMain(m *testing.M) {
+	if args := os.Getenv(childEnv); args != "" {
+		child(args)
+	}
+	os.Exit(m.Run())
+}
+
+// child runs SFU 2 over UDP until standard input ends. It sends every record
+// back and prints its events.
+func child(args string) {
+	t := &loudTB{}
+	var incarnation uint64
+	var mine, theirs [2]string
+	if _, err := fmt.Sscan(args, &incarnation, &mine[0], &mine[1], &theirs[0], &theirs[1]); err != nil {
+		t.Fatal(err)
+	}
+	var links [3]link.Link
+	for i := range mine {
+		links[i] = openOne(t, netip.MustParseAddrPort(mine[i]), netip.MustParseAddrPort(theirs[i]))
+	}
+	n := start(t, nodeConfig{
+		sfu: 2, incarnation: incarnation, links: links, peers: peersOf(t, 2, 2),
+		deliver: func(n *node, r fabric.Record) { n.Send(r.Peer, r.Lane, r.Data) },
+		event:   func(_ *node, e fabric.Event) { fmt.Println(e) },
+	})
+	io.Copy(io.Discard, os.Stdin)
+	n.stop()
+	os.Exit(0)
+}
+
+// loudTB is what child needs of a test.
+type loudTB struct{ testing.TB }
+
+func (*loudTB) Helper()        {}
+func (*loudTB) Cleanup(func()) {}
+func (*loudTB) Fatal(args ...any) {
+	fmt.Println(args...)
+	os.Exit(1)
+}
+func (t *loudTB) Errorf(format string, args ...any) { t.Fatal(fmt.Sprintf(format, args...)) }
+
+// openOne opens a UDP link with one peer.
+func openOne(t testing.TB, listen, peer netip.AddrPort) link.Link {
+	t.Helper()
+	l, err := link.OpenUDP(link.UDPConfig{Listen: listen, Peers: []netip.AddrPort{peer}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// process is SFU 2 in a process of its own.
+type process struct {
+	cmd    *exec.Cmd
+	stdin  io.Closer
+	events chan []string // all it has told, after it has ended
+}
+
+func spawn(t *testing.T, incarnation uint64, mine, theirs []netip.AddrPort) *process {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &process{cmd: exec.Command(exe), events: make(chan []string, 1)}
+	p.cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %v %v %v %v", childEnv, incarnation, mine[0], mine[1], theirs[0], theirs[1]))
+	p.cmd.Stderr = os.Stderr
+	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		var events []string
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			events = append(events, lines.Text())
+		}
+		p.events <- events
+	}()
+	t.Cleanup(func() { p.cmd.Process.Kill() })
+	return p
+}
+
+// end lets the process stop by itself and returns what it told.
+func (p *process) end(t *testing.T) []string {
+	t.Helper()
+	p.stdin.Close()
+	events := <-p.events
+	if err := p.cmd.Wait(); err != nil {
+		t.Errorf("child: %v; it told %v", err, events)
+	}
+	return events
+}
+
+func (p *process) signal(t *testing.T, s os.Signal) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// withChild starts SFU 1 here and returns how to start SFU 2.
+func withChild(t *testing.T) (*node, func(incarnation uint64) *process) {
+	t.Helper()
+	mine, theirs := udpPorts(t, 2), udpPorts(t, 2)
+	one := start(t, nodeConfig{
+		sfu:   1,
+		links: [3]link.Link{openOne(t, mine[0], theirs[0]), openOne(t, mine[1], theirs[1])},
+		peers: peersOf(t, 1, 2),
+	})
+	return one, func(incarnation uint64) *process { return spawn(t, incarnation, theirs, mine) }
+}
+
+// A process that was stopped for half a second is suspected and recovers; by its
+// own clock it does not blame the others.
+func TestPause(t *testing.T) {
+	one, spawn := withChild(t)
+	two := spawn(1)
+	one.sees(t, 2, fabric.A, fabric.B)
+	const records = 1000
+	for i := range records {
+		switch i {
+		case 300:
+			two.signal(t, syscall.SIGSTOP)
+			time.AfterFunc(500*time.Millisecond, func() { two.cmd.Process.Signal(syscall.SIGCONT) })
+		case 301:
+			one.happened(t, "peer-suspect 2")
+		}
+		if err := one.Send(2, fabric.LaneRequest, fmt.Append(nil, i)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(100 * time.Microsecond)
+	}
+	one.until(t, "every echo", func() bool { return len(one.records) == records })
+	for i, r := range one.records {
+		if r.data != fmt.Sprint(i) {
+			t.Fatalf("echo %q came in place %d", r.data, i)
+		}
+	}
+	one.happened(t, "peer-recovered 2")
+	if told := one.told(fabric.PeerSuspect, fabric.PeerRecovered, fabric.PeerLost); len(told) != 2 {
+		t.Errorf("told %v", told)
+	}
+	for _, e := range two.end(t) {
+		if strings.HasPrefix(e, "peer-suspect") || strings.HasPrefix(e, "peer-lost") && !strings.Contains(e, "local") {
+			t.Errorf("the one that was stopped told %s", e)
+		}
+	}
+}
+
+// A process that is killed and started again is told as one loss and one restart.
+func TestKill(t *testing.T) {
+	one, spawn := withChild(t)
+	for incarnation := uint64(1); incarnation <= 3; incarnation++ {
+		two := spawn(incarnation)
+		one.until(t, "the peer", func() bool {
+			return slices.ContainsFunc(one.events, func(e fabric.Event) bool {
+				return e.Kind == fabric.PeerUp && e.Incarnation == incarnation
+			})
+		})
+		two.signal(t, syscall.SIGKILL)
+		<-two.events
+		two.cmd.Wait()
+	}
+	one.until(t, "the last loss", func() bool { _, up := one.paths[2]; return !up })
+	var told []string
+	for _, e := range one.told(fabric.PeerUp, fabric.PeerLost) {
+		e, _, _ = strings.Cut(e, " reason=")
+		told = append(told, e)
+	}
+	want := []string{
+		"peer-up 2 incarnation=1", "peer-lost 2 incarnation=1",
+		"peer-up 2 incarnation=2 restarted", "peer-lost 2 incarnation=2",
+		"peer-up 2 incarnation=3 restarted", "peer-lost 2 incarnation=3",
+	}
+	if !slices.Equal(told, want) {
+		t.Errorf("told %v", told)
+	}
+}
