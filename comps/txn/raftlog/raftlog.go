@@ -81,6 +81,7 @@ type Log struct {
 	conf   *raftpb.ConfState
 	base   point    // the entry before the first
 	intent point    // the newest snapshot whose installation began
+	cut    bool     // base is where the journal was cut, as far as replay has seen
 	recs   []record // recs[i] is entry base.index+1+i
 	tail   []*raftpb.Entry
 	cached int // bytes of data in tail
@@ -475,6 +476,7 @@ func (l *Log) setBaseLocked(p point) {
 
 func (l *Log) resetLocked(p point) {
 	l.setBaseLocked(p)
+	l.cut = false
 	l.recs, l.tail, l.cached = nil, nil, 0
 }
 
@@ -520,8 +522,11 @@ func (l *Log) replayEntryLocked(pos journal.Position, payload []byte) error {
 	}
 	i := e.GetIndex()
 	switch {
-	case len(l.recs) == 0 && i > l.base.index+1: // the journal was cut before it
+	case len(l.recs) == 0 && i > l.base.index+1, i <= l.base.index && l.cut:
+		// The journal was cut before it. What the first segment begins with may have
+		// been overruled within it, by an entry of a lower index.
 		l.resetLocked(point{i - 1, prev})
+		l.cut = true
 	case i > l.lastLocked()+1 || i <= l.base.index:
 		return fmt.Errorf("%w: entry %d at %v in a log of %d to %d", ErrFormat, i, pos, l.base.index+1, l.lastLocked())
 	case i <= l.lastLocked():
