@@ -234,12 +234,19 @@ func (c *Conn) Err() error {
 // Close ends the connection at once; what is queued is lost.
 func (c *Conn) Close() { c.fail(ErrClosed) }
 
-// CloseAfter brings out what is queued, then ends this direction, and lets the
-// peer speak until it has ended its own or until d has passed: an answer that is
-// on its way is not destroyed by a reset. The goroutine that calls Next reads on
-// until it fails, then calls Close.
-func (c *Conn) CloseAfter(d time.Duration) {
+// CloseAfter brings out what is queued and then last, if it is not nil, however
+// much waits before it; then it ends this direction, and lets the peer speak until
+// it has ended its own or until d has passed: an answer that is on its way is not
+// destroyed by a reset. The goroutine that calls Next reads on until it fails, then
+// calls Close.
+func (c *Conn) CloseAfter(d time.Duration, last *message.Envelope) {
 	c.mu.Lock()
+	if last != nil && !c.closing && c.err == nil {
+		if c.queued == nil {
+			c.queued = takeBuffer()
+		}
+		c.queued = Append(c.queued, last)
+	}
 	c.closing = true
 	c.mu.Unlock()
 	c.raw.SetReadDeadline(time.Now().Add(d))

@@ -228,13 +228,18 @@ func TestConnCloseAfter(t *testing.T) {
 			if err := client.Send(envelope(1, "crossing")); err != nil {
 				t.Fatal(err)
 			}
-			server.CloseAfter(5 * time.Second)
+			server.CloseAfter(5*time.Second, envelope(frames, "farewell"))
 			if err := server.Queue(envelope(1, "late")); !errors.Is(err, ErrClosed) {
 				t.Fatalf("Queue after CloseAfter: %v", err)
 			}
-			for i := range frames {
-				if _, err := client.Next(); err != nil {
+			for i := range frames + 1 {
+				b, err := client.Next()
+				if err != nil {
 					t.Fatalf("frame %d: %v", i, err)
+				}
+				var e message.Envelope
+				if err := e.Parse(b); err != nil || e.Call != uint64(i) {
+					t.Fatalf("frame %d: %v, %v", i, e, err)
 				}
 			}
 			if _, err := client.Next(); err != io.EOF {

@@ -1,0 +1,73 @@
+package gateway
+
+import (
+	"virtualservicesinc.com/rrts/message"
+	"virtualservicesinc.com/rrts/schema/enginepb"
+	"virtualservicesinc.com/rrts/schema/gatewaypb"
+	"virtualservicesinc.com/rrts/schema/loginpb"
+	"virtualservicesinc.com/rrts/schema/monitorpb"
+	"virtualservicesinc.com/rrts/schema/txnpb"
+)
+
+// roles is a set of roles.
+type roles uint8
+
+func set(of ...message.Role) (s roles) {
+	for _, r := range of {
+		s |= 1 << r
+	}
+	return s
+}
+
+func (s roles) has(r message.Role) bool { return s>>r&1 == 1 }
+
+// Who may call what. What is not listed nobody calls from outside: what SFUs say
+// to each other, batches of transactions, and users with their password verifiers.
+var (
+	anyone   = set(message.RoleNone, message.RoleClient, message.RoleOperator, message.RoleAuditor)
+	users    = set(message.RoleClient, message.RoleOperator, message.RoleAuditor)
+	movers   = set(message.RoleClient, message.RoleOperator)
+	watchers = set(message.RoleOperator, message.RoleAuditor)
+	operator = set(message.RoleOperator)
+)
+
+// access is one method that clients may call.
+type access struct {
+	roles  roles
+	method *message.MethodDescriptor
+}
+
+type methodKey struct{ service, method uint16 }
+
+var open = table(
+	allow(anyone, &gatewaypb.GatewayDescriptor, gatewaypb.GatewayHelloMethod, gatewaypb.GatewayResumeMethod, gatewaypb.GatewayPingMethod),
+	allow(movers, &gatewaypb.GatewayDescriptor, gatewaypb.GatewaySubmitMethod),
+	allow(watchers, &gatewaypb.GatewayDescriptor, gatewaypb.GatewayStatusMethod),
+	allow(anyone, &loginpb.LoginDescriptor, loginpb.LoginLoginMethod),
+	allow(operator, &loginpb.LoginDescriptor, loginpb.LoginRegisterMethod),
+	allow(users, &txnpb.TxnDescriptor, txnpb.TxnStatusMethod, txnpb.TxnReadMethod),
+	allow(movers, &txnpb.TxnDescriptor, txnpb.TxnResolveMethod),
+	allow(watchers, &txnpb.ReplicaDescriptor, txnpb.ReplicaStatusMethod, txnpb.ReplicaDigestMethod),
+	allow(watchers, &enginepb.EngineDescriptor, enginepb.EngineStatusMethod),
+	allow(watchers, &monitorpb.MonitorDescriptor, monitorpb.MonitorStatusMethod),
+)
+
+type rules = map[methodKey]access
+
+func allow(to roles, service *message.ServiceDescriptor, methods ...uint16) rules {
+	t := make(rules)
+	for _, m := range methods {
+		t[methodKey{service.Number, m}] = access{roles: to, method: service.Method(m)}
+	}
+	return t
+}
+
+func table(parts ...rules) rules {
+	t := make(rules)
+	for _, p := range parts {
+		for k, a := range p {
+			t[k] = a
+		}
+	}
+	return t
+}

@@ -1,0 +1,353 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"virtualservicesinc.com/rrts/engine"
+	"virtualservicesinc.com/rrts/message"
+	"virtualservicesinc.com/rrts/message/token"
+	"virtualservicesinc.com/rrts/schema/gatewaypb"
+)
+
+// Gateway is the Component.
+type Gateway struct {
+	cfg   Config
+	tls   *tls.Config
+	host  engine.Host
+	log   *slog.Logger
+	queue *queue
+
+	counters counters
+	quiet    quiet
+	ahead    atomic.Int64 // ledger time less wall time, nanoseconds, as last seen
+	refusing atomic.Bool  // new requests are answered Draining
+	forwards atomic.Int64 // requests to other services without an answer
+
+	mu        sync.Mutex
+	listeners []net.Listener
+	conns     map[*conn]struct{}
+	opening   map[string]int // connections that have not logged in, by address
+	openings  int
+	users     map[uint64]*user
+	moved     bool // no new connections
+	stopped   bool
+	changed   chan struct{} // closed and made anew when a connection ends
+}
+
+// user is one user with sessions here.
+type user struct {
+	number   uint64
+	sessions int          // guarded by Gateway.mu
+	inFlight atomic.Int64 // transactions
+}
+
+var _ engine.Component = (*Gateway)(nil)
+
+// New makes a gateway. The error lists every fault of cfg.
+func New(cfg Config) (*Gateway, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	g := &Gateway{
+		cfg:     cfg,
+		conns:   make(map[*conn]struct{}),
+		opening: make(map[string]int),
+		users:   make(map[uint64]*user),
+		changed: make(chan struct{}),
+	}
+	g.queue = newQueue(g)
+	g.tls = &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return g.cfg.Certificate()
+		},
+		DynamicRecordSizingDisabled: true,
+	}
+	return g, nil
+}
+
+// Name implements engine.Component.
+func (g *Gateway) Name() string { return "gateway" }
+
+// Services implements engine.Component. On the interconnect a gateway tells its
+// status; the rest of its service is for clients' connections.
+func (g *Gateway) Services() []engine.Service {
+	return []engine.Service{{Descriptor: &gatewaypb.GatewayDescriptor}}
+}
+
+// Provision implements engine.Component: it opens the listeners.
+func (g *Gateway) Provision(h engine.Host) error {
+	g.host, g.log = h, h.Log()
+	listeners, err := g.cfg.Listen()
+	if err == nil && g.cfg.ListenAdmin != nil {
+		var l net.Listener
+		if l, err = g.cfg.ListenAdmin(); err == nil {
+			listeners = append(listeners, l)
+		}
+	}
+	g.mu.Lock()
+	g.listeners = listeners
+	g.mu.Unlock()
+	return err
+}
+
+// Validate implements engine.Component; New has done it.
+func (g *Gateway) Validate() error { return nil }
+
+// Start implements engine.Component.
+func (g *Gateway) Start(context.Context) error {
+	g.host.WatchPeers(g.queue.peerChanged)
+	g.host.Go("sender", g.queue.send)
+	g.host.Go("deadlines", g.queue.keepDeadlines)
+	g.host.Go("sweeper", g.sweep)
+	for _, l := range g.listeners {
+		g.host.Go("accept "+l.Addr().String(), func(ctx context.Context) { g.accept(ctx, l) })
+	}
+	g.host.Ready(true)
+	return nil
+}
+
+// Serve implements engine.Component.
+func (g *Gateway) Serve(batch []message.Request) {
+	for _, r := range batch {
+		if r.Envelope().Method != gatewaypb.GatewayStatusMethod {
+			r.Fail(message.NoMethod, "gateway: only its status is asked over the interconnect")
+			continue
+		}
+		r.Reply(g.status())
+	}
+}
+
+func (g *Gateway) status() *gatewaypb.GatewayStatus {
+	c := &g.counters
+	s := &gatewaypb.GatewayStatus{
+		Sfu:              uint32(g.host.SFU()),
+		Requests:         c.requests.Load(),
+		Submits:          c.submits.Load(),
+		Batches:          c.batches.Load(),
+		Retries:          c.retries.Load(),
+		Pending:          c.pending.Load(),
+		Overloaded:       c.overloaded.Load(),
+		TurnedAway:       c.turnedAway.Load(),
+		FailedHandshakes: c.failedHandshakes.Load(),
+		BadFrames:        c.badFrames.Load(),
+		SlowReaders:      c.slowReaders.Load(),
+		Silent:           c.mute.Load(),
+		InFlight:         uint32(g.queue.waiting()) + uint32(g.forwards.Load()),
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s.Connections, s.Sessions = uint32(len(g.conns)), uint32(len(g.conns)-g.openings)
+	return s
+}
+
+// Drain implements engine.Component: clients are told to move, their requests are
+// taken until they had the time for it, and what is in flight is answered.
+func (g *Gateway) Drain(ctx context.Context) error {
+	others := g.others()
+	grace := g.cfg.MoveGrace
+	if len(others) == 0 {
+		grace = 0
+	}
+	g.mu.Lock()
+	g.moved = true
+	conns := g.connsLocked()
+	g.mu.Unlock()
+	body := message.Marshal(&gatewaypb.Move{Gateways: others, WithinMillis: uint32(grace.Milliseconds())})
+	for _, c := range conns {
+		c.queue(notice(gatewaypb.GatewayMovedMethod, body))
+		c.fc.Flush()
+	}
+	graceCtx, cancel := context.WithTimeout(ctx, grace)
+	g.waitFor(graceCtx, func() bool { return g.clients() == 0 })
+	cancel()
+	g.refusing.Store(true)
+	err := g.waitFor(ctx, func() bool { return g.queue.waiting() == 0 && g.forwards.Load() == 0 })
+	g.mu.Lock()
+	conns = g.connsLocked()
+	g.mu.Unlock()
+	for _, c := range conns {
+		c.cut(message.Draining, "the gateway stops: use another")
+	}
+	lingerCtx, cancel := context.WithTimeout(ctx, linger)
+	defer cancel()
+	g.waitFor(lingerCtx, func() bool { return g.clients() == 0 })
+	return err
+}
+
+// waitFor waits until done, looking again whenever a connection ends and every
+// expiryTick.
+func (g *Gateway) waitFor(ctx context.Context, done func() bool) error {
+	ticker := time.NewTicker(expiryTick)
+	defer ticker.Stop()
+	for !done() {
+		g.mu.Lock()
+		changed := g.changed
+		g.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		case <-ticker.C:
+		}
+	}
+	return nil
+}
+
+// Stop implements engine.Component.
+func (g *Gateway) Stop() {
+	g.refusing.Store(true)
+	g.mu.Lock()
+	g.moved, g.stopped = true, true
+	listeners, conns := g.listeners, g.connsLocked()
+	g.listeners = nil
+	g.mu.Unlock()
+	for _, l := range listeners {
+		l.Close()
+	}
+	for _, c := range conns {
+		c.fc.Close()
+	}
+	g.queue.stop()
+}
+
+// connsLocked lists the connections whose handshake is done.
+func (g *Gateway) connsLocked() []*conn {
+	all := make([]*conn, 0, len(g.conns))
+	for c := range g.conns {
+		if c.fc != nil {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// clients counts the connections from outside the machine.
+func (g *Gateway) clients() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n := 0
+	for c := range g.conns {
+		if !c.admin {
+			n++
+		}
+	}
+	return n
+}
+
+// ledgerTime is ledger time as far as this gateway knows it: wall time, corrected
+// by the stamps of the outcomes that pass through.
+func (g *Gateway) ledgerTime() uint64 { return uint64(max(g.cfg.Wall()+g.ahead.Load(), 0)) }
+
+// sweep cuts off the silent and the slow.
+func (g *Gateway) sweep(ctx context.Context) {
+	ticker := time.NewTicker(sweepTick)
+	defer ticker.Stop()
+	next := g.host.Now() + g.cfg.Heartbeat
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		g.mu.Lock()
+		conns := g.connsLocked()
+		g.mu.Unlock()
+		g.sweepBacklogs(conns)
+		if now := g.host.Now(); now >= next {
+			next = now + g.cfg.Heartbeat
+			g.sweepSilent(conns)
+		}
+	}
+}
+
+func (g *Gateway) sweepSilent(conns []*conn) {
+	for _, c := range conns {
+		if c.spoke.Swap(false) {
+			c.missed = 0
+			continue
+		}
+		if c.missed++; c.missed >= heartbeatsMissed && c.inFlight.Load() == 0 {
+			g.counters.mute.Add(1)
+			c.cut(message.Expired, "nothing was heard for three heartbeats: send a Ping when idle")
+		}
+	}
+}
+
+func (g *Gateway) sweepBacklogs(conns []*conn) {
+	sum, most := 0, 0
+	var worst *conn
+	for _, c := range conns {
+		n := c.fc.Backlog()
+		sum += n
+		if n > most {
+			most, worst = n, c
+		}
+	}
+	if sum > maxBacklogs {
+		g.slow(worst)
+	}
+}
+
+// complain writes a line about a client, unless there were too many just now.
+func (g *Gateway) complain(text string, a ...any) {
+	if held, ok := g.quiet.ask(g.host.Now()); ok {
+		if held > 0 {
+			a = append(a, "lines_held_back", held)
+		}
+		g.log.Warn(text, a...)
+	}
+}
+
+// sign gives c the session of a token's claims. It fails with token.ErrExpired.
+func (g *Gateway) sign(c *conn, claims *token.Claims) (*session, error) {
+	left := time.Duration(claims.Expires - g.cfg.Wall())
+	if left <= 0 {
+		return nil, token.ErrExpired
+	}
+	return g.signed(c, claims.User, claims.Role, g.host.Now()+left), nil
+}
+
+func (g *Gateway) signed(c *conn, number uint64, role message.Role, expires time.Duration) *session {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	u := g.users[number]
+	if u == nil {
+		u = &user{number: number}
+		g.users[number] = u
+	}
+	u.sessions++
+	s := &session{user: u, role: role, expires: expires}
+	if former := c.session.Swap(s); former != nil {
+		g.leaveLocked(former.user)
+	} else {
+		g.openedLocked(c)
+	}
+	return s
+}
+
+// leaveLocked takes one session off a user.
+func (g *Gateway) leaveLocked(u *user) {
+	if u.sessions--; u.sessions == 0 {
+		delete(g.users, u.number)
+	}
+}
+
+// openedLocked ends the time in which c counts as opening.
+func (g *Gateway) openedLocked(c *conn) {
+	g.openings--
+	if g.opening[c.address]--; g.opening[c.address] == 0 {
+		delete(g.opening, c.address)
+	}
+}
+
+// errTurnedAway is why a connection was not taken.
+var errTurnedAway = errors.New("gateway: turned away")

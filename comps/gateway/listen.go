@@ -1,0 +1,131 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"virtualservicesinc.com/rrts/message"
+	"virtualservicesinc.com/rrts/message/frame"
+)
+
+// Bounds of the pause after a failed accept, such as too many open files.
+const (
+	acceptPauseFirst = 5 * time.Millisecond
+	acceptPauseMost  = time.Second
+)
+
+// accept takes connections until the listener is closed.
+func (g *Gateway) accept(ctx context.Context, l net.Listener) {
+	pause := acceptPauseFirst
+	for {
+		raw, err := l.Accept()
+		switch {
+		case err == nil:
+			pause = acceptPauseFirst
+			g.take(raw)
+			continue
+		case errors.Is(err, net.ErrClosed) || ctx.Err() != nil:
+			return
+		}
+		g.complain("no connection could be accepted", "address", l.Addr().String(), "err", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, acceptPauseMost)
+	}
+}
+
+// take admits a new connection, or closes it.
+func (g *Gateway) take(raw net.Conn) {
+	c := &conn{g: g, address: host(raw.RemoteAddr())}
+	_, c.admin = raw.(*net.UnixConn)
+	g.mu.Lock()
+	err := g.admitLocked(c)
+	g.mu.Unlock()
+	if err != nil {
+		g.counters.turnedAway.Add(1)
+		g.complain("connection turned away", "address", c.address, "err", err)
+		raw.Close()
+		return
+	}
+	g.host.Go("connection", func(ctx context.Context) { g.open(ctx, c, raw) })
+}
+
+// admitLocked counts c in, if there is room.
+func (g *Gateway) admitLocked(c *conn) error {
+	switch {
+	case g.moved:
+		return fmt.Errorf("%w: the gateway stops", errTurnedAway)
+	case len(g.conns) >= g.cfg.MaxConnections && !c.admin:
+		return fmt.Errorf("%w: %d connections: raise gateway.max_connections", errTurnedAway, len(g.conns))
+	case g.openings >= maxOpening && !c.admin:
+		return fmt.Errorf("%w: %d connections have not logged in", errTurnedAway, g.openings)
+	case g.opening[c.address] >= maxOpeningAddress && !c.admin:
+		return fmt.Errorf("%w: %d connections of one address have not logged in", errTurnedAway, g.opening[c.address])
+	}
+	g.conns[c] = struct{}{}
+	g.openings++
+	g.opening[c.address]++
+	return nil
+}
+
+// forget counts c out.
+func (g *Gateway) forget(c *conn) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.conns, c)
+	if s := c.session.Load(); s != nil {
+		g.leaveLocked(s.user)
+	} else {
+		g.openedLocked(c)
+	}
+	close(g.changed)
+	g.changed = make(chan struct{})
+}
+
+// open does the handshake and then serves the connection to its end.
+func (g *Gateway) open(ctx context.Context, c *conn, raw net.Conn) {
+	defer g.forget(c)
+	limits := frame.Limits{Frame: openingFrame, Backlog: maxBacklog, Stall: stall}
+	config := g.tls
+	if c.admin {
+		config = nil
+	}
+	shake, cancel := context.WithTimeout(ctx, handshakeTime)
+	fc, err := frame.Server(shake, raw, config, limits)
+	cancel()
+	if err != nil {
+		g.counters.failedHandshakes.Add(1)
+		g.complain("no TLS 1.3 handshake", "address", c.address, "err", err)
+		return
+	}
+	if !c.attach(fc) {
+		return
+	}
+	if c.admin {
+		if err := g.authorize(raw.(*net.UnixConn)); err != nil {
+			g.complain("admin socket refused", "err", err)
+			c.cut(message.Denied, err.Error())
+		} else {
+			g.signed(c, 0, message.RoleOperator, forever)
+			c.widen()
+		}
+	}
+	c.serve()
+}
+
+// forever is when the session of an operator at the machine expires.
+const forever = time.Duration(1<<63 - 1)
+
+// host returns an address without its port.
+func host(a net.Addr) string {
+	if t, ok := a.(*net.TCPAddr); ok {
+		return t.AddrPort().Addr().Unmap().String()
+	}
+	return "local"
+}

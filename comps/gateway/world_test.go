@@ -1,0 +1,407 @@
+package gateway_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"log/slog"
+	"math/big"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"virtualservicesinc.com/comps/gateway"
+	"virtualservicesinc.com/comps/login"
+	"virtualservicesinc.com/rrts/client"
+	"virtualservicesinc.com/rrts/engine"
+	"virtualservicesinc.com/rrts/message"
+	"virtualservicesinc.com/rrts/message/token"
+	"virtualservicesinc.com/rrts/message/u128"
+	"virtualservicesinc.com/rrts/schema/enginepb"
+	"virtualservicesinc.com/rrts/schema/gatewaypb"
+	"virtualservicesinc.com/rrts/schema/ledgerpb"
+	"virtualservicesinc.com/rrts/schema/loginpb"
+	"virtualservicesinc.com/rrts/schema/txnpb"
+)
+
+// ledgerAhead is how far the world's ledger time is ahead of wall time.
+const ledgerAhead = 90 * time.Second
+
+// world is a cluster as the edge sees it: some SFUs, each a real engine with a real
+// gateway and login over real TLS, before one make-believe transaction service.
+type world struct {
+	t       testing.TB
+	roots   *x509.CertPool
+	cert    tls.Certificate
+	cluster [16]byte
+	tokens  *token.Keyring
+	wall    func() int64
+	log     *logBook
+	sfus    []*sfu
+
+	mu       sync.Mutex
+	rows     map[u128.Int]*row
+	users    []txnpb.User
+	csn      uint64
+	twice    int // submissions of a row that stood already
+	batches  [][]txnpb.Submission
+	behave   func(s *txnpb.Submission, tx *txnpb.Transaction) (txnpb.State, bool) // a state instead of executing
+	fate     func(r message.Responder[*txnpb.Outcomes], in *txnpb.SubmitBatch) bool
+	requests []string // every body that reached the transaction service
+}
+
+// row is what the world remembers of a transaction.
+type row struct {
+	content string
+	outcome txnpb.Outcome
+}
+
+// sfu is one engine of the world.
+type sfu struct {
+	number  uint16
+	address string
+	admin   string
+	engine  *engine.Engine
+	gateway *gateway.Gateway
+	stop    context.CancelFunc
+	done    chan error
+}
+
+// logBook is a log that can be searched.
+type logBook struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logBook) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *logBook) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	w := &world{t: t, cluster: [16]byte{'t', 'e', 's', 't'}, rows: make(map[u128.Int]*row), log: &logBook{},
+		wall: func() int64 { return time.Now().UnixNano() }}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"localhost"},
+		IsCA: true, BasicConstraintsValid: true, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.cert = tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.roots = x509.NewCertPool()
+	w.roots.AddCert(leaf)
+	if w.tokens, err = token.NewKeyring(w.cluster, bytes.Repeat([]byte{7}, token.KeySize)); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// start starts n SFUs.
+func (w *world) start(n int, adjust ...func(*gateway.Config)) *world {
+	w.t.Helper()
+	var listeners []net.Listener
+	var addresses []string
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		listeners = append(listeners, l)
+		addresses = append(addresses, l.Addr().String())
+	}
+	for i, l := range listeners {
+		w.startSFU(uint16(i+1), l, addresses, adjust...)
+	}
+	return w
+}
+
+func (w *world) startSFU(number uint16, l net.Listener, all []string, adjust ...func(*gateway.Config)) {
+	w.t.Helper()
+	registry, err := message.NewRegistry(&enginepb.Schema, &gatewaypb.Schema, &loginpb.Schema, &ledgerpb.Schema, &txnpb.Schema)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	s := &sfu{number: number, address: l.Addr().String(), done: make(chan error, 1)}
+	s.admin = filepath.Join(w.t.TempDir(), "admin")
+	e, err := engine.New(engine.Config{SFU: number, Registry: registry, Incarnation: 1, DrainWithin: 5 * time.Second,
+		Log: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	s.engine = e
+	cfg := gateway.Config{
+		Listen:      func() ([]net.Listener, error) { return []net.Listener{l}, nil },
+		ListenAdmin: func() (net.Listener, error) { return net.Listen("unix", s.admin) },
+		Certificate: func() (*tls.Certificate, error) { return &w.cert, nil },
+		Tokens:      w.tokens, Wall: func() int64 { return w.wall() }, Cluster: "test", ClusterID: w.cluster,
+		Gateways: all, Own: []string{s.address}, MoveGrace: 500 * time.Millisecond,
+	}
+	for _, f := range adjust {
+		f(&cfg)
+	}
+	add := func(construct func() (engine.Component, error)) {
+		if err := e.Add(construct); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	add(func() (engine.Component, error) { return &ledgerComponent{world: w}, nil })
+	add(func() (engine.Component, error) {
+		return login.New(login.Config{Pepper: make([]byte, login.PepperSize), Tokens: w.tokens, MemoryKiB: 64, Passes: 1,
+			Wall: func() int64 { return w.wall() }})
+	})
+	add(func() (engine.Component, error) {
+		g, err := gateway.New(cfg)
+		s.gateway = g
+		return g, err
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	s.stop = cancel
+	go func() { s.done <- e.Run(ctx) }()
+	wait, end := context.WithTimeout(ctx, 5*time.Second)
+	defer end()
+	if err := e.WaitReady(wait); err != nil {
+		w.t.Fatalf("SFU %d does not come up: %v\n%s", number, err, w.log)
+	}
+	w.sfus = append(w.sfus, s)
+	w.t.Cleanup(func() {
+		cancel()
+		if err := <-s.done; err != nil {
+			w.t.Errorf("SFU %d: %v", number, err)
+		}
+	})
+}
+
+// config is that of a client of all gateways.
+func (w *world) config() client.Config {
+	c := client.Config{RootCAs: w.roots, ClusterID: w.cluster, LoginName: "Till-1@Shop", Password: "correct horse",
+		Logger: slog.New(slog.NewTextHandler(w.log, nil))}
+	for _, s := range w.sfus {
+		c.Gateways = append(c.Gateways, s.address)
+	}
+	return c
+}
+
+// register makes the user of config, as an operator at the first SFU does.
+func (w *world) register() *world {
+	w.t.Helper()
+	c := w.operator(0)
+	defer c.Close()
+	r, err := c.Register(w.t.Context(), &loginpb.RegisterRequest{LoginName: "till-1@shop", Password: "correct horse",
+		PublicName: "Till 1", Role: uint32(message.RoleClient), TransactionId: c.NewID()})
+	if err != nil || r.User == 0 {
+		w.t.Fatal(r, err)
+	}
+	return w
+}
+
+func (w *world) operator(i int) *client.Client {
+	w.t.Helper()
+	c, err := client.Open(w.t.Context(), client.Config{Gateways: []string{"unix:" + w.sfus[i].admin}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return c
+}
+
+func (w *world) open(adjust ...func(*client.Config)) *client.Client {
+	w.t.Helper()
+	config := w.config()
+	for _, f := range adjust {
+		f(&config)
+	}
+	c, err := client.Open(w.t.Context(), config)
+	if err != nil {
+		w.t.Fatalf("%v\n%s", err, w.log)
+	}
+	w.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// execute does with one submission what the transaction service would.
+func (w *world) execute(s *txnpb.Submission) txnpb.Outcome {
+	var tx txnpb.Transaction
+	if err := tx.Parse(s.Transaction); err != nil || tx.Id.IsZero() {
+		return txnpb.Outcome{State: txnpb.StateRefused, Reason: "malformed"}
+	}
+	w.mu.Lock()
+	behave := w.behave
+	w.mu.Unlock()
+	if behave != nil {
+		if state, instead := behave(s, &tx); instead {
+			return txnpb.Outcome{Id: tx.Id, State: state}
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if r := w.rows[tx.Id]; r != nil {
+		w.twice++
+		if r.content != string(s.Transaction) {
+			return txnpb.Outcome{Id: tx.Id, State: txnpb.StateIdReused}
+		}
+		return r.outcome
+	}
+	w.csn++
+	o := txnpb.Outcome{Id: tx.Id, State: txnpb.StateCommitted, Csn: w.csn,
+		Results: &txnpb.Results{Timestamp: uint64(time.Now().Add(ledgerAhead).UnixNano()), Count: uint32(len(tx.Transfers) + len(tx.Users))}}
+	for i, c := range tx.Users {
+		if s.Role != uint32(message.RoleOperator) {
+			return txnpb.Outcome{Id: tx.Id, State: txnpb.StateRefused, Reason: "only an operator may change users"}
+		}
+		if slices.ContainsFunc(w.users, func(u txnpb.User) bool { return bytes.Equal(u.LoginHash, c.LoginHash) }) {
+			o.State, o.Reason = txnpb.StateAborted, "user 0: login_exists"
+			o.Results.Exceptions = append(o.Results.Exceptions, txnpb.Exception{Index: uint32(i), Status: uint32(txnpb.UserStatusLoginExists)})
+			continue
+		}
+		u := txnpb.User{Number: uint64(1000 + len(w.users)), LoginHash: bytes.Clone(c.LoginHash), PublicName: c.PublicName,
+			Verifier: c.Verifier, Role: c.Role, Version: 1}
+		w.users = append(w.users, u)
+		o.UserNumbers = append(o.UserNumbers, u.Number)
+	}
+	w.rows[tx.Id] = &row{content: string(s.Transaction), outcome: o}
+	return o
+}
+
+// ledgerComponent is the make-believe transaction service.
+type ledgerComponent struct {
+	world *world
+	host  engine.Host
+}
+
+func (l *ledgerComponent) Name() string { return "txn" }
+func (l *ledgerComponent) Services() []engine.Service {
+	return []engine.Service{{Descriptor: &txnpb.TxnDescriptor}}
+}
+func (l *ledgerComponent) Provision(h engine.Host) error { l.host = h; return nil }
+func (l *ledgerComponent) Validate() error               { return nil }
+func (l *ledgerComponent) Start(context.Context) error {
+	l.host.Hold(txnpb.TxnService, l.host.SFU(), 1)
+	l.host.Ready(true)
+	return nil
+}
+func (l *ledgerComponent) Drain(context.Context) error { return nil }
+func (l *ledgerComponent) Stop()                       {}
+
+func (l *ledgerComponent) Serve(batch []message.Request) {
+	for _, r := range batch {
+		l.world.mu.Lock()
+		l.world.requests = append(l.world.requests, string(r.Envelope().Body))
+		l.world.mu.Unlock()
+		txnpb.ServeTxn(l, r)
+	}
+}
+
+func (l *ledgerComponent) Submit(r message.Responder[*txnpb.Outcomes], in *txnpb.SubmitBatch) {
+	w := l.world
+	w.mu.Lock()
+	fate := w.fate
+	w.batches = append(w.batches, in.Submissions)
+	w.mu.Unlock()
+	if fate != nil && fate(r, in) {
+		return
+	}
+	out := &txnpb.Outcomes{}
+	for i := range in.Submissions {
+		out.Outcomes = append(out.Outcomes, w.execute(&in.Submissions[i]))
+	}
+	r.Reply(out)
+}
+
+func (l *ledgerComponent) Status(r message.Responder[*txnpb.Outcome], in *txnpb.StatusRequest) {
+	l.world.mu.Lock()
+	defer l.world.mu.Unlock()
+	if row := l.world.rows[in.Id]; row != nil {
+		r.Reply(&row.outcome)
+		return
+	}
+	r.Reply(&txnpb.Outcome{Id: in.Id})
+}
+
+func (l *ledgerComponent) Resolve(r message.Responder[*txnpb.Outcome], in *txnpb.StatusRequest) {
+	w := l.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.rows[in.Id] == nil {
+		w.rows[in.Id] = &row{outcome: txnpb.Outcome{Id: in.Id, State: txnpb.StateAborted, Reason: "cancelled"}}
+	}
+	r.Reply(&w.rows[in.Id].outcome)
+}
+
+func (l *ledgerComponent) Read(r message.Responder[*txnpb.QueryAnswer], in *txnpb.Query) {
+	a := &txnpb.QueryAnswer{Csn: in.MinCsn}
+	if in.LookupAccounts != nil {
+		for _, id := range in.LookupAccounts.Ids {
+			a.Accounts = append(a.Accounts, ledgerpb.Account{Id: id, UserData64: ^uint64(0)})
+		}
+	}
+	r.Reply(a)
+}
+
+func (l *ledgerComponent) FindUser(r message.Responder[*txnpb.UserAnswer], in *txnpb.UserQuery) {
+	w := l.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range w.users {
+		if bytes.Equal(w.users[i].LoginHash, in.LoginHash) {
+			r.Reply(&txnpb.UserAnswer{User: &w.users[i]})
+			return
+		}
+	}
+	r.Reply(&txnpb.UserAnswer{})
+}
+
+// payment is a transaction under a fresh id.
+func payment(c *client.Client) *txnpb.Transaction {
+	return c.Transfer(u128.From64(1), u128.From64(2), u128.From64(1999), 1, 1)
+}
+
+// code returns the code of an error that a gateway or service gave.
+func code(err error) message.Code {
+	var e *message.Error
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return message.OK
+}
+
+// within waits until f, at most some seconds.
+func within(t testing.TB, what string, f func() bool) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); !f(); {
+		if time.Now().After(end) {
+			t.Fatalf("%s: it does not happen", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func contains(t testing.TB, text, part string) {
+	t.Helper()
+	if !strings.Contains(text, part) {
+		t.Errorf("%q is not in:\n%s", part, text)
+	}
+}
