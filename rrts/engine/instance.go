@@ -23,6 +23,7 @@ type instance struct {
 	loop   chan struct{} // closed when the Component's goroutine has ended; nil until it starts
 	busy   atomic.Int64  // since when the Component is being run, nanoseconds; 0 while it waits
 	dead   atomic.Bool   // failed or stopped: nothing of it counts any more
+	lost   bool          // hangs on its way up
 	watch  atomic.Pointer[func(PeerEvent)]
 
 	mu     sync.Mutex

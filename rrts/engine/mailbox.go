@@ -243,7 +243,10 @@ func (b *mailbox) fillLocked(l *load) {
 	}
 	for lane := range b.lanes {
 		f := &b.lanes[lane]
-		for f.len() > 0 && len(l.batch) < maxBatch && b.held.count < maxHeld {
+		for f.len() > 0 && len(l.batch) < maxBatch {
+			if b.held.count >= maxHeld && !f.items[f.head].notice() {
+				break
+			}
 			r := f.pop()
 			r.service.depth[lane]--
 			b.startLocked(r, now, l)

@@ -55,7 +55,7 @@ func (e *Engine) Run(ctx context.Context) error {
 // that a fault of configuration is found before anything runs.
 func (e *Engine) bringUp(ctx context.Context, started func(*unit)) error {
 	phases := []struct {
-		step func(*unit) error
+		step func(*unit, context.Context) error
 		then func(*unit)
 	}{
 		{(*unit).provision, func(*unit) {}},
@@ -68,7 +68,7 @@ func (e *Engine) bringUp(ctx context.Context, started func(*unit)) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			if err := p.step(u); err != nil {
+			if err := p.step(u, ctx); err != nil {
 				faults = append(faults, fmt.Errorf("engine: %s: %w", u.name, err))
 				continue
 			}

@@ -71,11 +71,12 @@ func (u *unit) raise(reason string) {
 // dispose decides what becomes of the requests that a failed instance had taken.
 func (u *unit) dispose(suspects, others []*request, f failure) {
 	var again, next []*request
+	counted := make(map[string]bool)
 	for _, r := range suspects {
 		if r.answered.Load() {
 			continue
 		}
-		switch held, err := u.engine.ward.crashed(u.engine.clock(), r, u.name, f); {
+		switch held, err := u.engine.ward.crashed(u.engine.clock(), r, u.name, f, counted); {
 		case err != nil:
 			u.log.Error("Request crashed its Component too often and cannot be kept", "error", err, "request", r.env.String())
 			r.Fail(message.Quarantined, fmt.Sprintf("engine: it crashed %s %d times, and cannot be kept: %v", u.name, quarantine.Limit, err))
@@ -120,12 +121,12 @@ func backoff(inARow int) time.Duration {
 
 // revive leads a new instance up to Start.
 func (u *unit) revive(ctx context.Context) error {
-	steps := []func() error{u.construct, u.provision, u.validate, u.start}
+	steps := []func(context.Context) error{u.construct, u.provision, u.validate, u.start}
 	for _, step := range steps {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := step(); err != nil {
+		if err := step(ctx); err != nil {
 			return err
 		}
 	}

@@ -65,10 +65,15 @@ func guard(f func() error) (err error) {
 }
 
 // within runs f on a goroutine of its own, so that a hanging one holds nobody up
-// longer than limit.
-func within(limit time.Duration, f func() error) error {
+// longer than until ctx ends, and then limit.
+func within(ctx context.Context, limit time.Duration, f func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- guard(f) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
@@ -79,10 +84,17 @@ func within(limit time.Duration, f func() error) error {
 	}
 }
 
+// ended is a context that has.
+var ended = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
 var errHangs = errors.New("still running")
 
 // construct makes a new instance.
-func (u *unit) construct() error {
+func (u *unit) construct(context.Context) error {
 	var comp Component
 	err := guard(func() (err error) { comp, err = u.make(); return err })
 	if err != nil {
@@ -93,29 +105,38 @@ func (u *unit) construct() error {
 	return nil
 }
 
-func (u *unit) provision() error {
-	if err := guard(func() error { return u.in.comp.Provision(u.in) }); err != nil {
-		return fmt.Errorf("provision: %w", err)
+// lead calls one of the functions that lead a Component up. If ctx ends and the
+// function does not, it is left behind; the Component can then not even be stopped.
+func (u *unit) lead(ctx context.Context, what string, f func() error) error {
+	err := within(ctx, u.engine.cfg.StopWithin, f)
+	if err != nil {
+		u.in.lost = errors.Is(err, errHangs)
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
+
+func (u *unit) provision(ctx context.Context) error {
+	in := u.in
+	if err := u.lead(ctx, "provision", func() error { return in.comp.Provision(in) }); err != nil {
+		return err
 	}
 	u.set(stateProvisioned)
 	return nil
 }
 
-func (u *unit) validate() error {
-	if err := guard(u.in.comp.Validate); err != nil {
-		return fmt.Errorf("validate: %w", err)
-	}
-	return nil
+func (u *unit) validate(ctx context.Context) error {
+	return u.lead(ctx, "validate", u.in.comp.Validate)
 }
 
 // start starts the instance and opens its mailbox. A Component may say that it is
 // ready from within Start; it counts when Start has returned.
-func (u *unit) start() error {
+func (u *unit) start(ctx context.Context) error {
 	in := u.in
 	u.set(stateStarting)
 	u.box.open(in)
-	if err := guard(func() error { return in.comp.Start(in.ctx) }); err != nil {
-		return fmt.Errorf("start: %w", err)
+	if err := u.lead(ctx, "start", func() error { return in.comp.Start(in.ctx) }); err != nil {
+		return err
 	}
 	u.started.Store(int64(in.Now()))
 	in.loop = make(chan struct{})
@@ -166,11 +187,7 @@ func (u *unit) drain(ctx context.Context) {
 	}
 	w.end()
 	u.box.drain()
-	limit := time.Hour
-	if deadline, ok := ctx.Deadline(); ok {
-		limit = time.Until(deadline)
-	}
-	if err := within(limit, func() error { return in.comp.Drain(ctx) }); err != nil {
+	if err := within(ctx, 0, func() error { return in.comp.Drain(ctx) }); err != nil {
 		u.log.Warn("Component did not drain", "error", err)
 	}
 	u.box.wait(ctx, in.loop)
@@ -194,15 +211,18 @@ func (u *unit) halt(hung bool) (current, before []*request, err error) {
 	u.engine.disconnect(in)
 	u.engine.removeWatcher(in)
 	limit := u.engine.cfg.StopWithin
-	if in.loop != nil && (hung || !ended(in.loop, limit)) {
+	if in.loop != nil && (hung || !closed(in.loop, limit)) {
 		u.abandoned++
 		u.log.Error("Component's goroutine hangs and is left behind", "abandoned", u.abandoned)
 	}
 	in.cancel()
-	err = within(limit, func() error { in.comp.Stop(); return nil })
-	if err == nil && !ended(in.quiet(), limit) {
+	if in.lost {
+		return current, before, fmt.Errorf("stop: %w: it was left behind on its way up", errHangs)
+	}
+	err = within(ended, limit, func() error { in.comp.Stop(); return nil })
+	if err == nil && !closed(in.quiet(), limit) {
 		in.mu.Lock()
-		err = fmt.Errorf("goroutines run on after Stop: %v", in.loops)
+		err = fmt.Errorf("%w after Stop: goroutines %v", errHangs, in.loops)
 		in.mu.Unlock()
 	}
 	if err != nil {
@@ -211,7 +231,8 @@ func (u *unit) halt(hung bool) (current, before []*request, err error) {
 	return current, before, err
 }
 
-func ended(c <-chan struct{}, limit time.Duration) bool {
+// closed reports whether c is closed within limit.
+func closed(c <-chan struct{}, limit time.Duration) bool {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {

@@ -76,12 +76,21 @@ func (w *ward) holds(env *message.Envelope) bool {
 	return held
 }
 
-// crashed counts a crash against r. When that was one too many it puts r into
-// quarantine and returns its id; an error says that it could not.
-func (w *ward) crashed(now time.Duration, r *request, component string, f failure) (id string, err error) {
+// crashed counts a crash against r, once for all requests of the same content:
+// counted holds those that this crash has been counted against. When it was one
+// crash too many it puts r into quarantine and returns its id; an error says that
+// it could not.
+func (w *ward) crashed(now time.Duration, r *request, component string, f failure, counted map[string]bool) (id string, err error) {
 	id = quarantine.ID(&r.env)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if counted[id] {
+		if _, held := w.held[id]; held {
+			return id, nil
+		}
+		return "", nil
+	}
+	counted[id] = true
 	n := w.suspects.Crashed(now, id)
 	if n < quarantine.Limit {
 		return "", nil
