@@ -1,10 +1,21 @@
 // Command rrtsgen turns .proto files into the messages, services and clients of
-// RRTS.
+// RRTS, and watches over their compatibility.
 //
 //	rrtsgen generate          write NAME.rrts.go beside every NAME.proto
 //	rrtsgen generate --check  list the files that generate would change
+//	rrtsgen check             refuse changes that older programs would misunderstand
+//	rrtsgen lock              write what was added into schema.lock
+//	rrtsgen doc               write the reference in Markdown
+//	rrtsgen plugin            be a plugin of protoc, as under the name protoc-gen-rrts
 //
-// It also is a plugin of protoc, under the name protoc-gen-rrts.
+// What it makes of a message M: a struct M with the methods AppendTo, Size, Parse,
+// Reset and String; fields in the order of the source under their names in camel
+// case. A field of message type is a pointer, repeated messages are values in a
+// slice, an optional number or string is a pointer (optional bytes are nil when
+// absent), bytes with (rrts.uint128) are a u128.Int. Of an enum: a named uint32 with
+// constants. Of a service S: the numbers SService and SNameMethod, the descriptor
+// SDescriptor, the interface SHandler, ServeS and SClient. Of a file: the variable
+// Schema, for message.NewRegistry. One .proto file is one Go package.
 package main
 
 import (
@@ -12,6 +23,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -23,6 +36,9 @@ func main() { os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr)) }
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := command()
 	root.SetArgs(args[1:])
+	if strings.TrimSuffix(filepath.Base(args[0]), ".exe") == pluginName {
+		root.SetArgs([]string{"plugin"})
+	}
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -40,6 +56,6 @@ func command() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(generateCommand())
+	root.AddCommand(generateCommand(), checkCommand(), lockCommand(), docCommand(), pluginCommand())
 	return root
 }

@@ -53,6 +53,10 @@ func File(f *schema.File) ([]byte, error) {
 	return code, nil
 }
 
+// own are the names of the packages that generated code itself uses.
+var own = map[string]string{"context": "context", "fmt": "fmt", "io": "io", "math": "math", "message": messageImport,
+	"slices": "slices", "strconv": "strconv", "u128": u128Import, "utf8": "unicode/utf8"}
+
 // locals are the names of variables in generated code, which no import may take.
 var locals = map[string]bool{"at": true, "b": true, "body": true, "c": true, "ctx": true, "depth": true, "e": true, "err": true,
 	"f": true, "h": true, "i": true, "in": true, "j": true, "m": true, "n": true, "out": true, "p": true, "r": true, "t": true,
@@ -93,7 +97,7 @@ func (g *generator) pkg(importPath, name string) string {
 				return true
 			}
 		}
-		return n == g.file.GoPackage || locals[n]
+		return n == g.file.GoPackage || locals[n] || own[n] != "" && own[n] != importPath
 	}
 	alias := name
 	for i := 2; taken(alias); i++ {

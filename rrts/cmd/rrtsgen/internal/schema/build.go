@@ -23,6 +23,7 @@ func FromDescriptors(files []protoreflect.FileDescriptor, goImport func(file str
 		files:    make(map[string]*File),
 		messages: make(map[protoreflect.FullName]*Message),
 		enums:    make(map[protoreflect.FullName]*Enum),
+		at:       make(map[any]protoreflect.Descriptor),
 	}
 	s := new(Schema)
 	for _, fd := range files {
@@ -34,11 +35,14 @@ func FromDescriptors(files []protoreflect.FileDescriptor, goImport func(file str
 			s.Imports = append(s.Imports, f)
 		}
 	}
-	if len(b.errs) == 0 {
+	if len(b.faults) == 0 {
 		markSensitive(b.order)
 		b.checkNumbers()
 	}
-	return s, errors.Join(b.errs...)
+	if len(b.faults) > 0 {
+		return nil, b.err()
+	}
+	return s, nil
 }
 
 type builder struct {
@@ -47,18 +51,38 @@ type builder struct {
 	order    []*File // imported before importing
 	messages map[protoreflect.FullName]*Message
 	enums    map[protoreflect.FullName]*Enum
-	errs     []error
+	at       map[any]protoreflect.Descriptor // of everything in the model
+	faults   []fault
+}
+
+// fault is something that is refused, at a place in a file; line and column count
+// from 1.
+type fault struct {
+	file      string
+	line, col int
+	text      string
+}
+
+// err joins the faults in the order of their places.
+func (b *builder) err() error {
+	slices.SortStableFunc(b.faults, func(x, y fault) int {
+		return cmp.Or(cmp.Compare(x.file, y.file), cmp.Compare(x.line, y.line), cmp.Compare(x.col, y.col))
+	})
+	var errs []error
+	for _, f := range b.faults {
+		errs = append(errs, fmt.Errorf("%s:%d:%d: %s", f.file, f.line, f.col, f.text))
+	}
+	return errors.Join(errs...)
 }
 
 // refuse notes a fault at d's place in its source.
 func (b *builder) refuse(d protoreflect.Descriptor, format string, a ...any) {
 	file := d.ParentFile()
-	where := file.Path()
 	loc := file.SourceLocations().ByDescriptor(d)
-	if fd, ok := d.(protoreflect.FileDescriptor); ok {
-		loc = fd.SourceLocations().ByPath(protoreflect.SourcePath{12}) // the syntax statement
+	if _, ok := d.(protoreflect.FileDescriptor); ok {
+		loc = file.SourceLocations().ByPath(protoreflect.SourcePath{12}) // the syntax statement
 	}
-	b.errs = append(b.errs, fmt.Errorf("%s:%d:%d: %s", where, loc.StartLine+1, loc.StartColumn+1, fmt.Sprintf(format, a...)))
+	b.faults = append(b.faults, fault{file.Path(), loc.StartLine + 1, loc.StartColumn + 1, fmt.Sprintf(format, a...)})
 }
 
 // file returns the model of fd, made once.
@@ -82,7 +106,7 @@ func (b *builder) file(fd protoreflect.FileDescriptor) *File {
 	}
 	b.order = append(b.order, f)
 	if fd.Syntax() != protoreflect.Proto3 {
-		b.refuse(fd, "%s is not supported: write syntax = \"proto3\"", fd.Syntax())
+		b.refuse(fd, "there is support for proto3 only, and this is %s: write syntax = \"proto3\"", fd.Syntax())
 		return f
 	}
 	b.goPackage(f, fd)
@@ -94,7 +118,7 @@ func (b *builder) file(fd protoreflect.FileDescriptor) *File {
 	for i := range fd.Services().Len() {
 		f.Services = append(f.Services, b.service(f, fd.Services().Get(i)))
 	}
-	b.checkNames(f, fd)
+	b.checkNames(f)
 	return f
 }
 
@@ -125,7 +149,7 @@ func (b *builder) declare(f *File, messages protoreflect.MessageDescriptors, enu
 	for i := range enums.Len() {
 		ed := enums.Get(i)
 		e := &Enum{File: f, Name: string(ed.FullName()), Go: outer + camel(string(ed.Name())), Doc: docOf(ed)}
-		b.enums[ed.FullName()] = e
+		b.enums[ed.FullName()], b.at[e] = e, ed
 		f.Enums = append(f.Enums, e)
 		b.enum(e, ed)
 	}
@@ -135,7 +159,7 @@ func (b *builder) declare(f *File, messages protoreflect.MessageDescriptors, enu
 			continue // its field is refused
 		}
 		m := &Message{File: f, Name: string(md.FullName()), Go: outer + camel(string(md.Name())), Doc: docOf(md)}
-		b.messages[md.FullName()] = m
+		b.messages[md.FullName()], b.at[m] = m, md
 		f.Messages = append(f.Messages, m)
 		b.declare(f, md.Messages(), md.Enums(), m.Go)
 	}
@@ -154,7 +178,9 @@ func (b *builder) enum(e *Enum, ed protoreflect.EnumDescriptor) {
 		}
 		seen[vd.Number()] = true
 		text := strings.ToLower(strings.TrimPrefix(string(vd.Name()), prefix))
-		e.Values = append(e.Values, &Value{Name: string(vd.Name()), Go: e.Go + camel(text), Text: text, Doc: docOf(vd), Number: int(vd.Number())})
+		v := &Value{Name: string(vd.Name()), Go: e.Go + camel(text), Text: text, Doc: docOf(vd), Number: int(vd.Number())}
+		b.at[v] = vd
+		e.Values = append(e.Values, v)
 	}
 	for i := range ed.ReservedRanges().Len() {
 		r := ed.ReservedRanges().Get(i)
@@ -220,6 +246,7 @@ func (b *builder) field(fd protoreflect.FieldDescriptor) *Field {
 		Kind: kinds[fd.Kind()], Repeated: fd.IsList(), Optional: fd.HasOptionalKeyword(),
 		Sensitive: o.sensitive, MaxItems: o.maxItems,
 	}
+	b.at[f] = fd
 	switch {
 	case fd.IsMap():
 		b.refuse(fd, "field %s: maps are not supported: write a repeated message of key and value", fd.Name())
@@ -257,6 +284,7 @@ func (b *builder) service(f *File, sd protoreflect.ServiceDescriptor) *Service {
 	}
 	s := &Service{File: f, Name: string(sd.FullName()), Go: camel(string(sd.Name())), Doc: docOf(sd),
 		Number: o.number, Policy: Policy(o.policy), Reserved: o.reserved}
+	b.at[s] = sd
 	ours := f.Proto == "rrts" || strings.HasPrefix(f.Proto, "rrts.")
 	switch {
 	case o.number < 1 || o.number > MaxNumber:
@@ -292,6 +320,7 @@ func (b *builder) method(s *Service, md protoreflect.MethodDescriptor) *Method {
 	m := &Method{Name: string(md.Name()), Go: camel(string(md.Name())), Doc: docOf(md), Number: o.number,
 		Lane: Lane(o.lane), Idempotent: o.idempotent, Notice: o.notice, MaxBytes: o.maxBytes,
 		In: b.messages[md.Input().FullName()], Out: b.messages[md.Output().FullName()]}
+	b.at[m] = md
 	if m.MaxBytes == 0 {
 		m.MaxBytes = DefaultBytes
 	}
@@ -334,7 +363,7 @@ func (b *builder) checkNumbers() {
 	for _, f := range b.order {
 		for _, s := range f.Services {
 			if o := byNumber[s.Number]; o != nil {
-				b.errs = append(b.errs, fmt.Errorf("%s:1:1: service %s: number %d is already that of %s in %s", f.Path, s.Name, s.Number, o.Name, o.File.Path))
+				b.refuse(b.at[s], "service %s: number %d is already that of %s in %s", s.Name, s.Number, o.Name, o.File.Path)
 			}
 			byNumber[s.Number] = s
 		}
@@ -342,37 +371,36 @@ func (b *builder) checkNumbers() {
 }
 
 // checkNames refuses Go names that are there twice.
-func (b *builder) checkNames(f *File, fd protoreflect.FileDescriptor) {
-	seen := make(map[string]string)
-	add := func(name, what string) {
+func (b *builder) checkNames(f *File) {
+	seen := map[string]string{"Schema": "the package's schema"}
+	add := func(at any, name, what string) {
 		if o, twice := seen[name]; twice {
-			b.refuse(fd, "%s and %s would both be called %s in Go: rename one", o, what, name)
+			b.refuse(b.at[at], "%s and %s would both be called %s in Go: rename one", what, o, name)
 		}
 		seen[name] = what
 	}
-	add("Schema", "the package's schema")
 	for _, m := range f.Messages {
-		add(m.Go, "message "+m.Name)
+		add(m, m.Go, "message "+m.Name)
 		fields := make(map[string]string)
 		for _, x := range m.Fields {
 			if o, twice := fields[x.Go]; twice {
-				b.refuse(fd, "fields %s and %s of message %s would both be called %s in Go: rename one", o, x.Name, m.Name, x.Go)
+				b.refuse(b.at[x], "field %s and field %s would both be called %s in Go: rename one", x.Name, o, x.Go)
 			}
 			fields[x.Go] = x.Name
 		}
 	}
 	for _, e := range f.Enums {
-		add(e.Go, "enum "+e.Name)
+		add(e, e.Go, "enum "+e.Name)
 		for _, v := range e.Values {
-			add(v.Go, "enum value "+v.Name)
+			add(v, v.Go, "enum value "+v.Name)
 		}
 	}
 	for _, s := range f.Services {
 		for _, n := range []string{s.Go + "Service", s.Go + "Descriptor", s.Go + "Handler", s.Go + "Client", "Serve" + s.Go} {
-			add(n, "the "+n+" of service "+s.Name)
+			add(s, n, "service "+s.Name)
 		}
 		for _, m := range s.Methods {
-			add(s.Go+m.Go+"Method", "method "+s.Name+"."+m.Name)
+			add(m, s.Go+m.Go+"Method", "method "+s.Name+"."+m.Name)
 		}
 	}
 }
