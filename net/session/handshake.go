@@ -20,8 +20,7 @@ const (
 	// confirmWithin is how long an answered handshake waits for the peer's first
 	// frame.
 	confirmWithin = 5 * time.Second
-	// yieldTo is how long an answered initiation keeps another from taking its
-	// place unless that is newer, and us from making our own.
+	// yieldTo is how long an answered initiation keeps us from making our own.
 	yieldTo = 100 * time.Millisecond
 	// responderSlack is how much later than the initiator of a key its responder
 	// sees to its renewal, so that only one of them does.
@@ -109,7 +108,9 @@ func (s *Session) initiate(now time.Duration) {
 	s.retry = min(max(2*s.retry, firstRetry), maxRetry)
 	s.retryAt = now + s.retry + time.Duration(binary.BigEndian.Uint64(random[:])%uint64(s.retry/4))
 
-	s.attempt++
+	// Attempts must rise within an incarnation, also if the caller made a new session
+	// for the peer; so they follow the monotonic clock.
+	s.attempt = max(s.attempt+1, uint64(now/time.Millisecond))
 	in := &initiating{attempt: s.attempt, began: now}
 	if s.up {
 		in.resume = s.connection
@@ -157,9 +158,9 @@ func (s *Session) Accept(now time.Duration, in *Initiation) {
 		s.seen.incarnation, s.seen.attempt = h.Incarnation, h.Attempt
 	case h.Incarnation == s.seen.incarnation:
 		return // a replay, or overtaken by a later attempt
-	case s.responding != nil && now-s.responding.began < yieldTo:
+	case s.responding != nil:
 		// An older life: a replay, or a peer that was set back. If it confirms, it is
-		// the latter; until then it takes no newer one's place.
+		// the latter; until then it takes nobody's place.
 		return
 	}
 	if newer && s.initiating != nil {

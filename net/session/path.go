@@ -8,13 +8,13 @@ import (
 
 const (
 	// The congestion window of a network, in bytes under way. These networks are
-	// ours alone and short, so the bounds matter more than the law between them:
-	// the largest is 4 ms of a 1 Gbit/s network, which is also what a frame of a
-	// higher lane may find queued before it; the smallest still fills 1 Gbit/s at
-	// 0.2 ms and rides out random loss.
-	firstWindow   = 128 << 10
+	// ours alone and short, so the bounds matter more than the law between them: the
+	// largest is 2 ms of a 1 Gbit/s network, which is what a frame of a higher lane
+	// may find queued before it, and fills 10 Gbit/s at 0.2 ms; the smallest still
+	// fills 1 Gbit/s at 0.2 ms and rides out random loss.
+	firstWindow   = 64 << 10
 	minWindow     = 32 << 10
-	maxWindow     = 512 << 10
+	maxWindow     = 256 << 10
 	slowStartGain = 1 // bytes of window per byte acknowledged, until the first loss
 
 	// firstRTT stands in until one is measured.

@@ -255,7 +255,7 @@ func (s *Session) arrivedPacket(p *packet) {
 func (s *Session) judgeStale() {
 	for i := range s.path {
 		p := &s.path[i]
-		if p.waiting && !p.stale && s.recovery.arrivedAt > p.waitingSince+max(staleAfter, 2*p.lossDelay()) {
+		if p.waiting && !p.stale && s.recovery.arrivedAt > p.waitingSince+max(staleAfter, p.lossDelay()) {
 			p.stale = true
 			p.window, p.threshold = firstWindow, maxWindow
 		}

@@ -32,7 +32,7 @@ type Session struct {
 	sendInitiation bool
 	sendResponse   bool
 	goodbyes       int
-	attempt        uint64        // of our initiations
+	attempt        uint64        // of our newest initiation
 	retry          time.Duration // time between the last two
 	retryAt        time.Duration
 	seen           struct{ incarnation, attempt uint64 } // newest authentic initiation
@@ -53,6 +53,7 @@ type Session struct {
 	decoder     wire.Decoder
 
 	budgetBlocked bool // a retransmission waits for the budget
+	requestRun    int  // frames of the request lane since the last of the bulk lane
 
 	// Failure detection.
 	observed  time.Duration // last time seen

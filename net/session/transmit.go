@@ -10,6 +10,9 @@ const (
 	// requestBacklog is how much of the request lane may wait for its first sending
 	// with every frame still leaving on both networks; beyond it the lane is striped.
 	requestBacklog = 64 << 10
+	// bulkShare gives the bulk lane one frame after so many of the request lane, so
+	// that a snapshot ends however busy the cluster is.
+	bulkShare = 7
 	// smallestFragment keeps fragments from being cut to fill the last bytes of a
 	// frame: below it the chunk's head is most of it.
 	smallestFragment = 64
@@ -173,16 +176,26 @@ func (s *Session) appendControl(now time.Duration, b []byte) []byte {
 func (s *Session) dataFrame(now time.Duration, dst []byte) (int, Networks) {
 	r := &s.recovery
 	s.budgetBlocked = false
-	for i := range s.send {
-		l := &s.send[i]
+	order := [lanes]Lane{LaneControl, LaneCommit, LaneRequest, LaneBulk}
+	if s.requestRun >= bulkShare {
+		order[2], order[3] = LaneBulk, LaneRequest
+	}
+	for _, lane := range order {
+		l := &s.send[lane]
 		avoid, lost := l.lostFirst()
 		resend := lost && r.mayResend(now)
 		s.budgetBlocked = s.budgetBlocked || lost && !resend
 		if !resend && l.fresh() == 0 {
 			continue
 		}
-		if on := s.route(now, Lane(i), avoid, resend); on != None {
-			return s.fill(now, dst, Lane(i), on)
+		if on := s.route(now, lane, avoid, resend); on != None {
+			switch lane {
+			case LaneRequest:
+				s.requestRun++
+			case LaneBulk:
+				s.requestRun = 0
+			}
+			return s.fill(now, dst, lane, on)
 		}
 	}
 	r.urgent = 0

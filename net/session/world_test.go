@@ -34,7 +34,12 @@ type fault struct {
 	cut                       bool
 	loss, copy, flip, reorder float64
 	delay, jitter             time.Duration
+	rate                      int           // bytes a second; 0: no bound
+	busy                      time.Duration // until then earlier frames occupy it
 }
+
+// queueLimit is how much a link of bounded rate keeps before it drops, in time.
+const queueLimit = 20 * time.Millisecond
 
 type delivery struct {
 	at    time.Duration
@@ -187,6 +192,14 @@ func (w *world) carry(from int, net Network, frame []byte) {
 			c.frame[w.rng.IntN(len(c.frame))] ^= 1 << w.rng.IntN(8)
 		}
 		delay := f.delay
+		if f.rate > 0 {
+			f.busy = max(f.busy, w.now)
+			if f.busy > w.now+queueLimit {
+				return
+			}
+			f.busy += time.Duration(len(frame)+24) * time.Second / time.Duration(f.rate) // and Ethernet's own
+			delay += f.busy - w.now
+		}
 		if f.jitter > 0 && w.rng.Float64() < f.reorder {
 			delay += time.Duration(w.rng.Int64N(int64(f.jitter)))
 		}
@@ -284,8 +297,14 @@ func (w *world) step(end time.Duration) bool {
 	return true
 }
 
-// up runs until both sides are up and both networks are.
+// up runs until both sides are up and all networks are.
 func (w *world) up() {
+	w.t.Helper()
+	w.upOn(A, B)
+}
+
+// upOn runs until both sides are up and these networks are.
+func (w *world) upOn(nets ...Network) {
 	w.t.Helper()
 	for range 1000 {
 		w.run(5 * time.Millisecond)
@@ -293,8 +312,8 @@ func (w *world) up() {
 		for _, n := range w.node {
 			var st Stats
 			n.session.Stats(&st)
-			for _, p := range st.Network {
-				ready = ready && st.Up && (p.Up || !p.Configured)
+			for _, net := range nets {
+				ready = ready && st.Up && (st.Network[net].Up || !st.Network[net].Configured)
 			}
 		}
 		if ready {
