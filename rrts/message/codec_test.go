@@ -114,6 +114,26 @@ func TestCounts(t *testing.T) {
 	}
 }
 
+func TestFindBytes(t *testing.T) {
+	e := Envelope{Service: 5, Detail: "d", Body: []byte("first")}
+	b := e.AppendTo(nil)
+	b = append(b, (&Envelope{Body: []byte("last")}).AppendTo(nil)...)
+	if p, err := FindBytes(b, 15); err != nil || string(p) != "last" {
+		t.Errorf("field 15 is %q, %v", p, err)
+	}
+	if p, err := FindBytes(b, 8); err != nil || p != nil {
+		t.Errorf("field 8 is %q, %v", p, err)
+	}
+	for cut := 1; cut <= 4; cut++ { // within the last field
+		if _, err := FindBytes(b[:len(b)-cut], 15); !errors.Is(err, ErrMalformed) {
+			t.Errorf("without the last %d bytes: %v", cut, err)
+		}
+	}
+	if _, err := FindBytes([]byte{0x80}, 15); !errors.Is(err, ErrMalformed) {
+		t.Errorf("half a tag: %v", err)
+	}
+}
+
 type stringer struct{}
 
 func (stringer) String() string { return "<s>" }

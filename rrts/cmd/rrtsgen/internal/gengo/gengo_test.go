@@ -20,6 +20,7 @@ const root = "../../../../.." // of the module
 // testpb tests.
 func TestGolden(t *testing.T) {
 	s, err := schema.Source{Root: root}.Load(t.Context(), []string{
+		"rrts/cmd/rrtsgen/internal/testpb/barepb/bare.proto",
 		"rrts/cmd/rrtsgen/internal/testpb/kindspb/kinds.proto",
 		"rrts/cmd/rrtsgen/internal/testpb/sharedpb/shared.proto",
 	})

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"go/token"
 	"path"
 	"slices"
 	"strings"
@@ -135,6 +136,9 @@ func (b *builder) goPackage(f *File, fd protoreflect.FileDescriptor) {
 	f.GoImport, name, _ = strings.Cut(given, ";")
 	if f.GoPackage = name; name == "" {
 		f.GoPackage = path.Base(f.GoImport)
+	}
+	if !token.IsIdentifier(f.GoPackage) {
+		b.refuse(fd, "%q is no name for a Go package: give option go_package = \"%s;NAME\"", f.GoPackage, f.GoImport)
 	}
 	for _, o := range b.order {
 		if o != f && o.GoImport == f.GoImport {

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"testing"
 
+	"virtualservicesinc.com/rrts/cmd/rrtsgen/internal/testpb/barepb"
 	"virtualservicesinc.com/rrts/cmd/rrtsgen/internal/testpb/kindspb"
 	"virtualservicesinc.com/rrts/cmd/rrtsgen/internal/testpb/sharedpb"
 	"virtualservicesinc.com/rrts/message"
@@ -111,12 +112,18 @@ func TestDescriptor(t *testing.T) {
 	if !reflect.DeepEqual(kindspb.ShopDescriptor, want) {
 		t.Errorf("got\n%+v, want\n%+v", kindspb.ShopDescriptor, want)
 	}
-	r, err := message.NewRegistry(&kindspb.Schema, &sharedpb.Schema)
+	r, err := message.NewRegistry(&kindspb.Schema, &sharedpb.Schema, &barepb.Schema)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if r.Service(1000) != &kindspb.ShopDescriptor || r.Method(1000, kindspb.ShopBuyMethod).Name != "Buy" {
 		t.Error("the registry does not find Shop.Buy")
+	}
+	if s := r.Service(barepb.BoardService); s == nil || s.Policy != message.PolicyAll || !s.Method(barepb.BoardPostMethod).Notice {
+		t.Errorf("the registry has of Board: %+v", s)
+	}
+	if s := r.Service(barepb.SilentService); s == nil || len(s.Methods) != 0 {
+		t.Errorf("the registry has of Silent: %+v", s)
 	}
 	for _, m := range want.Methods {
 		if r.New(m.Request) == nil || !m.Notice && r.New(m.Reply) == nil {
