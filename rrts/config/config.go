@@ -116,10 +116,10 @@ func (c *Config) ControlSocket(name string) string {
 	return filepath.Join(c.RunDir(name), "control.sock")
 }
 
-// NetworkSocket is where an SFU of this machine receives the frames of the SFUs
-// beside it; the network is "a" or "b".
-func (c *Config) NetworkSocket(name, network string) string {
-	return filepath.Join(c.RunDir(name), "net-"+network+".sock")
+// NetworkDir is where the SFUs of this machine exchange the frames of a network,
+// "a" or "b", as Unix datagrams. No SFU can have its name.
+func (c *Config) NetworkDir(network string) string {
+	return filepath.Join(c.Machine.RunDir, "network."+network)
 }
 
 // LocalSFUs returns the names of the SFUs that dir configures for this machine.

@@ -45,8 +45,8 @@ func TestLoad(t *testing.T) {
 	if got := c.ControlSocket("alpha"); got != "/tmp/run/alpha/control.sock" {
 		t.Errorf("control socket %s", got)
 	}
-	if got := c.NetworkSocket("core-2", "b"); got != "/tmp/run/core-2/net-b.sock" {
-		t.Errorf("network socket %s", got)
+	if got := c.NetworkDir("b"); got != "/tmp/run/network.b" {
+		t.Errorf("network directory %s", got)
 	}
 	var peers []string
 	for _, p := range c.Peers() {
