@@ -51,6 +51,9 @@ const (
 	// bound the engine gives up, and systemd starts it anew.
 	maxAbandoned = 3
 
+	// farewellWithin bounds the last question to the peers of an engine that stops: a
+	// peer that does not answer within it is as good as lost.
+	farewellWithin = time.Second
 	// maxBacklog and maxBacklogBytes bound the answers that found no room in the
 	// transport. Their callers have deadlines, so that dropping what is beyond costs
 	// them a wait, and never the truth.

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,14 +25,14 @@ func TestQuarantine(t *testing.T) {
 			t.Fatal(err)
 		}
 		store := func(c *Config) { c.Quarantine = dir }
-		cured := false
+		var cured atomic.Bool
 		hold := make(chan struct{})
 		s := stub{name: "a", services: provides(echo), serve: func(s *stub, r message.Request) {
 			switch body := raw(r.Envelope().Body); {
 			case string(body) == "hold":
 				<-hold
 				r.Reply(&body)
-			case string(body) == "poison" && !cured:
+			case string(body) == "poison" && !cured.Load():
 				panic("it hurts")
 			default:
 				r.Reply(&body)
@@ -94,7 +95,7 @@ func TestQuarantine(t *testing.T) {
 		f.expect(r, message.Quarantined, "")
 		// Cured, it is answered and gone.
 		time.Sleep(10 * time.Minute)
-		cured = true
+		cured.Store(true)
 		r, err = f.Retry(t.Context(), h.ID)
 		if err != nil {
 			t.Fatal(err)

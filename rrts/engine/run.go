@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"virtualservicesinc.com/rrts/schema/enginepb"
 )
 
 // never is a time that does not come.
@@ -102,6 +104,9 @@ func (e *Engine) goDown(drain bool) error {
 	for _, u := range slices.Backward(e.units) {
 		if drain {
 			u.drain(ctx)
+			if l := e.link.Load(); l != nil && l.in == u.in {
+				e.farewell()
+			}
 		}
 		if err := u.end(); err != nil {
 			faults = append(faults, fmt.Errorf("engine: %s: %w", u.name, err))
@@ -112,6 +117,23 @@ func (e *Engine) goDown(drain bool) error {
 	w.end()
 	e.log.Info("Engine stopped")
 	return errors.Join(faults...)
+}
+
+// farewell is the last thing before the interconnect is cut: a question to each
+// peer on the lane of requests. Once a peer has answered, it has had every answer
+// that was sent to it, and we have refused every request that it sent before it
+// knew that nobody answers here any more; those go elsewhere instead of being lost
+// with us.
+func (e *Engine) farewell() {
+	var asked []*pending
+	for _, peer := range e.Peers() {
+		p := &pending{wait: make(chan Reply, 1)}
+		e.call(p, &Call{Service: enginepb.EngineService, Method: enginepb.EngineStatusMethod, Target: peer.SFU, Timeout: farewellWithin})
+		asked = append(asked, p)
+	}
+	for _, p := range asked {
+		<-p.wait
+	}
 }
 
 // loop is the engine's own goroutine: it ends what has expired, tries the backlog

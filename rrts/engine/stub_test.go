@@ -26,20 +26,20 @@ const (
 	newsService  = 1003 // all: notices only
 )
 
-func methods(service string) []message.MethodDescriptor {
+func methods() []message.MethodDescriptor {
 	return []message.MethodDescriptor{
-		{Number: 1, Name: service + ".Get", Lane: message.LaneRequest, Idempotent: true, MaxBytes: 1 << 20},
-		{Number: 2, Name: service + ".Pay", Lane: message.LaneRequest, MaxBytes: 1 << 20},
-		{Number: 3, Name: service + ".Tell", Lane: message.LaneCommit, Notice: true, MaxBytes: 1 << 20},
-		{Number: 4, Name: service + ".Urgent", Lane: message.LaneControl, Idempotent: true, MaxBytes: 1 << 20},
+		{Number: 1, Name: "Get", Lane: message.LaneRequest, Idempotent: true, MaxBytes: 1 << 20},
+		{Number: 2, Name: "Pay", Lane: message.LaneRequest, MaxBytes: 1 << 20},
+		{Number: 3, Name: "Tell", Lane: message.LaneCommit, Notice: true, MaxBytes: 1 << 20},
+		{Number: 4, Name: "Urgent", Lane: message.LaneControl, Idempotent: true, MaxBytes: 1 << 20},
 	}
 }
 
 var (
-	echo  = &message.ServiceDescriptor{Number: echoService, Name: "Echo", Policy: message.PolicyAny, Methods: methods("Echo")}
-	owner = &message.ServiceDescriptor{Number: ownerService, Name: "Owner", Policy: message.PolicyLeader, Methods: methods("Owner")}
-	named = &message.ServiceDescriptor{Number: namedService, Name: "Named", Policy: message.PolicyNamed, Methods: methods("Named")}
-	news  = &message.ServiceDescriptor{Number: newsService, Name: "News", Policy: message.PolicyAll, Methods: methods("News")}
+	echo  = &message.ServiceDescriptor{Number: echoService, Name: "Echo", Policy: message.PolicyAny, Methods: methods()}
+	owner = &message.ServiceDescriptor{Number: ownerService, Name: "Owner", Policy: message.PolicyLeader, Methods: methods()}
+	named = &message.ServiceDescriptor{Number: namedService, Name: "Named", Policy: message.PolicyNamed, Methods: methods()}
+	news  = &message.ServiceDescriptor{Number: newsService, Name: "News", Policy: message.PolicyAll, Methods: methods()}
 )
 
 func registry(t testing.TB) *message.Registry {

@@ -196,9 +196,9 @@ func (r *Router) Notify(to, number, method uint16, body int, dst []uint16) ([]ui
 	case m == nil:
 		return dst, nil, message.Errorf(message.NoMethod, "engine: %s has no method %d", svc.desc.Name, method)
 	case !m.Notice:
-		return dst, nil, message.Errorf(message.Invalid, "engine: %s has a reply, so it cannot be a notice", m.Name)
+		return dst, nil, message.Errorf(message.Invalid, "engine: %s.%s has a reply, so it cannot be a notice", svc.desc.Name, m.Name)
 	case uint64(body) > uint64(m.MaxBytes):
-		return dst, nil, message.Errorf(message.Invalid, "engine: %s: %d bytes are more than %d", m.Name, body, m.MaxBytes)
+		return dst, nil, message.Errorf(message.Invalid, "engine: %s.%s: %d bytes are more than %d", svc.desc.Name, m.Name, body, m.MaxBytes)
 	}
 	if to == 0 {
 		for _, in := range svc.instances {

@@ -175,7 +175,7 @@ func (r *Router) admit(c *Call) (message.Code, string) {
 	}
 	c.method = &c.svc.desc.Methods[c.index]
 	if uint64(len(e.Body)) > uint64(c.method.MaxBytes) {
-		return message.Invalid, fmt.Sprintf("engine: %s: %d bytes are more than %d", c.method.Name, len(e.Body), c.method.MaxBytes)
+		return message.Invalid, fmt.Sprintf("engine: %s.%s: %d bytes are more than %d", c.svc.desc.Name, c.method.Name, len(e.Body), c.method.MaxBytes)
 	}
 	switch c.policy = c.svc.desc.Policy; {
 	case c.Target != 0:
@@ -185,9 +185,9 @@ func (r *Router) admit(c *Call) (message.Code, string) {
 	}
 	switch {
 	case c.method.Notice || c.policy == message.PolicyAll:
-		return message.Invalid, fmt.Sprintf("engine: %s has no reply, so it cannot be called", c.method.Name)
+		return message.Invalid, fmt.Sprintf("engine: %s.%s has no reply, so it cannot be called", c.svc.desc.Name, c.method.Name)
 	case c.policy == message.PolicyNamed && c.Target == 0:
-		return message.Invalid, fmt.Sprintf("engine: a call of %s must name an SFU", c.method.Name)
+		return message.Invalid, fmt.Sprintf("engine: a call of %s.%s must name an SFU", c.svc.desc.Name, c.method.Name)
 	case len(r.calls) >= MaxCalls:
 		return message.Overloaded, fmt.Sprintf("engine: %d calls are waiting for answers", len(r.calls))
 	}

@@ -16,22 +16,22 @@ import (
 func testRegistry(t testing.TB) *message.Registry {
 	reg, err := message.NewRegistry(&message.Schema{File: "test", Services: []*message.ServiceDescriptor{
 		{Number: 10, Name: "Login", Policy: message.PolicyAny, Methods: []message.MethodDescriptor{
-			{Number: 1, Name: "Login.Check", Lane: message.LaneRequest, Idempotent: true, MaxBytes: 8},
-			{Number: 2, Name: "Login.Count", Lane: message.LaneRequest, MaxBytes: 8},
+			{Number: 1, Name: "Check", Lane: message.LaneRequest, Idempotent: true, MaxBytes: 8},
+			{Number: 2, Name: "Count", Lane: message.LaneRequest, MaxBytes: 8},
 		}},
 		{Number: 20, Name: "Txn", Policy: message.PolicyLeader, Methods: []message.MethodDescriptor{
-			{Number: 1, Name: "Txn.Submit", Lane: message.LaneRequest, Idempotent: true, MaxBytes: 8},
-			{Number: 2, Name: "Txn.Pay", Lane: message.LaneRequest, MaxBytes: 8},
+			{Number: 1, Name: "Submit", Lane: message.LaneRequest, Idempotent: true, MaxBytes: 8},
+			{Number: 2, Name: "Pay", Lane: message.LaneRequest, MaxBytes: 8},
 		}},
 		{Number: 30, Name: "Cart", Policy: message.PolicyKey, Methods: []message.MethodDescriptor{
-			{Number: 1, Name: "Cart.Add", Lane: message.LaneRequest, Idempotent: true, MaxBytes: 8},
+			{Number: 1, Name: "Add", Lane: message.LaneRequest, Idempotent: true, MaxBytes: 8},
 		}},
 		{Number: 40, Name: "Replica", Policy: message.PolicyNamed, Methods: []message.MethodDescriptor{
-			{Number: 1, Name: "Replica.Append", Lane: message.LaneCommit, Notice: true, MaxBytes: 8},
-			{Number: 2, Name: "Replica.Status", Lane: message.LaneRequest, Idempotent: true, MaxBytes: 8},
+			{Number: 1, Name: "Append", Lane: message.LaneCommit, Notice: true, MaxBytes: 8},
+			{Number: 2, Name: "Status", Lane: message.LaneRequest, Idempotent: true, MaxBytes: 8},
 		}},
 		{Number: 50, Name: "News", Policy: message.PolicyAll, Methods: []message.MethodDescriptor{
-			{Number: 1, Name: "News.Tell", Lane: message.LaneControl, Notice: true, MaxBytes: 8},
+			{Number: 1, Name: "Tell", Lane: message.LaneControl, Notice: true, MaxBytes: 8},
 		}},
 	}})
 	if err != nil {
