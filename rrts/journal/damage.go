@@ -15,9 +15,10 @@ type Damage struct {
 	// Shared and Local count the lost records of shared and of local kinds.
 	Shared, Local int
 
-	// Tail says that nothing good follows, so that the number of lost records
-	// is not known and no copy can be proved: only Abandon clears it.
-	Tail bool
+	// Unknown says that the number of lost records is not known and no copy can
+	// be proved, as at a segment whose headers are gone and that nothing follows. Abandon
+	// clears it, and TrimBefore when it lies below.
+	Unknown bool
 
 	// Cause says what was found, for people.
 	Cause string
@@ -25,28 +26,12 @@ type Damage struct {
 
 func (d Damage) String() string {
 	lost := fmt.Sprintf("%d shared and %d local records lost", d.Shared, d.Local)
-	if d.Tail {
+	if d.Unknown {
 		lost = "an unknown number of records lost"
 	}
 	return fmt.Sprintf("segment %d offset %d to segment %d offset %d: %s, %s",
 		d.From.Segment(), d.From.Offset(), d.To.Segment(), d.To.Offset(), d.Cause, lost)
 }
-
-// Damage lists the damaged ranges in order; nil when the journal is sound.
-func (j *Journal) Damage() []Damage { return nil }
-
-// Repair puts records in the place of what was lost at d, which must be one of
-// Damage's. They must be the d.Shared lost records of shared kinds, in order, as any
-// replica holds them; the chain proves it, ErrMismatch when it does not. Lost
-// local records stay lost: the owner has judged that later ones supersede them.
-//
-// The segment is written anew when its last range is settled; until then the
-// journal keeps the records, not their slices.
-func (j *Journal) Repair(d Damage, records []Record) error { return errors.ErrUnsupported }
-
-// Abandon gives the records lost at d up. The owner swears that it needs none
-// of them, because later records or a snapshot supersede them.
-func (j *Journal) Abandon(d Damage) error { return errors.ErrUnsupported }
 
 // The journal's errors. What is returned names values and limits and wraps one of them.
 var (

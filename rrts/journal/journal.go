@@ -1,10 +1,13 @@
 package journal
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -57,7 +60,7 @@ const (
 	MaxRecordBytes = 32 << 20
 
 	// MinSegmentBytes and MaxSegmentBytes bound Config.SegmentBytes.
-	MinSegmentBytes = 4 * BlockBytes
+	MinSegmentBytes = 16 * BlockBytes
 	MaxSegmentBytes = 1 << 30
 
 	// DefaultSegmentBytes holds the largest record and makes a roll rare.
@@ -99,99 +102,153 @@ type Config struct {
 	Log *slog.Logger
 }
 
+// validate reports all faults of the configuration at once.
+func (c *Config) validate() error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf("journal: "+format, args...)) }
+	if c.FS == nil {
+		fault("Config.FS is required")
+	}
+	if c.Dir == "" {
+		fault("Config.Dir is required")
+	}
+	if c.Keys == nil {
+		fault("Config.Keys is required")
+	}
+	if c.SegmentBytes < MinSegmentBytes || c.SegmentBytes > MaxSegmentBytes || c.SegmentBytes%BlockBytes != 0 {
+		fault("Config.SegmentBytes is %d: must be a multiple of %d from %d to %d", c.SegmentBytes, BlockBytes, MinSegmentBytes, MaxSegmentBytes)
+	}
+	return errors.Join(faults...)
+}
+
 // Journal is an open journal.
 //
 // One goroutine at a time may call Append, Sync, Mark, NeedsMark, Rotate,
 // Repair, Abandon and Close: the writer. TrimBefore, Reserve, Reserved, Replay, ReadAt,
 // First, Synced, Damage, Epoch and KeysInUse may run on any goroutine beside
-// it and beside each other.
+// it and beside each other, until Close.
 type Journal struct {
-	cfg Config
+	cfg    Config
+	log    *slog.Logger
+	lock   io.Closer
+	failed atomic.Pointer[FailedError]
+	hurt   atomic.Bool // damage is not empty
+	synced atomic.Uint64
+	epoch  atomic.Uint64
+
+	// The writer's.
+	closed     bool
+	cur        *segment // nil until the first append: a restart begins a new segment
+	lastNum    uint32   // the highest segment number so far
+	at         uint32   // where buf belongs in cur
+	buf        []byte   // sealed frames, not yet written
+	unsynced   bool     // something is written and not synced
+	st         state    // behind the last appended record
+	stSynced   state    // behind the last synced record
+	recordsEnd Position // the synced position when records were last synced
+	marked     Position // the highest synced position that a durable frame, mark or header tells
+	marks      uint64   // marks written into cur
+	chain      chainer
+	nonce      nonce
+
+	// spaceMu is held by who gives files up or makes new ones. It guards lastSpare.
+	spaceMu   sync.Mutex
+	lastSpare uint32
+
+	// mu guards the lists and the fields of segments that say so. It is held
+	// for moments only, never over I/O but a close.
+	mu     sync.Mutex
+	segs   []*segment
+	spares []*spare
+	damage []damage
 }
 
 // Open opens the journal in cfg.Dir, makes it if there is none, and recovers.
 //
 // A torn tail is cut. Damage is no error of Open: see Damage. Errors: ErrForeign,
 // ErrUnknownKey, ErrVersion, a fault in cfg, or what the file system answers.
-func Open(cfg Config) (*Journal, error) { return nil, errors.ErrUnsupported }
+func Open(cfg Config) (*Journal, error) {
+	if cfg.SegmentBytes == 0 {
+		cfg.SegmentBytes = DefaultSegmentBytes
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	j := &Journal{cfg: cfg, log: cfg.Log, chain: newChainer()}
+	j.epoch.Store(cfg.Epoch)
+	if err := j.open(); err != nil {
+		j.release()
+		return nil, fmt.Errorf("journal: open %s: %w", cfg.Dir, err)
+	}
+	return j, nil
+}
+
+func (j *Journal) open() (err error) {
+	if err := j.makeDir(); err != nil {
+		return err
+	}
+	if j.lock, err = j.cfg.FS.Lock(j.cfg.FS.PathJoin(j.cfg.Dir, lockName)); err != nil {
+		return fmt.Errorf("lock: %w", err)
+	}
+	if err := j.load(); err != nil {
+		return err
+	}
+	// A killed process may have left names that are not durable.
+	if err := j.syncDir(); err != nil {
+		return err
+	}
+	return j.recover()
+}
+
+// makeDir makes the directory and its name durable.
+func (j *Journal) makeDir() error {
+	fs := j.cfg.FS
+	if err := fs.MkdirAll(j.cfg.Dir, 0o700); err != nil {
+		return err
+	}
+	parent, err := fs.OpenDir(fs.PathDir(j.cfg.Dir))
+	if err != nil {
+		return err
+	}
+	err = parent.Sync()
+	return errors.Join(err, parent.Close())
+}
+
+// release lets go of files and lock.
+func (j *Journal) release() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, s := range j.segs {
+		_ = s.file.Close()
+	}
+	for _, s := range j.spares {
+		_ = s.file.Close()
+	}
+	j.segs, j.spares = nil, nil
+	if j.lock != nil {
+		_ = j.lock.Close()
+	}
+}
 
 // Close gives up what was appended and not synced, and releases the files. It
-// writes nothing.
-func (j *Journal) Close() error { return errors.ErrUnsupported }
-
-// MaxPayload is the largest payload that Append takes, in bytes.
-func (j *Journal) MaxPayload() int { return 0 }
-
-// Append seals one record, the concatenation of the payload slices, behind
-// what was appended before, and returns its position. It copies; the caller keeps
-// the slices. The record is durable, and readable, after the next Sync.
-//
-// Append does no I/O, but for: the first one after Open and one that finds the
-// segment full (the old segment is synced, the next one begun, 2 to 4 ms), and
-// one that finds more than 4 MiB not yet written (they are written, not synced).
-//
-// Errors: ErrTooLarge and ErrNoSpace leave the journal as it was; ErrNoSpace
-// comes only when the record does not fit the current segment and no segment is
-// reserved. IsDamage: repair first. IsFailed: the end.
-func (j *Journal) Append(kind Kind, payload ...[]byte) (Position, error) {
-	return 0, errors.ErrUnsupported
+// writes nothing: before a planned end, Sync and Mark.
+func (j *Journal) Close() error {
+	if j.closed {
+		return ErrClosed
+	}
+	j.closed = true
+	j.release()
+	return nil
 }
-
-// Sync makes everything appended so far durable, with one write and one
-// fdatasync. With nothing appended it does nothing.
-func (j *Journal) Sync() error { return errors.ErrUnsupported }
-
-// NeedsMark reports whether the last synced records stand without a durable
-// word that they were synced. The owner calls Mark within 10 ms of idleness then.
-func (j *Journal) NeedsMark() bool { return false }
-
-// Mark writes and syncs a frame that says how far the journal is synced, and
-// with it everything appended so far.
-func (j *Journal) Mark() error { return errors.ErrUnsupported }
-
-// Rotate syncs, and begins a new segment under the ring's current key and the
-// given epoch, which must not be lower than the journal's. It serves key
-// rotation and a forced recovery.
-func (j *Journal) Rotate(epoch uint64) error { return errors.ErrUnsupported }
-
-// First is the position of the oldest segment's first frame: no record stands
-// before it. It is 0 in an empty journal.
-func (j *Journal) First() Position { return 0 }
 
 // Synced is the end of what is durable: every record at a lower position is.
-func (j *Journal) Synced() Position { return 0 }
+func (j *Journal) Synced() Position { return Position(j.synced.Load()) }
 
 // Epoch is the epoch of the newest segment, or Config.Epoch when that is higher.
-func (j *Journal) Epoch() uint64 { return 0 }
-
-// KeysInUse lists the ids of the node keys that segments are sealed under, in
-// rising order. A key that is neither here nor current may leave the ring.
-func (j *Journal) KeysInUse() []uint32 { return nil }
-
-// Replay calls fn for each record at or after from, in order, up to Synced at
-// the time of the call. The payload is valid only during fn. It stops with fn's error,
-// or at a damaged range with an error for which IsDamage holds; the owner
-// may go on from the range's To.
-func (j *Journal) Replay(from Position, fn func(pos Position, kind Kind, payload []byte) error) error {
-	return errors.ErrUnsupported
-}
-
-// ReadAt reads the record at pos, which an Append returned and a Sync covered,
-// or a Replay reported. The payload lies at the start of buf, or of a larger slice when buf's
-// capacity is too small: pass payload[:0] as the next buf. Errors: ErrTrimmed,
-// ErrNotFound, and IsDamage when the record no longer opens.
-func (j *Journal) ReadAt(pos Position, buf []byte) (Kind, []byte, error) {
-	return 0, nil, errors.ErrUnsupported
-}
-
-// TrimBefore gives up the segments that end at or before pos; the current
-// segment stays. Their files are kept as spares or removed, oldest first.
-// It takes a directory sync for each.
-func (j *Journal) TrimBefore(pos Position) error { return errors.ErrUnsupported }
-
-// Reserved reports whether the next segment stands ready on the disk.
-func (j *Journal) Reserved() bool { return false }
-
-// Reserve makes the next segment ready: it does nothing when a recycled one is
-// there, else it fills a new file with zeros. Error: ErrNoSpace, as a *NoSpaceError.
-func (j *Journal) Reserve() error { return errors.ErrUnsupported }
+func (j *Journal) Epoch() uint64 { return j.epoch.Load() }

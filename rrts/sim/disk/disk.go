@@ -28,6 +28,7 @@ package disk
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"path"
 	"slices"
@@ -35,7 +36,6 @@ import (
 	"sync"
 	"syscall"
 
-	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -49,11 +49,6 @@ type Config struct {
 
 	// CapacityBytes is how much the files may hold together; 0 means no bound.
 	CapacityBytes int64
-
-	// Before, when set, runs before each operation, outside of the disk's lock. It may wait
-	// on a virtual clock, and an error it returns becomes the operation's: a failing
-	// write leaves a part of its bytes, a failing sync forgets what it should have made durable.
-	Before func(Op) error
 }
 
 // OpKind is the kind of an operation that Before hears of.
@@ -90,6 +85,7 @@ type Disk struct {
 	root     *node
 	used     int64
 	capacity int64
+	hook     func(Op) error
 	life     int // rises with each crash; handles of an earlier life are dead
 	locks    map[string]bool
 }
@@ -217,7 +213,7 @@ func (d *Disk) crashFile(n *node, odds float64) {
 	}
 	for _, s := range sortedKeys(n.dirty) {
 		old := n.dirty[s]
-		now := n.data[s*SectorBytes:min((s+1)*SectorBytes, int64(len(n.data)))]
+		now := n.data[s*SectorBytes : min((s+1)*SectorBytes, int64(len(n.data)))]
 		old = append(old, make([]byte, len(now)-len(old))...)
 		switch r := d.cfg.RNG.Float64(); {
 		case r < odds: // it was written in time
@@ -248,6 +244,16 @@ func (d *Disk) Kill() {
 	d.locks = make(map[string]bool)
 	d.used = 0
 	d.recountLocked(d.root, make(map[*node]bool))
+}
+
+// Before makes f run before each operation, outside of the disk's lock; nil ends
+// it. f may wait on a virtual clock, and an error it returns becomes the
+// operation's: a failing write leaves a part of its bytes, a failing sync forgets
+// what it should have made durable.
+func (d *Disk) Before(f func(Op) error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.hook = f
 }
 
 // SetCapacity changes the capacity in bytes; 0 means no bound.
@@ -333,10 +339,13 @@ func (d *Disk) Truncate(name string, size int64) error {
 }
 
 func (d *Disk) before(op Op) error {
-	if d.cfg.Before == nil {
+	d.mu.Lock()
+	hook := d.hook
+	d.mu.Unlock()
+	if hook == nil {
 		return nil
 	}
-	if err := d.cfg.Before(op); err != nil {
+	if err := hook(op); err != nil {
 		return fmt.Errorf("disk: %s %s: %w", op.Kind, op.Name, err)
 	}
 	return nil
@@ -397,4 +406,4 @@ func sortedKeys[K ~int64 | ~string, V any](m map[K]V) []K {
 	return keys
 }
 
-func notExist(op, name string) error { return pathError(op, name, oserror.ErrNotExist) }
+func notExist(op, name string) error { return pathError(op, name, fs.ErrNotExist) }

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"slices"
 	"syscall"
 	"testing"
 
-	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -155,12 +155,13 @@ func TestKillKeepsEverything(t *testing.T) {
 // later one succeeds.
 func TestFailedSync(t *testing.T) {
 	var fail error
-	d := New(Config{RNG: rand.New(rand.NewPCG(1, 1)), Before: func(op Op) error {
+	d := newDisk(1)
+	d.Before(func(op Op) error {
 		if op.Kind == OpSync {
 			return fail
 		}
 		return nil
-	}})
+	})
 	f := create(t, d, "f")
 	must[int](t)(f.WriteAt(bytes.Repeat([]byte{1}, 2*SectorBytes), 0))
 	check(t, f.Sync())
@@ -240,11 +241,11 @@ func TestSameSeedSameDisk(t *testing.T) {
 			name := fmt.Sprintf("dir/sub/%d", rng.IntN(5))
 			switch rng.IntN(8) {
 			case 0:
-				if err := d.Remove(name); err != nil && !oserror.IsNotExist(err) {
+				if err := d.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 					t.Fatal(err)
 				}
 			case 1:
-				if err := d.Rename(name, "dir/sub/x"); err != nil && !oserror.IsNotExist(err) {
+				if err := d.Rename(name, "dir/sub/x"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 					t.Fatal(err)
 				}
 			case 2:

@@ -1,13 +1,14 @@
 package disk
 
 import (
+	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"strings"
 	"syscall"
 
-	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -63,7 +64,7 @@ func (d *Disk) Link(oldname, newname string) error {
 		return err
 	}
 	if dir.children[elem] != nil {
-		return &os.LinkError{Op: "link", Old: oldname, New: newname, Err: oserror.ErrExist}
+		return &os.LinkError{Op: "link", Old: oldname, New: newname, Err: fs.ErrExist}
 	}
 	n.links++
 	dir.change(dirOp{to: elem, n: n})
@@ -91,7 +92,7 @@ func (d *Disk) open(name string, write bool, opts []vfs.OpenOption) (vfs.File, e
 	defer d.mu.Unlock()
 	n, err := d.findLocked("open", name)
 	if err != nil {
-		if write && oserror.IsNotExist(err) {
+		if write && errors.Is(err, fs.ErrNotExist) {
 			return d.createLocked(name)
 		}
 		return nil, err
@@ -120,7 +121,7 @@ func (d *Disk) RemoveAll(name string) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.removeLocked(name, true); err != nil && !oserror.IsNotExist(err) {
+	if err := d.removeLocked(name, true); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
