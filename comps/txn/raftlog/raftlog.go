@@ -11,7 +11,7 @@
 //
 //	entry (1, shared)       0  8 index   8  8 term   16  8 term of index-1   24  1 type   25 … data
 //	hard state (128)        0  8 term    8  8 vote   16  8 commit
-//	base (129)              0  8 index   8  8 term      where the log begins: in every segment's head
+//	base (129)              0  8 index   8  8 term      where the log begins: in every segment's head, and when a cut leaves no entry
 //	install (130)           0  8 index   8  8 term      a snapshot replaced everything before
 //	intent (131)            0  8 index   8  8 term      the state is about to be replaced by such a snapshot
 //
@@ -330,11 +330,20 @@ func (l *Log) Compact(index uint64) error {
 		l.tail = l.tail[1:]
 	}
 	l.setBaseLocked(point{index, term})
-	keep := l.journal.Synced()
+	var keep journal.Position
 	if len(l.recs) > 0 {
 		keep = l.recs[0].pos
 	}
 	l.mu.Unlock()
+	if keep == 0 { // no entry is left that says where the log begins
+		keep = l.journal.Synced()
+		if err := l.writePoint(kindBase, point{index, term}); err != nil {
+			return err
+		}
+		if err := l.journal.Sync(); err != nil {
+			return fmt.Errorf("raftlog: %w", err)
+		}
+	}
 	if err := l.journal.TrimBefore(keep); err != nil {
 		return fmt.Errorf("raftlog: %w", err)
 	}
