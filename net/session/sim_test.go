@@ -177,6 +177,7 @@ func simulate(t *testing.T, seed uint64, verbose bool) (records, losses int) {
 		w.log = func(f string, a ...any) { t.Logf(f, a...) }
 	}
 	c := check(t, w, fmt.Sprintf("seed %d", seed))
+	sealedOnce(t, w)
 	rng := w.rng
 	millis := func(least, most int) time.Duration {
 		return time.Duration(least+rng.IntN(most-least)) * time.Millisecond
