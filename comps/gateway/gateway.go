@@ -249,7 +249,7 @@ func (g *Gateway) ledgerTime() uint64 { return uint64(max(g.cfg.Wall()+g.ahead.L
 
 // sweep cuts off the silent and the slow.
 func (g *Gateway) sweep(ctx context.Context) {
-	ticker := time.NewTicker(sweepTick)
+	ticker := time.NewTicker(min(sweepTick, g.cfg.Heartbeat))
 	defer ticker.Stop()
 	next := g.host.Now() + g.cfg.Heartbeat
 	for {

@@ -51,8 +51,9 @@ const (
 	stall      = 5 * time.Second
 	// maxBacklogs bounds them for all clients together; the worst reader goes first.
 	maxBacklogs = 256 << 20
-	// linger is how long a client may take to read the gateway's last word.
-	linger = time.Second
+	// linger is how long a client may take to read the gateway's last word, and what
+	// waits before it.
+	linger = 3 * time.Second
 
 	// maxQueued and maxQueuedBytes bound the transactions that wait for an answer, of
 	// all connections: some seconds of a fast cluster's work.
@@ -84,7 +85,8 @@ const (
 	// second of doubt, by when the engine has given the lost SFU up itself.
 	maxUnder = 32
 
-	// sweepTick is how often silent clients and slow readers are looked for.
+	// sweepTick is how often silent clients and slow readers are looked for, or every
+	// heartbeat if that is shorter.
 	sweepTick = time.Second
 	// maxAgent bounds what is kept of a client's name for itself, in bytes.
 	maxAgent = 64

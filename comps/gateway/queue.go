@@ -30,6 +30,8 @@ type queue struct {
 	usual   int // capacity that the last batch needed, in bytes
 
 	count atomic.Int64 // transactions without an answer
+
+	dirty []*conn // reused by done, on the Component's goroutine
 }
 
 func newQueue(g *Gateway) *queue {
@@ -163,7 +165,7 @@ func (q *queue) done(b *batch, r *engine.Reply) {
 	q.work.Signal()
 	q.mu.Unlock()
 
-	a := answers{q: q}
+	a := answers{q: q, dirty: q.dirty[:0]}
 	var rest []*batch
 	if r.Code == message.OK {
 		rest = a.outcomes(b, r.Body)
@@ -171,6 +173,7 @@ func (q *queue) done(b *batch, r *engine.Reply) {
 		rest = a.failure(b, r)
 	}
 	q.settle(&a, rest)
+	q.dirty = a.dirty
 }
 
 // settle flushes answers and lets what is left of a batch rest before it is sent
