@@ -1,19 +1,23 @@
 package ledger
 
-import "virtualservicesinc.com/rrts/message/u128"
+import (
+	"slices"
+
+	"virtualservicesinc.com/rrts/message/u128"
+)
 
 // ids knows the transfer ids that are in use: those since the last Reset, and a
-// window of the largest ones.
+// window of the recent ones.
 //
 // Every known id at or above floor is in the window, so a new id at or above floor
 // that is not in it is new for certain, and State need not be asked. Ids that
-// begin with the time, as they should, are always above the floor unless their
-// clock lags by more than the window holds. Other ids cost a read each.
+// begin with the time, as they should, are mostly above top, and above floor
+// unless their clock lags by more than the window holds. Other ids cost a read.
 type ids struct {
-	known map[u128.Int]uint64 // id → timestamp of the transfer, or failedID
-	spare map[u128.Int]uint64 // empty, the next known
-	floor u128.Int
-	keys  []u128.Int
+	young, old         map[u128.Int]uint64 // id → timestamp of the transfer, or failedID
+	youngKeys, oldKeys []u128.Int          // their keys, in the order they came
+	floor              u128.Int
+	top                u128.Int // no known id is greater
 }
 
 // failedID stands for the timestamp of an id whose transfer was refused.
@@ -21,77 +25,84 @@ const failedID = 0
 
 // load fills the window with up to max ids from state.
 func (w *ids) load(state State, max int) {
-	w.known, w.spare = make(map[u128.Int]uint64), make(map[u128.Int]uint64)
+	*w = ids{young: make(map[u128.Int]uint64), old: make(map[u128.Int]uint64)}
 	state.TransferIDs(func(id u128.Int, ts uint64) bool {
-		if len(w.known) == max {
+		if len(w.youngKeys) == max {
 			return false // floor is the last one that was taken
 		}
-		w.known[id], w.floor = ts, id
+		w.add(id, ts)
+		w.floor = id
 		return true
 	})
-	if len(w.known) < max {
+	if len(w.youngKeys) < max {
 		w.floor = u128.Int{} // these were all
 	}
 }
 
 // find returns the timestamp that belongs to id.
 func (w *ids) find(state State, id u128.Int) (ts uint64, known bool) {
-	if ts, known = w.known[id]; known || !id.Less(w.floor) {
+	if w.top.Less(id) {
+		return 0, false
+	}
+	if ts, known = w.young[id]; known {
+		return ts, true
+	}
+	if ts, known = w.old[id]; known || !id.Less(w.floor) {
 		return ts, known
 	}
 	return state.TransferID(id)
 }
 
-// trim forgets the smallest ids when there are twice as many as should be kept:
-// once in that many transfers, so that its cost is small for each.
-func (w *ids) trim(max int) {
-	if len(w.known) < 2*max {
-		return
+// add adds an id that is not known yet.
+func (w *ids) add(id u128.Int, ts uint64) {
+	w.young[id] = ts
+	w.youngKeys = append(w.youngKeys, id)
+	if w.top.Less(id) {
+		w.top = id
 	}
-	w.keys = w.keys[:0]
-	for id := range w.known {
-		w.keys = append(w.keys, id) // in any order: select sorts out
-	}
-	drop := len(w.keys) - max
-	floor := selectNth(w.keys, drop)
-	if w.floor.Less(floor) {
-		w.floor = floor
-	}
-	for _, id := range w.keys[drop:] {
-		w.spare[id] = w.known[id]
-	}
-	clear(w.known)
-	w.known, w.spare = w.spare, w.known
 }
 
-// selectNth orders keys so that the n'th is in its place, with none greater before
-// it and none less behind it, and returns it. Keys are distinct.
-func selectNth(keys []u128.Int, n int) u128.Int {
-	lo, hi := 0, len(keys)-1
-	for lo < hi {
-		pivot := keys[lo+(hi-lo)/2]
-		i, j := lo, hi
-		for i <= j {
-			for keys[i].Less(pivot) {
-				i++
-			}
-			for pivot.Less(keys[j]) {
-				j--
-			}
-			if i <= j {
-				keys[i], keys[j] = keys[j], keys[i]
-				i++
-				j--
-			}
-		}
-		switch {
-		case n <= j:
-			hi = j
-		case n >= i:
-			lo = i
-		default:
-			return keys[n]
+// removeFrom takes back all ids that were added after the first n young ones.
+func (w *ids) removeFrom(n int) {
+	for _, id := range w.youngKeys[n:] {
+		delete(w.young, id)
+	}
+	w.youngKeys = w.youngKeys[:n]
+}
+
+// trim forgets most of the older half of the window once the younger half has max
+// ids. The greatest of the forgotten ids decides how far floor must rise, so a
+// few ids that are far above the rest are kept instead.
+func (w *ids) trim(max int) {
+	if len(w.youngKeys) < max {
+		return
+	}
+	if floor := w.quantile(); w.floor.Less(floor) {
+		w.floor = floor
+	}
+	for _, id := range w.oldKeys {
+		if !id.Less(w.floor) {
+			w.young[id] = w.old[id]
+			w.youngKeys = append(w.youngKeys, id)
 		}
 	}
-	return keys[n]
+	clear(w.old)
+	w.young, w.old = w.old, w.young
+	w.youngKeys, w.oldKeys = w.oldKeys[:0], w.youngKeys
+}
+
+// quantile returns an id that is greater than most of the old ones.
+func (w *ids) quantile() u128.Int {
+	const samples = 64
+	var some [samples]u128.Int
+	n := 0
+	for i := 0; i < len(w.oldKeys) && n < samples; i += len(w.oldKeys)/samples + 1 {
+		some[n] = w.oldKeys[i]
+		n++
+	}
+	if n == 0 {
+		return u128.Int{}
+	}
+	slices.SortFunc(some[:n], u128.Int.Cmp)
+	return some[n-1-n/16]
 }

@@ -19,9 +19,8 @@ type Config struct {
 	// MaxCachedPendings is the number of pending transfers kept in memory between
 	// Resets, at some 170 bytes each. 0 means 65,536. At least 1,000.
 	MaxCachedPendings int
-	// MaxCachedIDs is the number of transfer ids kept in memory after they were
-	// forgotten down to it; up to twice as many at other times, at some 70 bytes
-	// each. 0 means 32,768. At least 1,000.
+	// MaxCachedIDs is half the number of recent transfer ids kept in memory, at
+	// some 60 bytes each. 0 means 32,768. At least 1,000.
 	MaxCachedIDs int
 }
 

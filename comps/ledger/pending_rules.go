@@ -126,7 +126,7 @@ func (l *Ledger) resolvePending(stamp uint64, in *ledgerpb.Transfer) (uint32, ui
 	e.Transfer = t
 	e.Transfer.Timestamp = at
 	e.PendingTimestamp, e.PendingExpiry = pendingAt, due
-	l.ids.known[in.Id] = at
+	l.ids.add(in.Id, at)
 	if due != 0 {
 		l.expireNoMore(due)
 	}

@@ -363,6 +363,9 @@ func (w *world) drain() {
 		w.open()
 	}
 	w.compare()
+	if one(w.t, 4, "queries") {
+		w.queries()
+	}
 }
 
 func (w *world) compare() {

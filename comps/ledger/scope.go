@@ -4,9 +4,9 @@ import "virtualservicesinc.com/rrts/schema/ledgerpb"
 
 // scopeMark is where a scope began.
 type scopeMark struct {
-	events, failed, expiring, undo, dirty, newAccounts int
-	lastAccount, lastEvent, nextExpiry                 uint64
-	nextKnown                                          bool
+	events, failed, ids, expiring, undo, dirty, newAccounts int
+	lastAccount, lastEvent, nextExpiry                      uint64
+	nextKnown                                               bool
 }
 
 // change is what an open scope must put back if it is rolled back.
@@ -29,7 +29,7 @@ const (
 // all with Rollback. Scopes nest.
 func (l *Ledger) Begin() {
 	l.scopes = append(l.scopes, scopeMark{
-		events: len(l.events), failed: len(l.failed), expiring: len(l.expiring),
+		events: len(l.events), failed: len(l.failed), ids: len(l.ids.youngKeys), expiring: len(l.expiring),
 		undo: len(l.undo), dirty: len(l.accounts.dirty), newAccounts: len(l.newAccounts),
 		lastAccount: l.lastAccount, lastEvent: l.lastEvent, nextExpiry: l.nextExpiry, nextKnown: l.nextKnown,
 	})
@@ -66,17 +66,13 @@ func (l *Ledger) Rollback() {
 	}
 	l.undo = l.undo[:m.undo]
 	for i := range l.events[m.events:] {
-		e := &l.events[m.events+i] // a scope holds no expiries
-		delete(l.ids.known, e.Transfer.Id)
-		if e.Type == ledgerpb.ChangeEventTypeTwoPhasePending {
+		if e := &l.events[m.events+i]; e.Type == ledgerpb.ChangeEventTypeTwoPhasePending {
 			l.pendings.remove(e.Timestamp)
 		}
 	}
-	l.events = l.events[:m.events]
-	for _, id := range l.failed[m.failed:] {
-		delete(l.ids.known, id)
-	}
+	l.events = l.events[:m.events] // a scope holds no expiries
 	l.failed = l.failed[:m.failed]
+	l.ids.removeFrom(m.ids)
 	l.expiring = l.expiring[:m.expiring]
 	l.newAccounts = l.newAccounts[:m.newAccounts]
 	l.lastAccount, l.lastEvent = m.lastAccount, m.lastEvent

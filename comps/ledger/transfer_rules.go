@@ -177,7 +177,7 @@ func (l *Ledger) move(stamp uint64, in *ledgerpb.Transfer) (uint32, uint64) {
 	e.Transfer = *in
 	e.Transfer.Amount = amount
 	e.Transfer.Timestamp = at
-	l.ids.known[in.Id] = at
+	l.ids.add(in.Id, at)
 	if in.Flags&transferPending != 0 {
 		p := l.pendings.add(at)
 		p.Transfer, p.status = e.Transfer, StatusPending
