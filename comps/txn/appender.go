@@ -201,7 +201,15 @@ func (c *Component) upkeep(ctx context.Context) {
 	defer ticker.Stop()
 	full := false
 	flushedAt, flushedPos := c.host.Now(), c.log.Journal().Synced()
+	unborn := c.cfg.Birth && c.cfg.Born != nil
 	for {
+		if unborn && !c.log.Fresh() {
+			if err := c.cfg.Born(); err != nil {
+				c.host.Fatal(err)
+				return
+			}
+			unborn = false
+		}
 		if !c.log.Journal().Reserved() {
 			err := c.log.Journal().Reserve()
 			if isFull := errors.Is(err, journal.ErrNoSpace); isFull != full {

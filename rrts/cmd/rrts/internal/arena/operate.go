@@ -1,0 +1,107 @@
+package arena
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"virtualservicesinc.com/rrts/client"
+	"virtualservicesinc.com/rrts/message"
+	"virtualservicesinc.com/rrts/schema/loginpb"
+	"virtualservicesinc.com/rrts/schema/txnpb"
+)
+
+// User is a login of the arena.
+type User struct{ LoginName, Password string }
+
+// Register creates n users with the role of a client.
+func Register(ctx context.Context, operator *client.Client, n int) ([]User, error) {
+	var users []User
+	for i := range n {
+		u := User{LoginName: fmt.Sprintf("arena-login-%d", i+1), Password: fmt.Sprintf("arena-password-%d", i+1)}
+		answer, err := operator.Register(ctx, &loginpb.RegisterRequest{
+			LoginName: u.LoginName, Password: u.Password, PublicName: fmt.Sprintf("client %d", i+1),
+			Role: uint32(message.RoleClient), TransactionId: operator.NewID(),
+		})
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("arena: registering user %d: %w", i+1, err)
+		case answer.Refused != "":
+			return nil, fmt.Errorf("arena: registering user %d: %s", i+1, answer.Refused)
+		}
+		users = append(users, u)
+	}
+	return users, nil
+}
+
+// Login opens a client of the cluster.
+func (a *Arena) Login(ctx context.Context, u User) (*client.Client, error) {
+	kit := a.Kit()
+	c, err := client.Open(ctx, client.Config{
+		Gateways: kit.Gateways, RootCAs: kit.Pool(), ClusterID: [16]byte(kit.ID),
+		LoginName: u.LoginName, Password: u.Password,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("arena: %w", err)
+	}
+	return c, nil
+}
+
+// Operator opens an operator's connection at SFU i.
+func (a *Arena) Operator(ctx context.Context, i int) (*client.Client, error) {
+	c, err := client.Open(ctx, client.Config{Gateways: []string{"unix:" + a.ControlSocket(i)}})
+	if err != nil {
+		return nil, fmt.Errorf("arena: %s: %w", a.Name(i), err)
+	}
+	return c, nil
+}
+
+// Leader returns the SFU that leads the transaction group, counted from 0.
+func (a *Arena) Leader(ctx context.Context) (int, error) {
+	var errs []error
+	for i := range a.sfus {
+		st, err := a.replica(ctx, i)
+		if err == nil && st.Leader != 0 {
+			return int(st.Leader) - 1, nil
+		}
+		errs = append(errs, err)
+	}
+	return 0, fmt.Errorf("arena: no SFU names a leader: %w", errors.Join(errs...))
+}
+
+// replica asks SFU i for its replica's status.
+func (a *Arena) replica(ctx context.Context, i int) (*txnpb.ReplicaStatus, error) {
+	op, err := a.Operator(ctx, i)
+	if err != nil {
+		return nil, err
+	}
+	defer op.Close()
+	return txnpb.ReplicaClient{Caller: op.To(uint16(i + 1))}.Status(ctx, &txnpb.ReplicaStatusRequest{})
+}
+
+// Agree reports whether all replicas are in the same state; detail says how far
+// each is.
+func (a *Arena) Agree(ctx context.Context) (equal bool, detail string, err error) {
+	var first *txnpb.StateDigest
+	var far []string
+	equal = true
+	for i := range a.sfus {
+		op, err := a.Operator(ctx, i)
+		if err != nil {
+			return false, strings.Join(far, ", "), err
+		}
+		d, err := txnpb.ReplicaClient{Caller: op.To(uint16(i + 1))}.Digest(ctx, &txnpb.DigestRequest{})
+		op.Close()
+		if err != nil {
+			return false, strings.Join(far, ", "), fmt.Errorf("arena: %s: %w", a.Name(i), err)
+		}
+		far = append(far, fmt.Sprintf("%s has applied %d", a.Name(i), d.AppliedIndex))
+		if first == nil {
+			first = d
+		}
+		equal = equal && d.AppliedIndex == first.AppliedIndex && bytes.Equal(d.Chain, first.Chain)
+	}
+	return equal, strings.Join(far, ", "), nil
+}

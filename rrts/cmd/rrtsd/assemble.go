@@ -1,0 +1,271 @@
+package main
+
+import (
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"virtualservicesinc.com/comps/gateway"
+	"virtualservicesinc.com/comps/ledger"
+	"virtualservicesinc.com/comps/login"
+	"virtualservicesinc.com/comps/txn"
+	"virtualservicesinc.com/comps/txn/machine"
+	"virtualservicesinc.com/comps/txn/store"
+	"virtualservicesinc.com/net/fabric"
+	"virtualservicesinc.com/rrts/config"
+	"virtualservicesinc.com/rrts/config/genesis"
+	"virtualservicesinc.com/rrts/engine"
+	"virtualservicesinc.com/rrts/engine/quarantine"
+	"virtualservicesinc.com/rrts/journal/keyring"
+	"virtualservicesinc.com/rrts/message"
+	"virtualservicesinc.com/rrts/message/token"
+	"virtualservicesinc.com/rrts/schema/enginepb"
+	"virtualservicesinc.com/rrts/schema/gatewaypb"
+	"virtualservicesinc.com/rrts/schema/loginpb"
+	"virtualservicesinc.com/rrts/schema/monitorpb"
+	"virtualservicesinc.com/rrts/schema/txnpb"
+	"virtualservicesinc.com/sysd"
+)
+
+const (
+	// group and epoch of the one transaction group; the epoch rises with a forced
+	// recovery or a restore.
+	group = 1
+	epoch = 1
+)
+
+// sfu is one assembled SFU.
+type sfu struct {
+	name    string
+	engine  *engine.Engine
+	clock   func() time.Duration
+	sockets *sysd.Sockets
+	release func() error // of the state directory's lock
+}
+
+// assembler holds what the parts of an SFU have in common.
+type assembler struct {
+	cfg         *config.Config
+	log         *slog.Logger
+	secrets     *config.Secrets
+	credentials string
+	incarnation uint64
+	sockets     *sysd.Sockets
+	engine      *engine.Engine
+}
+
+// assemble makes an engine with the Components of the SFU's type.
+func assemble(cfg *config.Config, log *slog.Logger) (*sfu, error) {
+	a := &assembler{cfg: cfg, log: log, credentials: sysd.CredentialsDirectory()}
+	var err error
+	if a.secrets, err = cfg.Secrets(a.credentials); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(cfg.SFU.StateDir, 0o700); err != nil {
+		return nil, fmt.Errorf("the state directory: %w", err)
+	}
+	release, err := lockState(cfg.SFU.StateDir, cfg.Self.Name)
+	if err != nil {
+		return nil, err
+	}
+	if a.incarnation, err = fabric.NextIncarnation(filepath.Join(cfg.SFU.StateDir, "incarnation")); err != nil {
+		return nil, errors.Join(err, release())
+	}
+	if a.sockets, err = sysd.InheritSockets(); err != nil {
+		return nil, errors.Join(err, release())
+	}
+	registry, err := message.NewRegistry(enginepb.Schema, txnpb.Schema, loginpb.Schema, gatewaypb.Schema, monitorpb.Schema)
+	if err != nil {
+		return nil, errors.Join(err, release())
+	}
+	held, err := quarantine.OpenDir(filepath.Join(cfg.SFU.StateDir, "quarantine"), a.secrets.Store)
+	if err != nil {
+		return nil, errors.Join(err, release())
+	}
+	origin := time.Now()
+	clock := func() time.Duration { return time.Since(origin) }
+	a.engine, err = engine.New(engine.Config{
+		SFU: cfg.Self.Number, Name: cfg.Self.Name, Type: string(cfg.Self.Type), Software: version,
+		Incarnation: a.incarnation, Registry: registry, Log: log, Clock: clock, Quarantine: held,
+		Permit: permit,
+	})
+	if err != nil {
+		return nil, errors.Join(err, release())
+	}
+	if err := a.addComponents(); err != nil {
+		return nil, errors.Join(err, release())
+	}
+	return &sfu{name: cfg.Self.Name, engine: a.engine, clock: clock, sockets: a.sockets, release: release}, nil
+}
+
+// close releases what assemble took, after the engine has ended.
+func (s *sfu) close() error {
+	s.sockets.Close()
+	return s.release()
+}
+
+// addComponents adds what the SFU's type wants, in the order in which they start;
+// they stop in the reverse order, so that the way out of the cluster goes last.
+func (a *assembler) addComponents() error {
+	add := []func() (engine.Component, error){a.connector, a.monitor}
+	if a.cfg.Self.Type.Transactions() {
+		add = append(add, a.transactions)
+	}
+	if a.cfg.Self.Type.Gateway() {
+		add = append(add, a.login, a.gateway)
+	}
+	for _, make := range add {
+		if err := a.engine.Add(make); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// permit says which methods SFUs of a type may call here: those without
+// transactions have no business in a group's own talk.
+func permit(_ uint16, fromType string, service, _ uint16) bool {
+	return service != txnpb.ReplicaService || fromType == "" || config.Type(fromType).Transactions() || config.Type(fromType).Gateway()
+}
+
+// lockState makes sure that one process at a time uses a state directory.
+func lockState(dir, name string) (release func() error, err error) {
+	lock, err := vfs.Default.Lock(filepath.Join(dir, "LOCK"))
+	if err != nil {
+		return nil, fmt.Errorf("%s is in use: SFU %s runs already on this machine (systemctl status rrts@%s): %w", dir, name, name, err)
+	}
+	return lock.Close, nil
+}
+
+// transactions makes the transaction Component.
+func (a *assembler) transactions() (engine.Component, error) {
+	dir := a.cfg.SFU.StateDir
+	birth, err := genesis.Unborn(dir)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := a.nodeKeys(birth)
+	if err != nil {
+		return nil, err
+	}
+	c := a.cfg.Cluster
+	var members []txn.Member
+	for _, m := range c.SFUs {
+		if m.Voter {
+			members = append(members, txn.Member{Node: uint64(m.Number), SFU: m.Number})
+		}
+	}
+	return txn.New(txn.Config{
+		Group: group, Epoch: epoch, Node: uint64(a.cfg.Self.Number), Members: members,
+		Tick: c.Transactions.Tick, Heartbeat: c.Transactions.Heartbeat, Election: c.Transactions.ElectionTimeout,
+		Birth: birth, Born: func() error { return genesis.Born(dir) },
+		FS: vfs.Default, Dir: filepath.Join(dir, "journal"), Keys: keys, Cluster: [16]byte(c.ID),
+		SegmentBytes: a.cfg.SFU.Txn.JournalSegment,
+		OpenStore: func() (store.Store, error) {
+			return store.Open(store.Config{Dir: filepath.Join(dir, "store"), CacheBytes: a.cfg.SFU.Txn.Cache, Log: a.log})
+		},
+		Machine: machine.Config{Window: c.Transactions.DedupeWindow, Ledger: ledger.Config{MaxCachedAccounts: a.cfg.SFU.Txn.Balances}},
+	}), nil
+}
+
+// nodeKeys loads the keys that seal journal and store. They are made when the SFU
+// is born, and never again: what was sealed under lost keys is lost.
+func (a *assembler) nodeKeys(birth bool) (*keyring.Live, error) {
+	path := filepath.Join(a.cfg.SFU.StateDir, "node.keys")
+	master := a.secrets.Store
+	ring, err := keyring.Load(vfs.Default, path, master[:])
+	if errors.Is(err, fs.ErrNotExist) && birth {
+		if ring, err = keyring.New(rand.Reader); err == nil {
+			err = keyring.Save(vfs.Default, path, ring, master[:], rand.Reader)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the keys of journal and store: %w", err)
+	}
+	live := &keyring.Live{}
+	live.Set(ring)
+	return live, nil
+}
+
+// tokens opens and seals session tokens.
+func (a *assembler) tokens() (*token.Keyring, error) {
+	return token.NewKeyring([16]byte(a.cfg.Cluster.ID), a.secrets.Token[:])
+}
+
+func wall() int64 { return time.Now().UnixNano() }
+
+func (a *assembler) login() (engine.Component, error) {
+	tokens, err := a.tokens()
+	if err != nil {
+		return nil, err
+	}
+	c := a.cfg.Cluster.Clients
+	return login.New(login.Config{
+		Pepper: a.secrets.Pepper[:], Tokens: tokens, Validity: c.SessionValidity,
+		MemoryKiB: uint32(c.Argon2Memory >> 10), Passes: c.Argon2Passes, Wall: wall,
+	})
+}
+
+func (a *assembler) gateway() (engine.Component, error) {
+	tokens, err := a.tokens()
+	if err != nil {
+		return nil, err
+	}
+	c, self := a.cfg.Cluster, a.cfg.Self
+	return gateway.New(gateway.Config{
+		Listen: func() ([]net.Listener, error) {
+			return a.sockets.Listen("gateway", a.cfg.SFU.Gateway.Listen, "gateway.listen in sfu/"+self.Name+".toml")
+		},
+		ListenAdmin: a.listenControl, AdminGroup: adminGroup(),
+		Certificate: func() (*tls.Certificate, error) { return a.secrets.Certificate, nil },
+		Tokens:      tokens, Wall: wall,
+		Cluster: c.Name, ClusterID: [16]byte(c.ID), Epoch: epoch, Group: group,
+		Gateways: c.Gateways(), Own: self.Gateways,
+		Heartbeat: c.Clients.Heartbeat, MaxConnections: a.cfg.SFU.Gateway.MaxConnections, Window: a.cfg.SFU.Gateway.Window,
+	})
+}
+
+// adminGroup is the group whose members operate the cluster; 0 where there is none.
+func adminGroup() uint32 {
+	g, err := user.LookupGroup("rrts")
+	if err != nil {
+		return 0
+	}
+	id, err := strconv.ParseUint(g.Gid, 10, 32)
+	if err != nil {
+		return 0
+	}
+	return uint32(id)
+}
+
+// listenControl opens the socket at which operators on this machine are answered.
+func (a *assembler) listenControl() (net.Listener, error) {
+	path := a.cfg.ControlSocket(a.cfg.Self.Name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		return nil, fmt.Errorf("the control socket: %w", err)
+	}
+	// The state directory's lock is held: what lies there was left behind.
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("the control socket: %w", err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("the control socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o660); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("the control socket: %w", err)
+	}
+	return l, nil
+}

@@ -1,0 +1,168 @@
+// Command rrtsd runs one SFU: a Message Engine with the Components of its type.
+//
+//	rrtsd [--config DIR] NAME
+//
+// NAME is an SFU of this machine in the cluster's configuration. systemd starts it
+// as rrts@NAME.service; it can as well be started by hand. It reports readiness
+// once it has joined the others and recovered its state, answers the watchdog only
+// while its loops make progress, and on SIGTERM drains: what it does is announced
+// and handed over first. A second SIGTERM ends it at once.
+//
+// Exit status: 0 after a clean stop, 1 after a failure, 2 for a fault in the
+// command line or the configuration.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"virtualservicesinc.com/rrts/config"
+	"virtualservicesinc.com/rrts/engine"
+	"virtualservicesinc.com/sysd"
+)
+
+// version is set by the build.
+var version = "devel"
+
+const (
+	exitFailure = 1
+	exitUsage   = 2
+)
+
+func main() {
+	dir := flag.String("config", config.DefaultDir, "directory of the configuration")
+	show := flag.Bool("version", false, "print the version")
+	flag.Usage = func() { fmt.Fprintln(os.Stderr, "usage: rrtsd [--config DIR] NAME") }
+	flag.Parse()
+	if *show {
+		fmt.Println("rrtsd", version)
+		return
+	}
+	if flag.NArg() != 1 {
+		flag.Usage()
+		os.Exit(exitUsage)
+	}
+	os.Exit(run(*dir, flag.Arg(0)))
+}
+
+// run runs the SFU and returns the exit status.
+func run(dir, name string) int {
+	cfg, err := config.Load(dir, name)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return exitUsage
+	}
+	log := sysd.NewLogger(cfg.SFU.LogLevel)
+	slog.SetDefault(log)
+	debug.SetMemoryLimit(cfg.SFU.Memory)
+	s, err := assemble(cfg, log)
+	if err != nil {
+		log.Error("cannot start", "err", err)
+		return exitUsage
+	}
+	if err := s.serve(log); err != nil {
+		log.Error("ended", "err", err)
+		return exitFailure
+	}
+	return 0
+}
+
+// serve runs the engine between READY and the end.
+func (s *sfu) serve(log *slog.Logger) error {
+	notifier, err := sysd.NewNotifier()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(signals)
+
+	done := make(chan error, 1)
+	go func() { done <- s.engine.Run(ctx) }()
+	go s.becomeReady(ctx, notifier, log)
+
+	beat := time.NewTicker(beatInterval)
+	defer beat.Stop()
+	stopping := false
+	for progress := uint64(0); ; {
+		select {
+		case err := <-done:
+			return errors.Join(err, s.close())
+		case sig := <-signals:
+			if stopping {
+				return fmt.Errorf("%v again: ended without draining", sig)
+			}
+			stopping = true
+			log.Info("stopping", "signal", sig.String())
+			if err := notifier.Stopping("draining"); err != nil {
+				log.Warn("systemd was not told", "err", err)
+			}
+			var last *engine.LastError
+			if err := s.engine.Shutdown(false); errors.As(err, &last) {
+				log.Warn("stopping the last provider", "services", last.Services)
+				if err := s.engine.Shutdown(true); err != nil {
+					return err
+				}
+			}
+		case <-beat.C:
+			// The watchdog is answered only by real progress.
+			if p := s.engine.Progress(); p != progress {
+				progress = p
+				if err := notifier.Alive(s.clock()); err != nil {
+					log.Warn("the watchdog was not answered", "err", err)
+				}
+			}
+			if stopping {
+				if err := notifier.Extend(extendBy); err != nil {
+					log.Warn("systemd was not told", "err", err)
+				}
+			}
+		}
+	}
+}
+
+const (
+	// beatInterval is how often progress is looked at: several times in the
+	// watchdog's 10 s.
+	beatInterval = time.Second
+	// extendBy is what a drain that makes progress asks systemd for, again and again.
+	extendBy = 15 * time.Second
+)
+
+// becomeReady tells systemd when every Component is.
+func (s *sfu) becomeReady(ctx context.Context, n *sysd.Notifier, log *slog.Logger) {
+	if err := n.Status("recovering and joining the other SFUs"); err != nil {
+		log.Warn("systemd was not told", "err", err)
+	}
+	extend := time.AfterFunc(0, func() {})
+	defer extend.Stop()
+	ready := make(chan error, 1)
+	go func() { ready <- s.engine.WaitReady(ctx) }()
+	for {
+		select {
+		case err := <-ready:
+			if err != nil {
+				return // it ends, and serve says why
+			}
+			log.Info("ready", "name", s.name, "version", version)
+			if err := n.Ready("ready"); err != nil {
+				log.Warn("systemd was not told", "err", err)
+			}
+			return
+		case <-time.After(extendBy / 3):
+			if err := n.Extend(extendBy); err != nil {
+				log.Warn("systemd was not told", "err", err)
+			}
+		}
+	}
+}
