@@ -1169,7 +1169,8 @@ func (m Outcome) String() string {
 
 // Submission is one transaction as a gateway hands it on.
 type Submission struct {
-	// The encoded Transaction, untouched since the client made it.
+	// The encoded Transaction, untouched since the client made it. It may hold a
+	// password verifier.
 	Transaction []byte
 	// The user on whose behalf, and its role (message.Role).
 	Principal uint64
@@ -1278,11 +1279,11 @@ func (m *Submission) Reset() {
 	*m = Submission{}
 }
 
-// String returns m for people and logs.
+// String returns m for people and logs, without its sensitive fields.
 func (m Submission) String() string {
 	t := message.NewText("Submission")
 	if len(m.Transaction) > 0 {
-		t.Add("transaction", m.Transaction)
+		t.Redact("transaction")
 	}
 	if m.Principal != 0 {
 		t.Add("principal", m.Principal)
@@ -1295,6 +1296,12 @@ func (m Submission) String() string {
 	}
 	return t.String()
 }
+
+// Format prints m as String does, whatever the verb.
+func (m Submission) Format(f fmt.State, _ rune) { io.WriteString(f, m.String()) }
+
+// MarshalText returns String, so that no encoder of log attributes goes around it.
+func (m Submission) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
 // SubmitBatch carries the submissions of many clients. Sensitive like the most
 // sensitive of them.
@@ -1375,7 +1382,7 @@ func (m *SubmitBatch) Reset() {
 	}
 }
 
-// String returns m for people and logs.
+// String returns m for people and logs, without its sensitive fields.
 func (m SubmitBatch) String() string {
 	t := message.NewText("SubmitBatch")
 	if len(m.Submissions) > 0 {
@@ -1383,6 +1390,12 @@ func (m SubmitBatch) String() string {
 	}
 	return t.String()
 }
+
+// Format prints m as String does, whatever the verb.
+func (m SubmitBatch) Format(f fmt.State, _ rune) { io.WriteString(f, m.String()) }
+
+// MarshalText returns String, so that no encoder of log attributes goes around it.
+func (m SubmitBatch) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
 // Outcomes answers a SubmitBatch, in the order of its submissions.
 type Outcomes struct {
@@ -2542,7 +2555,7 @@ func (m *Entry) Reset() {
 	}
 }
 
-// String returns m for people and logs.
+// String returns m for people and logs, without its sensitive fields.
 func (m Entry) String() string {
 	t := message.NewText("Entry")
 	if m.ApplyVersion != 0 {
@@ -2565,6 +2578,12 @@ func (m Entry) String() string {
 	}
 	return t.String()
 }
+
+// Format prints m as String does, whatever the verb.
+func (m Entry) Format(f fmt.State, _ rune) { io.WriteString(f, m.String()) }
+
+// MarshalText returns String, so that no encoder of log attributes goes around it.
+func (m Entry) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
 // ResolveRequest asks for a final answer.
 type ResolveRequest struct {
@@ -3750,6 +3769,7 @@ var TxnDescriptor = message.ServiceDescriptor{
 			Name:       "Submit",
 			Lane:       message.LaneRequest,
 			Idempotent: true,
+			Sensitive:  true,
 			MaxBytes:   16777216,
 			Request:    "rrts.txn.SubmitBatch",
 			Reply:      "rrts.txn.Outcomes",
