@@ -1,0 +1,92 @@
+// Command rrts is the operator's hand on an RRTS cluster.
+//
+//	rrts init        make a cluster: identity, keys, configuration
+//	rrts status      the cluster at a glance
+//	rrts user        create users
+//	rrts ledger      read and change the ledger by JSON lines
+//	rrts demo        a throw-away cluster that loses a machine and a network, and no payment
+//	rrts bench       what a cluster on this machine reaches
+//
+// Tables are for people; with --json every result is one object per line.
+//
+// Exit status: 0 success, 1 the command failed or found something wrong, 2 a fault
+// in the command line, 3 no SFU could be reached.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"virtualservicesinc.com/rrts/cmd/rrts/internal/term"
+	"virtualservicesinc.com/rrts/config"
+)
+
+// version is set by the build.
+var version = "devel"
+
+const (
+	exitFailure     = 1
+	exitUsage       = 2
+	exitUnreachable = 3
+)
+
+// errUnreachable is what makes the exit status 3.
+var errUnreachable = errors.New("no SFU could be reached")
+
+// usageError is what makes the exit status 2.
+type usageError struct{ error }
+
+// cli is what all commands share.
+type cli struct {
+	json bool
+	dir  string // of the configuration
+	out  *term.Out
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := root().ExecuteContext(ctx)
+	stop()
+	if err == nil {
+		return
+	}
+	fmt.Fprintln(os.Stderr, "rrts:", err)
+	var usage usageError
+	switch {
+	case errors.As(err, &usage):
+		os.Exit(exitUsage)
+	case errors.Is(err, errUnreachable):
+		os.Exit(exitUnreachable)
+	}
+	os.Exit(exitFailure)
+}
+
+func root() *cobra.Command {
+	c := &cli{}
+	cmd := &cobra.Command{
+		Use: "rrts", Short: "operate a cluster of the Redundant Reliable Transaction System",
+		Version: version, SilenceUsage: true, SilenceErrors: true,
+		PersistentPreRun: func(*cobra.Command, []string) { c.out = term.New(c.json) },
+	}
+	cmd.PersistentFlags().BoolVar(&c.json, "json", false, "print one JSON object per line")
+	cmd.PersistentFlags().StringVar(&c.dir, "config", config.DefaultDir, "directory of the configuration")
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}
+	})
+	cmd.AddCommand(c.initCommand(), c.statusCommand(), c.userCommand(), c.ledgerCommand(), c.demoCommand(), c.benchCommand())
+	return cmd
+}
+
+// noArgs refuses arguments as a fault of the command line.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("%s takes no argument, it got %q; see `%s --help`", cmd.CommandPath(), args[0], cmd.CommandPath())}
+	}
+	return nil
+}
