@@ -89,7 +89,7 @@ func owner(env *message.Envelope) uint64 {
 // Status implements txnpb.TxnHandler.
 func (d txnService) Status(r message.Responder[*txnpb.Outcome], in *txnpb.StatusRequest) {
 	c, who, id := d.c, owner(r.Envelope()), in.Id
-	d.linearizable(r, func() {
+	d.linearizable(r.Request, func() {
 		row, err := machine.Lookup(c.store, id)
 		switch {
 		case err != nil:
@@ -105,7 +105,7 @@ func (d txnService) Status(r message.Responder[*txnpb.Outcome], in *txnpb.Status
 // FindUser implements txnpb.TxnHandler.
 func (d txnService) FindUser(r message.Responder[*txnpb.UserAnswer], in *txnpb.UserQuery) {
 	c := d.c
-	d.linearizable(r, func() {
+	d.linearizable(r.Request, func() {
 		u, err := machine.FindUser(c.store, in.Number, in.LoginHash)
 		if err != nil {
 			r.Fail(message.Internal, err.Error())
@@ -138,10 +138,10 @@ func (d txnService) Read(r message.Responder[*txnpb.QueryAnswer], in *txnpb.Quer
 		}
 	}
 	if in.Stale {
-		c.enqueueRead(r, query)
+		c.enqueueRead(r.Request, query)
 		return
 	}
-	d.linearizable(r, query)
+	d.linearizable(r.Request, query)
 }
 
 // linearizable has f run by a reader once the state applied here holds all that

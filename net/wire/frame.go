@@ -30,6 +30,10 @@ const (
 	TypeData       Type = 3 // chunks under the session's keys; the first one confirms the keys
 )
 
+// ClusterOffset is where a frame holds Header.Cluster, in bytes: a link may let the
+// kernel keep foreign frames out.
+const ClusterOffset = 4
+
 // ErrFrame is returned for every frame that ParseHeader refuses.
 var ErrFrame = errors.New("wire: malformed frame header")
 
@@ -54,7 +58,7 @@ func ParseHeader(frame []byte) (h Header, err error) {
 		Type:    Type(frame[0] & 15),
 		Phase:   frame[1],
 		Length:  int(binary.BigEndian.Uint16(frame[2:])),
-		Cluster: binary.BigEndian.Uint32(frame[4:]),
+		Cluster: binary.BigEndian.Uint32(frame[ClusterOffset:]),
 		SFU:     binary.BigEndian.Uint16(frame[8:]),
 		Slot:    binary.BigEndian.Uint16(frame[10:]),
 		Number:  binary.BigEndian.Uint64(frame[12:]),
@@ -82,7 +86,7 @@ func (h *Header) Put(b []byte) {
 	b[0] = Version<<4 | byte(h.Type)
 	b[1] = h.Phase
 	binary.BigEndian.PutUint16(b[2:], uint16(h.Length))
-	binary.BigEndian.PutUint32(b[4:], h.Cluster)
+	binary.BigEndian.PutUint32(b[ClusterOffset:], h.Cluster)
 	binary.BigEndian.PutUint16(b[8:], h.SFU)
 	binary.BigEndian.PutUint16(b[10:], h.Slot)
 	binary.BigEndian.PutUint64(b[12:], h.Number)

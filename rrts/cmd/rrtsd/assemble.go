@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -60,7 +61,6 @@ type assembler struct {
 	log         *slog.Logger
 	secrets     *config.Secrets
 	credentials string
-	incarnation uint64
 	sockets     *sysd.Sockets
 	engine      *engine.Engine
 }
@@ -79,17 +79,18 @@ func assemble(cfg *config.Config, log *slog.Logger) (*sfu, error) {
 	if err != nil {
 		return nil, err
 	}
-	if a.incarnation, err = fabric.NextIncarnation(filepath.Join(cfg.SFU.StateDir, "incarnation")); err != nil {
+	incarnation, err := fabric.NextIncarnation(filepath.Join(cfg.SFU.StateDir, "incarnation"))
+	if err != nil {
 		return nil, errors.Join(err, release())
 	}
 	if a.sockets, err = sysd.InheritSockets(); err != nil {
 		return nil, errors.Join(err, release())
 	}
-	registry, err := message.NewRegistry(enginepb.Schema, txnpb.Schema, loginpb.Schema, gatewaypb.Schema, monitorpb.Schema)
+	registry, err := message.NewRegistry(&enginepb.Schema, &txnpb.Schema, &loginpb.Schema, &gatewaypb.Schema, &monitorpb.Schema)
 	if err != nil {
 		return nil, errors.Join(err, release())
 	}
-	held, err := quarantine.OpenDir(filepath.Join(cfg.SFU.StateDir, "quarantine"), a.secrets.Store)
+	held, err := quarantine.NewDir(filepath.Join(cfg.SFU.StateDir, "quarantine"), a.quarantineKey(), rand.Reader)
 	if err != nil {
 		return nil, errors.Join(err, release())
 	}
@@ -97,7 +98,7 @@ func assemble(cfg *config.Config, log *slog.Logger) (*sfu, error) {
 	clock := func() time.Duration { return time.Since(origin) }
 	a.engine, err = engine.New(engine.Config{
 		SFU: cfg.Self.Number, Name: cfg.Self.Name, Type: string(cfg.Self.Type), Software: version,
-		Incarnation: a.incarnation, Registry: registry, Log: log, Clock: clock, Quarantine: held,
+		Incarnation: incarnation, Registry: registry, Log: log, Clock: clock, Quarantine: held,
 		Permit: permit,
 	})
 	if err != nil {
@@ -107,6 +108,13 @@ func assemble(cfg *config.Config, log *slog.Logger) (*sfu, error) {
 		return nil, errors.Join(err, release())
 	}
 	return &sfu{name: cfg.Self.Name, engine: a.engine, clock: clock, sockets: a.sockets, release: release}, nil
+}
+
+// quarantineKey seals requests that crashed their Component. It comes from the one
+// secret that every SFU has alone.
+func (a *assembler) quarantineKey() []byte {
+	sum := sha256.Sum256(append([]byte("rrts quarantine"), a.secrets.Interconnect[:]...))
+	return sum[:]
 }
 
 // close releases what assemble took, after the engine has ended.

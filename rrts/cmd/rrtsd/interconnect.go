@@ -1,0 +1,128 @@
+package main
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+
+	"golang.org/x/sys/cpu"
+
+	"virtualservicesinc.com/comps/connector"
+	"virtualservicesinc.com/net/fabric"
+	"virtualservicesinc.com/net/link"
+	"virtualservicesinc.com/net/session"
+	"virtualservicesinc.com/net/wire"
+	"virtualservicesinc.com/rrts/config"
+	"virtualservicesinc.com/rrts/engine"
+)
+
+// connector makes the Cluster Connector. Each one made is a life of its own on the
+// interconnect, so that peers know that what the last one held is gone.
+func (a *assembler) connector() (engine.Component, error) {
+	incarnation, err := fabric.NextIncarnation(filepath.Join(a.cfg.SFU.StateDir, "incarnation"))
+	if err != nil {
+		return nil, err
+	}
+	ic := &a.cfg.Cluster.Interconnect
+	base := session.Config{
+		Local: a.cfg.Self.Number, PSK: a.secrets.PSK, ClusterHash: a.clusterHash(), Incarnation: incarnation,
+		Key:  session.KeyPair{Private: a.secrets.Interconnect, Public: a.cfg.Self.PublicKey},
+		Rand: rand.Reader, NoAES: !hasAES(),
+		ProbeInterval: ic.ProbeInterval, Suspect: ic.SuspectAfter, Dead: ic.DeadAfter,
+	}
+	var peers []fabric.Peer
+	for _, p := range a.cfg.Peers() {
+		peers = append(peers, fabric.Peer{SFU: p.Number, Public: p.PublicKey, SameMachine: p.Via == config.PathUnix})
+	}
+	return connector.New(connector.Config{Session: base, Peers: peers, Open: a.openLinks})
+}
+
+// clusterHash tells this cluster's frames from those of others on the same wire.
+func (a *assembler) clusterHash() uint32 {
+	sum := sha256.Sum256(a.cfg.Cluster.ID[:])
+	return binary.BigEndian.Uint32(sum[:])
+}
+
+func hasAES() bool { return cpu.X86.HasAES || cpu.ARM64.HasAES }
+
+// openLinks opens what the SFU's peers are reached by.
+func (a *assembler) openLinks() (links [3]link.Link, err error) {
+	via := map[config.Path]bool{}
+	for _, p := range a.cfg.Peers() {
+		via[p.Via] = true
+	}
+	switch {
+	case via[config.PathEthernet] && via[config.PathUDP]:
+		err = errors.New("some SFUs are reached by Ethernet and others by UDP; one SFU has one kind: write carrier = \"udp\" for this one too")
+	case via[config.PathEthernet]:
+		err = a.openEthernet(&links)
+	case via[config.PathUDP]:
+		err = a.openUDP(&links)
+	}
+	if err == nil && via[config.PathUnix] {
+		links[fabric.PortMachine], err = link.OpenUnix(link.UnixConfig{
+			Dir: a.cfg.NetworkDir("a"), SFU: a.cfg.Self.Number, Mode: 0o660,
+		})
+	}
+	if err != nil {
+		for i, l := range links {
+			if l != nil {
+				err = errors.Join(err, l.Close())
+				links[i] = nil
+			}
+		}
+	}
+	return links, err
+}
+
+func (a *assembler) openEthernet(links *[3]link.Link) error {
+	ic := &a.cfg.Cluster.Interconnect
+	for _, n := range []struct {
+		port fabric.Port
+		nic  config.NIC
+		kind uint16
+	}{{fabric.PortA, a.cfg.Machine.NetworkA, ic.EtherTypeA}, {fabric.PortB, a.cfg.Machine.NetworkB, ic.EtherTypeB}} {
+		if n.nic.IsZero() {
+			continue // one network: an alarm says so
+		}
+		l, err := link.OpenPacket(link.PacketConfig{
+			Interface: n.nic.Name, MAC: n.nic.MAC, EtherType: n.kind,
+			Match: link.Match{Offset: wire.ClusterOffset, Value: a.clusterHash()}, Log: a.log.With("network", n.port.String()),
+		})
+		if err != nil {
+			return fmt.Errorf("network %v: %w", n.port, err)
+		}
+		links[n.port] = l
+	}
+	return nil
+}
+
+func (a *assembler) openUDP(links *[3]link.Link) error {
+	address := [2]func(*config.Member) netip.AddrPort{
+		func(m *config.Member) netip.AddrPort { return m.UDPA },
+		func(m *config.Member) netip.AddrPort { return m.UDPB },
+	}
+	for port, of := range address {
+		listen := of(a.cfg.Self)
+		if !listen.IsValid() {
+			continue
+		}
+		var peers []netip.AddrPort
+		for _, p := range a.cfg.Peers() {
+			if addr := of(&p.Member); addr.IsValid() && p.Via == config.PathUDP {
+				peers = append(peers, addr)
+			}
+		}
+		l, err := link.OpenUDP(link.UDPConfig{Listen: listen, Peers: peers})
+		if err != nil {
+			return fmt.Errorf("network %v: %w; is another program using %v? change udp_%c of %s in cluster.toml",
+				fabric.Port(port), err, listen, 'a'+rune(port), a.cfg.Self.Name)
+		}
+		links[port] = l
+	}
+	return nil
+}
