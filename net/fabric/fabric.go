@@ -17,26 +17,22 @@
 // is learned from frames that a session has authenticated, and forgotten when
 // the network to that peer goes down.
 //
-// # The turn
+// One goroutine, Run's, owns all sessions ([Core]), and everything crosses to it in
+// batches. A reader per link hands over what one system call brought. Send copies
+// records into the outbox, a list that the loop empties in one go; a sender wakes
+// the loop only when it sleeps.
 //
-// All sessions are one state machine ([Core]) and one goroutine at a time works
-// on it: the one that has the turn. A reader that has received a batch of frames
-// takes the turn and works on them itself; so does Run's goroutine when a timer
-// is due. Nothing is handed from goroutine to goroutine on the way in, which
-// costs more here than the work itself.
-//
-// Send copies the record into the outbox, a list that whoever has the turn
-// empties in one go; if nobody has it, Run's goroutine is woken. Under load many
-// records cross in one batch. Only when the lane is idle and the turn is free
-// does the sender take it and transmit by itself: that is a lone request, for
-// which every wake-up counts.
+// (Tried: letting the reader, and the sender of a lone record, work on the sessions
+// themselves under a lock. Between two processes the round trip was the same within
+// the noise: a goroutine that hands work over and then waits costs little more than
+// a switch on its own thread.)
 package fabric
 
 import (
 	"context"
 	"errors"
-	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"virtualservicesinc.com/net/link"
@@ -44,28 +40,34 @@ import (
 
 // Fabric is a Core on real links.
 type Fabric struct {
-	cfg    Config
-	origin time.Time
-	wake   chan struct{} // a token: the outbox holds records
-	outbox outbox
+	cfg     Config
+	origin  time.Time
+	outbox  outbox
+	wake    chan struct{} // a token: the outbox holds records
+	asleep  atomic.Bool   // the loop waits, or is about to: it must be woken
+	batches chan batch
+	asks    chan func(now time.Duration)
+	ended   chan struct{} // closed when the loop has ended
 
-	// turn guards all below. It is never held over anything that waits.
-	turn  sync.Mutex
-	core  *Core
-	timer *time.Timer
-	armed time.Duration // when timer fires; never if it does not
-	given map[uint16]*[lanes]int
-	over  bool
+	// Owned by the loop.
+	core    *Core
+	timer   *time.Timer
+	armed   time.Duration          // when timer fires; never if it does not
+	given   map[uint16]*[lanes]int // bytes of records moved from the outbox and not published
+	changed [ports]<-chan struct{} // of the links
 }
 
 // New returns a fabric that does nothing before Run.
 func New(cfg Config) (*Fabric, error) {
 	f := &Fabric{
-		cfg:    cfg,
-		origin: time.Now(),
-		wake:   make(chan struct{}, 1),
-		armed:  never,
-		given:  make(map[uint16]*[lanes]int),
+		cfg:     cfg,
+		origin:  time.Now(),
+		wake:    make(chan struct{}, 1),
+		batches: make(chan batch, ports*readerSets),
+		asks:    make(chan func(time.Duration)),
+		ended:   make(chan struct{}),
+		armed:   never,
+		given:   make(map[uint16]*[lanes]int),
 	}
 	event := cfg.Event
 	if event != nil {
@@ -105,8 +107,8 @@ func (f *Fabric) Run(ctx context.Context) error {
 			readers.Go(func() { f.read(Port(port), l) })
 		}
 	}
-	f.drive(ctx)
-	f.stop()
+	f.loop(ctx)
+	close(f.ended)
 	var faults []error
 	for _, l := range f.cfg.Links {
 		if l != nil {
@@ -115,66 +117,4 @@ func (f *Fabric) Run(ctx context.Context) error {
 	}
 	readers.Wait()
 	return errors.Join(faults...)
-}
-
-// read works on what arrives by one link until it is closed.
-func (f *Fabric) read(port Port, l link.Link) {
-	frames := make([]link.Frame, link.BatchSize)
-	for i := range frames {
-		frames[i].Data = make([]byte, link.MaxFrame)
-	}
-	for {
-		n, err := l.Receive(frames)
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		f.take(func(now time.Duration) { f.core.Receive(now, port, frames[:n]) })
-	}
-}
-
-// drive runs the timers, follows the links and empties the outbox.
-func (f *Fabric) drive(ctx context.Context) {
-	var changed [ports]<-chan struct{}
-	look := func(port Port) {
-		if l := f.cfg.Links[port]; l != nil {
-			changed[port] = l.Changed()
-			s := l.Status()
-			f.take(func(now time.Duration) { f.core.SetLink(now, port, s) })
-		}
-	}
-	for port := range Port(ports) {
-		look(port)
-	}
-	for {
-		f.take(func(now time.Duration) {
-			f.armed = never
-			f.core.Advance(now, time.Now().UnixNano())
-		})
-		select {
-		case <-ctx.Done():
-			return
-		case <-f.timer.C:
-		case <-f.wake:
-		case <-changed[PortA]:
-			look(PortA)
-		case <-changed[PortB]:
-			look(PortB)
-		case <-changed[PortMachine]:
-			look(PortMachine)
-		}
-	}
-}
-
-// stop ends the sessions.
-func (f *Fabric) stop() {
-	f.take(func(now time.Duration) {
-		f.drain(now)
-		f.core.Flush(now)
-		f.over = true
-		f.outbox.close()
-		f.core.Close(now)
-	})
-	f.turn.Lock()
-	f.timer.Stop()
-	f.turn.Unlock()
 }

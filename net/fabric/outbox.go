@@ -31,7 +31,7 @@ type outbox struct {
 	bytes  []byte // of the queued records, one behind the other
 	closed bool
 
-	// What the turn's holder works on, swapped with the above.
+	// What the loop works on, swapped with the above.
 	taken      []outRecord
 	takenBytes []byte
 }
@@ -140,7 +140,7 @@ func (o *outbox) pending() bool {
 }
 
 // take returns the queued records and their bytes; they are the caller's until
-// the next take. Only the turn's holder calls it.
+// the next take. Only the loop calls it.
 func (o *outbox) take() ([]outRecord, []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -156,7 +156,7 @@ func (o *outbox) take() ([]outRecord, []byte) {
 }
 
 // current reports whether a record taken is for the connection that there is now.
-// Only the turn's holder calls it: nobody else changes what it reads.
+// Only the loop calls it: nobody else changes what it reads.
 func (o *outbox) current(r *outRecord) bool {
 	p := o.peers[r.to]
 	return p != nil && p.up && p.life == r.life

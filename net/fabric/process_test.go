@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -18,33 +19,42 @@ import (
 )
 
 // childEnv makes the test binary run SFU 2 and nothing else. Its value is the
-// incarnation and the addresses of its own and of the peer's networks.
+// incarnation and then either "udp" with the addresses of its own networks and of
+// SFU 1's, or "ethernet" with the path of a network namespace.
 const childEnv = "RRTS_TEST_FABRIC_CHILD"
 
 func TestMain(m *testing.M) {
 	if args := os.Getenv(childEnv); args != "" {
-		child(args)
+		child(strings.Fields(args))
 	}
 	os.Exit(m.Run())
 }
 
-// child runs SFU 2 over UDP until standard input ends. It sends every record
-// back and prints its events.
-func child(args string) {
+// child runs SFU 2 until standard input ends. It sends every record that begins
+// with a '!' back, swallows the others, and prints its events.
+func child(args []string) {
 	t := &loudTB{}
-	var incarnation uint64
-	var mine, theirs [2]string
-	if _, err := fmt.Sscan(args, &incarnation, &mine[0], &mine[1], &theirs[0], &theirs[1]); err != nil {
+	incarnation, err := strconv.ParseUint(args[0], 10, 64)
+	if err != nil {
 		t.Fatal(err)
 	}
 	var links [3]link.Link
-	for i := range mine {
-		links[i] = openOne(t, netip.MustParseAddrPort(mine[i]), netip.MustParseAddrPort(theirs[i]))
+	switch args[1] {
+	case "udp":
+		for i := range 2 {
+			links[i] = openOne(t, netip.MustParseAddrPort(args[2+i]), netip.MustParseAddrPort(args[4+i]))
+		}
+	case "ethernet":
+		links = openEthernet(t, args[2], false)
 	}
 	n := start(t, nodeConfig{
 		sfu: 2, incarnation: incarnation, links: links, peers: peersOf(t, 2, 2),
-		deliver: func(n *node, r fabric.Record) { n.Send(r.Peer, r.Lane, r.Data) },
-		event:   func(_ *node, e fabric.Event) { fmt.Println(e) },
+		deliver: func(n *node, r fabric.Record) {
+			if r.Data[0] == '!' {
+				n.Send(r.Peer, r.Lane, r.Data)
+			}
+		},
+		event: func(_ *node, e fabric.Event) { fmt.Println(e) },
 	})
 	io.Copy(io.Discard, os.Stdin)
 	n.stop()
@@ -79,14 +89,14 @@ type process struct {
 	events chan []string // all it has told, after it has ended
 }
 
-func spawn(t *testing.T, incarnation uint64, mine, theirs []netip.AddrPort) *process {
+func spawn(t testing.TB, incarnation uint64, links ...any) *process {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &process{cmd: exec.Command(exe), events: make(chan []string, 1)}
-	p.cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %v %v %v %v", childEnv, incarnation, mine[0], mine[1], theirs[0], theirs[1]))
+	p.cmd.Env = append(os.Environ(), childEnv+"="+fmt.Sprintln(append([]any{incarnation}, links...)...))
 	p.cmd.Stderr = os.Stderr
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
@@ -110,7 +120,7 @@ func spawn(t *testing.T, incarnation uint64, mine, theirs []netip.AddrPort) *pro
 }
 
 // end lets the process stop by itself and returns what it told.
-func (p *process) end(t *testing.T) []string {
+func (p *process) end(t testing.TB) []string {
 	t.Helper()
 	p.stdin.Close()
 	events := <-p.events
@@ -136,7 +146,9 @@ func withChild(t *testing.T) (*node, func(incarnation uint64) *process) {
 		links: [3]link.Link{openOne(t, mine[0], theirs[0]), openOne(t, mine[1], theirs[1])},
 		peers: peersOf(t, 1, 2),
 	})
-	return one, func(incarnation uint64) *process { return spawn(t, incarnation, theirs, mine) }
+	return one, func(incarnation uint64) *process {
+		return spawn(t, incarnation, "udp", theirs[0], theirs[1], mine[0], mine[1])
+	}
 }
 
 // A process that was stopped for half a second is suspected and recovers; by its
@@ -154,14 +166,14 @@ func TestPause(t *testing.T) {
 		case 301:
 			one.happened(t, "peer-suspect 2")
 		}
-		if err := one.Send(2, fabric.LaneRequest, fmt.Append(nil, i)); err != nil {
+		if err := one.Send(2, fabric.LaneRequest, fmt.Appendf(nil, "!%d", i)); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(100 * time.Microsecond)
 	}
 	one.until(t, "every echo", func() bool { return len(one.records) == records })
 	for i, r := range one.records {
-		if r.data != fmt.Sprint(i) {
+		if r.data != fmt.Sprintf("!%d", i) {
 			t.Fatalf("echo %q came in place %d", r.data, i)
 		}
 	}

@@ -120,8 +120,9 @@ func stream(t testing.TB, from, to *node, records int, pause time.Duration, at f
 	return r
 }
 
-// openEthernet opens a host's links to networks A and B of a lab.
-func openEthernet(t testing.TB, lab *linktest.Lab, host int, plain bool) [3]link.Link {
+// openEthernet opens the links to networks A and B of a lab's host, given its
+// namespace.
+func openEthernet(t testing.TB, namespace string, plain bool) [3]link.Link {
 	t.Helper()
 	var links [3]link.Link
 	for network, etherType := range []uint16{link.EtherTypeA, link.EtherTypeB} {
@@ -130,7 +131,7 @@ func openEthernet(t testing.TB, lab *linktest.Lab, host int, plain bool) [3]link
 			EtherType: etherType,
 			Match:     link.Match{Offset: 4, Value: clusterHash},
 			Plain:     plain,
-			Namespace: lab.Namespace(host),
+			Namespace: namespace,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -150,7 +151,7 @@ func startEthernet(t testing.TB, count int, plain bool) (*linktest.Lab, []*node)
 	var nodes []*node
 	for host := range count {
 		sfu := uint16(host + 1)
-		nodes = append(nodes, start(t, nodeConfig{sfu: sfu, links: openEthernet(t, lab, host, plain), peers: peersOf(t, sfu, count), tune: soon}))
+		nodes = append(nodes, start(t, nodeConfig{sfu: sfu, links: openEthernet(t, lab.Namespace(host), plain), peers: peersOf(t, sfu, count), tune: soon}))
 	}
 	meet(t, nodes, fabric.A, fabric.B)
 	return lab, nodes
@@ -272,7 +273,7 @@ func TestGarbageOverEthernet(t *testing.T) {
 	var nodes []*node
 	for host := range 2 {
 		sfu := uint16(host + 1)
-		nodes = append(nodes, start(t, nodeConfig{sfu: sfu, links: openEthernet(t, lab, host, false), peers: peersOf(t, sfu, 2)}))
+		nodes = append(nodes, start(t, nodeConfig{sfu: sfu, links: openEthernet(t, lab.Namespace(host), false), peers: peersOf(t, sfu, 2)}))
 	}
 	meet(t, nodes, fabric.A, fabric.B)
 	rogue, err := link.OpenPacket(link.PacketConfig{

@@ -9,18 +9,11 @@ import "context"
 // was taken; ErrRecordTooLarge; ErrNoPeer, ErrNoLane, ErrClosed. A record that
 // was taken is lost only with the peer, and PeerLost says so.
 func (f *Fabric) Send(to uint16, lane Lane, record []byte) error {
-	if f.turn.TryLock() {
-		sent, err := f.sendNow(to, lane, record)
-		f.pass()
-		if sent || err != nil {
-			return err
-		}
+	err := f.outbox.add(to, lane, record)
+	if err == nil {
+		f.offer()
 	}
-	if err := f.outbox.add(to, lane, record); err != nil {
-		return err
-	}
-	f.offer()
-	return nil
+	return err
 }
 
 // SendBatch is Send for several records of one lane. It returns how many it took,
@@ -53,26 +46,14 @@ func (f *Fabric) SendWait(ctx context.Context, to uint16, lane Lane, record []by
 	}
 }
 
-// sendNow transmits a record from this goroutine, which has the turn, if the lane
-// is idle. Otherwise records gather while the lane's earlier ones are under way.
-func (f *Fabric) sendNow(to uint16, lane Lane, record []byte) (sent bool, err error) {
-	p := f.core.bySFU[to]
-	if f.over || p == nil || lane >= lanes || p.session.Queued(lane) > 0 || f.outbox.pending() {
-		return false, nil
-	}
-	now := f.now()
-	if err := f.core.Send(now, to, lane, record); err != nil {
-		return false, err
-	}
-	f.finish(now)
-	return true, nil
-}
-
-// offer sees to it that somebody empties the outbox: whoever has the turn does
-// when he passes it on, and if nobody has, Run's goroutine is woken.
+// offer wakes the loop if it sleeps; awake, it looks into the outbox by itself
+// before it sleeps.
 func (f *Fabric) offer() {
-	if f.turn.TryLock() {
-		f.turn.Unlock()
-		f.nudge()
+	if !f.asleep.Load() {
+		return
+	}
+	select {
+	case f.wake <- struct{}{}:
+	default:
 	}
 }

@@ -1,6 +1,9 @@
 package fabric
 
 import (
+	"errors"
+	"time"
+
 	"virtualservicesinc.com/net/link"
 	"virtualservicesinc.com/net/session"
 )
@@ -29,38 +32,32 @@ type PeerStats struct {
 	session.Stats
 }
 
-// Stats fills st; slices that are there are used again. It must not be called from
-// Deliver or Event.
-func (f *Fabric) Stats(st *Stats) {
+// Stats fills st; slices that are there are used again. It waits for Run's
+// goroutine, so it must not be called from Deliver or Event; after Run it returns
+// ErrClosed.
+func (f *Fabric) Stats(st *Stats) error {
 	for port, l := range f.cfg.Links {
 		st.Links[port] = LinkStats{}
 		if l != nil {
 			st.Links[port] = LinkStats{There: true, Status: l.Status(), Counters: l.Counters()}
 		}
 	}
-	f.turn.Lock()
-	defer f.pass()
-	f.core.Stats(st)
+	return f.ask(func(time.Duration) { f.core.Stats(st) })
 }
 
 // SetPeers replaces the peers while the fabric runs. The sessions of those that
 // stay as they were go on; the others end, with their PeerLost, before SetPeers
-// returns. It must not be called from Deliver or Event.
+// returns. It must not be called from Deliver or Event; after Run it returns
+// ErrClosed.
 func (f *Fabric) SetPeers(peers []Peer) error {
-	f.turn.Lock()
-	defer f.pass()
-	if f.over {
-		return ErrClosed
-	}
-	now := f.now()
-	f.drain(now)
-	if err := f.core.SetPeers(now, peers); err != nil {
-		return err
-	}
-	f.notePeers(peers)
-	f.core.Advance(now, 0)
-	f.finish(now)
-	return nil
+	var fault error
+	err := f.ask(func(now time.Duration) {
+		f.drain(now)
+		if fault = f.core.SetPeers(now, peers); fault == nil {
+			f.notePeers(peers)
+		}
+	})
+	return errors.Join(err, fault)
 }
 
 // notePeers makes the outbox know the peers and keeps the accounts of those that

@@ -1,0 +1,70 @@
+package fabric_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"virtualservicesinc.com/net/fabric"
+	"virtualservicesinc.com/net/link/linktest"
+)
+
+// benchPair is SFU 1 here and SFU 2 in a process of its own, on two Ethernet
+// networks between network namespaces. What comes back is told by a token.
+func benchPair(b *testing.B) (one *node, back <-chan struct{}) {
+	b.Helper()
+	lab := linktest.NewLab(b, 2, 2)
+	tokens := make(chan struct{}, 1)
+	one = start(b, nodeConfig{
+		sfu: 1, links: openEthernet(b, lab.Namespace(0), false), peers: peersOf(b, 1, 2),
+		deliver: func(*node, fabric.Record) { tokens <- struct{}{} },
+	})
+	spawn(b, 1, "ethernet", lab.Namespace(1))
+	one.sees(b, 2, fabric.A, fabric.B)
+	return one, tokens
+}
+
+// BenchmarkRoundTrip is a record of 128 bytes there and back on the request lane,
+// one at a time.
+func BenchmarkRoundTrip(b *testing.B) {
+	one, back := benchPair(b)
+	record := make([]byte, 128)
+	record[0] = '!'
+	var times []time.Duration
+	for b.Loop() {
+		began := time.Now()
+		if err := one.Send(2, fabric.LaneRequest, record); err != nil {
+			b.Fatal(err)
+		}
+		<-back
+		times = append(times, time.Since(began))
+	}
+	slices.Sort(times)
+	b.ReportMetric(float64(times[len(times)/2].Microseconds()), "p50-µs")
+	b.ReportMetric(float64(times[len(times)*99/100].Microseconds()), "p99-µs")
+}
+
+// BenchmarkStream is records of one size sent as fast as the lane takes them.
+func BenchmarkStream(b *testing.B) {
+	for _, lane := range []fabric.Lane{fabric.LaneCommit, fabric.LaneBulk} {
+		for _, size := range []int{128, 1400, 64 << 10} {
+			b.Run(fmt.Sprintf("lane=%d/size=%d", lane, size), func(b *testing.B) {
+				one, back := benchPair(b)
+				record := make([]byte, size)
+				b.SetBytes(int64(size))
+				for b.Loop() {
+					if err := one.SendWait(b.Context(), 2, lane, record); err != nil {
+						b.Fatal(err)
+					}
+				}
+				// The last one comes back when all have arrived.
+				if err := one.SendWait(b.Context(), 2, lane, []byte("!")); err != nil {
+					b.Fatal(err)
+				}
+				<-back
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+			})
+		}
+	}
+}
