@@ -67,7 +67,7 @@ func (e *echoer) Serve(batch []message.Request) {
 // sfu is an engine with a Connector and an echoer.
 type sfu struct {
 	*engine.Engine
-	t      *testing.T
+	t      testing.TB
 	conn   atomic.Pointer[Connector]
 	echoer *echoer
 	stop   context.CancelFunc
@@ -102,6 +102,11 @@ func newNetworks(t *testing.T) networks {
 
 func start(t *testing.T, w networks, n uint16, incarnation uint64) *sfu {
 	t.Helper()
+	return startOn(t, func() ([3]link.Link, error) { return [3]link.Link{w[0].Link(n), w[1].Link(n)}, nil }, n, incarnation)
+}
+
+func startOn(t testing.TB, open func() ([3]link.Link, error), n uint16, incarnation uint64) *sfu {
+	t.Helper()
 	s := &sfu{t: t, done: make(chan error, 1)}
 	reg, err := message.NewRegistry(&enginepb.Schema, &message.Schema{File: "test", Services: []*message.ServiceDescriptor{echo}})
 	if err != nil {
@@ -122,7 +127,7 @@ func start(t *testing.T, w networks, n uint16, incarnation uint64) *sfu {
 		Peers:   peers,
 		Open: func() ([3]link.Link, error) {
 			s.opened.Add(1)
-			return [3]link.Link{w[0].Link(n), w[1].Link(n)}, nil
+			return open()
 		},
 	}
 	for _, add := range []func() (engine.Component, error){
