@@ -92,6 +92,7 @@ func (s *Session) tick(now time.Duration, p *path) {
 		p.holdLevel = 0
 	}
 	p.probeDue = true
+	p.tickMTU(now)
 	p.probeAt += s.cfg.ProbeInterval
 	if p.probeAt <= now { // paused: probes do not pile up
 		p.probeAt = now + s.cfg.ProbeInterval
@@ -113,12 +114,15 @@ func (s *Session) fail(now time.Duration, p *path, atFault bool) {
 		p.announced = false
 		s.event(Event{Kind: NetworkDown, Network: p.net})
 	}
-	s.loseDown()
+	s.loseDown(now)
 }
 
 // answered takes the reply to a probe.
 func (s *Session) answered(now time.Duration, r *wire.Reply) {
 	p := &s.path[r.Network]
+	if int(r.Size) >= p.maxMTU && p.maxMTU > BaseMTU {
+		p.mtu, p.mtuSeen, p.mtuAt, p.mtuLeft = p.maxMTU, now, now+mtuVerify, mtuTries
+	}
 	if !p.exists() || r.Sequence-p.replied-1 >= p.sequence-p.replied { // not between replied and sequence
 		return
 	}
@@ -135,9 +139,6 @@ func (s *Session) answered(now time.Duration, r *wire.Reply) {
 	p.stale = false
 	if p.waiting {
 		p.waitingSince = now
-	}
-	if int(r.Size) >= p.maxMTU && p.maxMTU > BaseMTU {
-		p.mtu, p.mtuAt, p.mtuLeft = p.maxMTU, now+mtuVerify, mtuTries
 	}
 	if !p.alive && p.carrier {
 		p.alive, p.aliveAt = true, now

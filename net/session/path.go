@@ -36,10 +36,11 @@ const (
 	maxHoldLevel = 16
 
 	// mtuVerify is the time between two checks of an MTU above BaseMTU, or between
-	// two attempts at it; mtuTries is how many probes each makes. They leave with
-	// every other probe, so that they cannot make a network look down.
-	mtuVerify = 10 * time.Second
-	mtuTries  = 3
+	// two attempts at it; when a long frame is lost, mtuRecheck is. mtuTries is how
+	// many probes each makes.
+	mtuVerify  = 10 * time.Second
+	mtuRecheck = time.Second
+	mtuTries   = 3
 )
 
 // path is one network as this session sees it.
@@ -68,8 +69,10 @@ type path struct {
 
 	// MTU.
 	mtu, maxMTU int
-	mtuAt       time.Duration
-	mtuLeft     int // probes left of the attempt
+	mtuAt       time.Duration // next check
+	mtuDue      bool
+	mtuSeen     time.Duration // when a frame of maxMTU last passed
+	mtuLeft     int           // probes left of the attempt
 
 	// Round trip, from acks and replies.
 	srtt, rttvar, latest time.Duration

@@ -290,7 +290,7 @@ func (s *Session) detectLosses(now time.Duration) {
 			}
 		}
 		if lost {
-			s.losePacket(n, dead)
+			s.losePacket(now, n, dead)
 			any = true
 		}
 	}
@@ -301,7 +301,7 @@ func (s *Session) detectLosses(now time.Duration) {
 
 // loseDown declares lost what was under way only on networks that are down, without
 // waiting for an ack.
-func (s *Session) loseDown() {
+func (s *Session) loseDown(now time.Duration) {
 	r := &s.recovery
 	for n := r.oldest; n < r.next; n++ {
 		p := r.at(n)
@@ -315,7 +315,7 @@ func (s *Session) loseDown() {
 			}
 		}
 		if lost {
-			s.losePacket(n, true)
+			s.losePacket(now, n, true)
 		}
 	}
 	r.advance()
@@ -323,7 +323,7 @@ func (s *Session) loseDown() {
 
 // losePacket puts what a packet carried back to be sent again. dead says that the
 // network is to blame, not congestion.
-func (s *Session) losePacket(n uint64, dead bool) {
+func (s *Session) losePacket(now time.Duration, n uint64, dead bool) {
 	r := &s.recovery
 	p := r.at(n)
 	p.state = packetLost
@@ -335,6 +335,10 @@ func (s *Session) losePacket(n uint64, dead bool) {
 	for i := range s.path {
 		if p.on.Has(Network(i)) {
 			s.path[i].lost(n, r.next, int(p.size), !dead)
+			if p.size > BaseMTU {
+				// Perhaps such frames do not pass any more.
+				s.path[i].mtuAt = min(s.path[i].mtuAt, max(now, s.path[i].mtuSeen+mtuRecheck))
+			}
 			avoid = Network(i)
 		}
 	}
@@ -367,16 +371,10 @@ func (s *Session) timedOut(now time.Duration) {
 	left := probePackets
 	for n := r.oldest; n < r.next && left > 0; n++ {
 		if r.at(n).state == packetUnderWay {
-			s.losePacket(n, true)
+			s.losePacket(now, n, true)
 			left--
 		}
 	}
 	r.urgent = probePackets
 	r.advance()
-	if r.timeouts >= 2 {
-		// Perhaps the long frames do not pass any more.
-		for i := range s.path {
-			s.path[i].mtuAt = 0
-		}
-	}
 }

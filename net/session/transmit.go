@@ -46,6 +46,8 @@ func (s *Session) Next(now time.Duration, dst []byte) (n int, on Networks) {
 	for i := range s.path {
 		if p := &s.path[i]; p.probeDue || p.replyNow {
 			return s.probeFrame(now, dst, p)
+		} else if p.mtuDue {
+			return s.mtuFrame(now, dst, p)
 		}
 	}
 	if n, on = s.dataFrame(now, dst); n > 0 {
@@ -126,27 +128,38 @@ func (s *Session) probeFrame(now time.Duration, dst []byte, p *path) (int, Netwo
 	if p.probeDue {
 		p.probeDue = false
 		p.sequence++
-		b = wire.AppendProbe(b, &wire.Probe{Network: uint8(p.net), Want: !p.alive, Sequence: p.sequence, SentNanos: int64(now)})
-		if p.padProbe(now) {
-			end := p.maxMTU - wire.TagSize
-			clear(dst[len(b):end])
-			b = dst[:end]
-		}
+		probe := p.newProbe(now)
+		b = wire.AppendProbe(b, &probe)
 	}
 	return s.seal(now, dst, len(b), 1<<p.net)
 }
 
-// padProbe reports whether this probe is to try the longest MTU.
-func (p *path) padProbe(now time.Duration) bool {
-	if p.maxMTU <= BaseMTU || !p.alive || now < p.mtuAt || p.sequence%2 == 0 {
-		return false
+// mtuFrame builds a probe as long as the network's longest frame. It comes beside
+// the ordinary probe and repeats its number, so that its loss is no miss.
+func (s *Session) mtuFrame(now time.Duration, dst []byte, p *path) (int, Networks) {
+	p.mtuDue = false
+	probe := p.newProbe(now)
+	b := wire.AppendProbe(dst[:wire.HeaderSize], &probe)
+	end := p.maxMTU - wire.TagSize
+	clear(dst[len(b):end])
+	return s.seal(now, dst, end, 1<<p.net)
+}
+
+func (p *path) newProbe(now time.Duration) wire.Probe {
+	return wire.Probe{Network: uint8(p.net), Want: !p.alive, Sequence: p.sequence, SentNanos: int64(now)}
+}
+
+// tickMTU decides with every probe whether to try the longest MTU.
+func (p *path) tickMTU(now time.Duration) {
+	if p.maxMTU <= BaseMTU || !p.alive || now < p.mtuAt {
+		return
 	}
 	if p.mtuLeft == 0 {
 		p.mtu, p.mtuAt, p.mtuLeft = BaseMTU, now+mtuVerify, mtuTries
-		return false
+		return
 	}
 	p.mtuLeft--
-	return true
+	p.mtuDue = true
 }
 
 // appendControl appends what rides in front of data: ack, credits, floor.
@@ -327,7 +340,7 @@ func (s *Session) seal(now time.Duration, dst []byte, end int, on Networks) (int
 	r := &s.recovery
 	k := s.ring.current
 	if r.full() {
-		s.losePacket(r.oldest, false)
+		s.losePacket(now, r.oldest, false)
 		r.advance()
 	}
 	number := r.next

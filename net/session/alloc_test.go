@@ -1,0 +1,77 @@
+package session
+
+import (
+	"testing"
+	"time"
+)
+
+// TestAllocations: in the steady state nothing allocates: neither sending, sealing,
+// opening, acknowledging and delivering records of a few frames on every lane, nor
+// probing, nor losing frames and sending them again.
+func TestAllocations(t *testing.T) {
+	for _, loss := range []bool{false, true} {
+		p := newPair(t, nil)
+		record := make([]byte, 3000)
+		records := 0
+		work := func() {
+			for i := range 300 { // 60 ms: two probes
+				for lane := range Lane(lanes) {
+					if err := p.s[i%2].Send(p.now, lane, record); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if loss && i%10 == 0 {
+					n, _ := p.s[i%2].Next(p.now, p.frame[0][:])
+					if n == 0 {
+						t.Fatal("nothing to lose")
+					}
+				}
+				records += p.round()
+				p.s[0].Events()
+				p.s[1].Events()
+			}
+		}
+		for range 20 {
+			work() // buffers reach their size
+		}
+		if a := testing.AllocsPerRun(20, work); a > 0 {
+			t.Errorf("loss %v: %v allocations for some 300 records of each lane", loss, a)
+		}
+		for range 100 {
+			records += p.round()
+		}
+		if want := 41 * 300 * lanes; records != want {
+			t.Errorf("loss %v: %d of %d records", loss, records, want)
+		}
+	}
+}
+
+// TestIdle: a connected session without work calls for its loop at the rate of its
+// probes only, and sends nothing but them.
+func TestIdle(t *testing.T) {
+	w := newWorld(t, 71, nil)
+	w.up()
+	w.run(time.Second)
+	var before, after Stats
+	n := w.node[0]
+	n.session.Stats(&before)
+	calls := 0
+	for end := w.now + time.Second; w.now < end; {
+		at := n.session.NextTimeout()
+		if w.step(end) && w.now == at {
+			calls++
+		} else if w.now < end && at > end {
+			break
+		}
+		if len(w.queue) == 0 && at > end {
+			break
+		}
+	}
+	n.session.Stats(&after)
+	if sent := after.Network[A].FramesSent - before.Network[A].FramesSent; sent < 39 || sent > 41 {
+		t.Errorf("%d frames a second on network A, probes are 40", sent)
+	}
+	if calls > 82 {
+		t.Errorf("%d timer calls a second", calls)
+	}
+}
