@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 
+	"virtualservicesinc.com/comps/txn/store"
 	"virtualservicesinc.com/rrts/client"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/schema/loginpb"
@@ -104,4 +106,17 @@ func (a *Arena) Agree(ctx context.Context) (equal bool, detail string, err error
 		equal = equal && d.AppliedIndex == first.AppliedIndex && bytes.Equal(d.Chain, first.Chain)
 	}
 	return equal, strings.Join(far, ", "), nil
+}
+
+// OpenStore opens the store of SFU i, which must not run.
+func (a *Arena) OpenStore(i int) (store.Store, error) {
+	s := a.sfus[i]
+	if s.cmd != nil {
+		return nil, fmt.Errorf("arena: %s runs", s.name)
+	}
+	st, err := store.Open(store.Config{Dir: filepath.Join(s.state, "store")})
+	if err != nil {
+		return nil, fmt.Errorf("arena: the store of %s: %w", s.name, err)
+	}
+	return st, nil
 }
