@@ -13,50 +13,59 @@ import (
 // backlog keeps answers and announcements that found no room in the transport, in
 // order. Requests and notices do not wait here: their senders are told.
 type backlog struct {
-	count atomic.Int64
+	count atomic.Int64 // of items
 	mu    sync.Mutex
 	bytes int
 	items []unsent
 }
 
+// way is one lane to one peer.
+type way struct {
+	to   uint16
+	lane message.Lane
+}
+
 type unsent struct {
-	to     uint16
-	lane   message.Lane
+	way
 	record []byte
 }
 
-func (b *backlog) waiting() bool { return b.count.Load() > 0 }
+// behind reports whether something waits on that way, so that what comes later
+// must wait too.
+func (b *backlog) behind(w way) bool {
+	if b.count.Load() == 0 {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.ContainsFunc(b.items, func(u unsent) bool { return u.way == w })
+}
 
 // push copies record. It reports false if there is no room here either.
-func (b *backlog) push(to uint16, lane message.Lane, record []byte) bool {
+func (b *backlog) push(w way, record []byte) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.items) >= maxBacklog || b.bytes+len(record) > maxBacklogBytes {
 		return false
 	}
-	b.items = append(b.items, unsent{to, lane, bytes.Clone(record)})
+	b.items = append(b.items, unsent{w, bytes.Clone(record)})
 	b.bytes += len(record)
 	b.count.Store(int64(len(b.items)))
 	return true
 }
 
-// flush sends what there is room for now. What is for one peer and lane stays in
-// order. It reports whether something is left.
+// flush sends what there is room for now, in order. It reports whether something is
+// left.
 func (b *backlog) flush(t Transport) bool {
-	if !b.waiting() {
+	if b.count.Load() == 0 {
 		return false
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	type way struct {
-		to   uint16
-		lane message.Lane
-	}
-	full := map[way]bool{}
+	full := make(map[way]bool)
 	b.removeLocked(func(u unsent) bool {
-		w := way{u.to, u.lane}
-		full[w] = full[w] || errors.Is(t.Send(u.to, u.lane, u.record), ErrFull)
-		return !full[w]
+		full[u.way] = full[u.way] || errors.Is(t.Send(u.to, u.lane, u.record), ErrFull)
+		return !full[u.way]
 	})
 	return len(b.items) > 0
 }

@@ -97,16 +97,17 @@ func (in *instance) run() {
 	}
 }
 
-// look fails in if it does not show life.
-func (in *instance) look(now, hangAfter time.Duration) {
-	if since := in.busy.Load(); since != 0 && now-time.Duration(since) > hangAfter {
+// look fails in if it does not show life. What came before `from` does not count:
+// this process itself did not run.
+func (in *instance) look(now, from, hangAfter time.Duration) {
+	if since := in.busy.Load(); since != 0 && now-max(time.Duration(since), from) > hangAfter {
 		in.failWith(failure{in: in, reason: fmt.Sprintf("hung: busy for more than %v", hangAfter), serving: true, hung: true})
 		return
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	for _, p := range in.pulses {
-		if now-time.Duration(p.last.Load()) > p.limit {
+		if now-max(time.Duration(p.last.Load()), from) > p.limit {
 			in.fail(fmt.Sprintf("hung: no heartbeat of %s for more than %v", p.name, p.limit), "", false)
 			return
 		}

@@ -36,6 +36,10 @@ const (
 	// watchEvery is how often the engine looks whether Components show life, and
 	// counts its own progress.
 	watchEvery = 500 * time.Millisecond
+	// pausedFor is how late a look must come to say that the whole process did not run
+	// (stopped, swapped out, its virtual machine suspended): then nobody is judged by
+	// that time.
+	pausedFor = watchEvery
 	// restartFirst is the pause before a failed Component is made anew; it doubles
 	// with each failure in a row up to restartMost, so that a hopeless one costs
 	// nothing and a cured one is back within half a minute.

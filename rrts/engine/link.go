@@ -70,12 +70,14 @@ func (e *Engine) send(env *message.Envelope, to uint16, lane message.Lane) error
 
 // respond sends an encoded answer. If there is no room it waits in the backlog.
 func (e *Engine) respond(to uint16, lane message.Lane, record []byte) {
-	if e.backlog.waiting() || errors.Is(e.sendRecord(to, lane, record), ErrFull) {
-		if !e.backlog.push(to, lane, record) {
-			e.counters.unsent.Add(1)
-		}
-		e.wakeLoop()
+	w := way{to, lane}
+	if !e.backlog.behind(w) && !errors.Is(e.sendRecord(to, lane, record), ErrFull) {
+		return // sent, or the peer is gone
 	}
+	if !e.backlog.push(w, record) {
+		e.counters.unsent.Add(1)
+	}
+	e.wakeLoop()
 }
 
 func (e *Engine) sendAnnouncement(to uint16, a *enginepb.Announcement) {

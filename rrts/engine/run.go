@@ -142,10 +142,18 @@ func (e *Engine) loop(ctx context.Context) {
 	timer := time.NewTimer(watchEvery)
 	defer timer.Stop()
 	look := e.clock() + watchEvery
+	awake := e.clock() // since when this process has run without a pause
 	for {
 		now := e.clock()
 		if now >= look {
-			e.look(now)
+			if now-look > pausedFor {
+				e.log.Warn("This process did not run", "for", now-look)
+				awake = now
+			}
+			for _, u := range e.units {
+				u.look(now, awake)
+			}
+			e.progress.Add(1)
 			look = now + watchEvery
 		}
 		wake := look
@@ -167,14 +175,6 @@ func (e *Engine) loop(ctx context.Context) {
 		case <-e.rearm:
 		}
 	}
-}
-
-// look watches the Components and counts progress.
-func (e *Engine) look(now time.Duration) {
-	for _, u := range e.units {
-		u.look(now)
-	}
-	e.progress.Add(1)
 }
 
 // changed wakes those who wait for a change of readiness.

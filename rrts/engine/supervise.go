@@ -151,12 +151,12 @@ func (u *unit) failedToStart(cause error) {
 
 // look is called every watchEvery: it fails an instance that shows no life, and
 // forgets the failures of one that does.
-func (u *unit) look(now time.Duration) {
+func (u *unit) look(now, from time.Duration) {
 	in := u.current.Load()
 	if in == nil {
 		return
 	}
-	in.look(now, u.engine.cfg.HangAfter)
+	in.look(now, from, u.engine.cfg.HangAfter)
 	u.box.nudge()
 	if now-time.Duration(u.started.Load()) > stableAfter {
 		u.engine.alarms.clear(u.alarmName())

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -346,6 +347,36 @@ func TestDeadInstance(t *testing.T) {
 			t.Error("a dead instance changed the state to", s)
 		}
 		f.end(nil)
+	})
+}
+
+// TestPause: when the whole process did not run, nobody is taken for hung; who hangs
+// then is found all the same.
+func TestPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		origin := time.Now()
+		var jump atomic.Int64
+		s := stub{name: "a", services: provides(echo),
+			start: func(s *stub) error { s.host.Pulse("core", 3*time.Second); return nil },
+			serve: func(*stub, message.Request) { time.Sleep(time.Hour) }}
+		f := newFixture(t, []func() (Component, error){made(s)}, func(c *Config) {
+			c.Clock = func() time.Duration { return time.Since(origin) + time.Duration(jump.Load()) }
+		}).begin()
+		f.later(echoService, 1, "")
+		time.Sleep(time.Second)
+		jump.Store(int64(time.Minute))
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if n := f.Status().Components[0].Restarts; n != 0 {
+			t.Fatalf("%d restarts after a pause", n)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if n := f.Status().Components[0].Restarts; n != 1 {
+			t.Fatalf("%d restarts of one that shows no life", n)
+		}
+		f.end(nil)
+		time.Sleep(2 * time.Hour)
 	})
 }
 
