@@ -1,12 +1,14 @@
 package fabric_test
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"testing"
 	"time"
 
 	"virtualservicesinc.com/net/fabric"
+	"virtualservicesinc.com/net/link"
 	"virtualservicesinc.com/net/link/linktest"
 )
 
@@ -26,18 +28,65 @@ func benchPair(b *testing.B) (one *node, back <-chan struct{}) {
 }
 
 // BenchmarkRoundTrip is a record of 128 bytes there and back on the request lane,
-// one at a time.
+// one at a time; and, to compare with in the same run, a bare frame of that size
+// there and back through the same kind of link, on one network.
 func BenchmarkRoundTrip(b *testing.B) {
-	one, back := benchPair(b)
-	record := make([]byte, 128)
-	record[0] = '!'
+	b.Run("fabric", func(b *testing.B) {
+		one, back := benchPair(b)
+		record := make([]byte, 128)
+		record[0] = '!'
+		measure(b, func() {
+			if err := one.Send(2, fabric.LaneRequest, record); err != nil {
+				b.Fatal(err)
+			}
+			<-back
+		})
+	})
+	b.Run("bare", func(b *testing.B) {
+		lab := linktest.NewLab(b, 2, 1)
+		l, err := link.OpenPacket(link.PacketConfig{
+			Interface: linktest.Interface(0), EtherType: link.EtherTypeA,
+			Namespace: lab.Namespace(0),
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer l.Close()
+		spawn(b, 1, "bare", lab.Namespace(1))
+		out := []link.Frame{{Addr: link.Broadcast, Data: make([]byte, 128)}}
+		binary.BigEndian.PutUint32(out[0].Data[4:], clusterHash)
+		in := []link.Frame{{Data: make([]byte, link.MaxFrame)}}
+		came := make(chan struct{}, 1)
+		go func() {
+			for {
+				if _, err := l.Receive(in); err != nil {
+					return
+				}
+				came <- struct{}{}
+			}
+		}()
+		// The other process is there when something comes back.
+		for ready := false; !ready; {
+			l.Send(out)
+			select {
+			case <-came:
+				ready = true
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+		measure(b, func() {
+			l.Send(out)
+			<-came
+		})
+	})
+}
+
+// measure times one round trip after the other.
+func measure(b *testing.B, trip func()) {
 	var times []time.Duration
 	for b.Loop() {
 		began := time.Now()
-		if err := one.Send(2, fabric.LaneRequest, record); err != nil {
-			b.Fatal(err)
-		}
-		<-back
+		trip()
 		times = append(times, time.Since(began))
 	}
 	slices.Sort(times)

@@ -84,8 +84,8 @@ type Config struct {
 	Links [ports]link.Link
 	// Deliver takes records that arrived, in order for each peer and lane, lower
 	// lanes first. The slice and the data are valid until it returns. It must
-	// not block: nothing is sent or received meanwhile. It may call Send; it
-	// must not call Stats or SetPeers.
+	// not block: nothing is sent or received meanwhile. It may call Send and
+	// SendBatch, and nothing else of the fabric.
 	Deliver func(batch []Record)
 	// Event takes what happened to peers and networks; the same rules as for
 	// Deliver. Records of a connection are delivered after its PeerUp and before

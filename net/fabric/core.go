@@ -82,8 +82,9 @@ func (p *peer) network(port Port) (n Network, ok bool) {
 	return Network(port), port != PortMachine
 }
 
-// NewCore returns a core without sockets. Of cfg.Links it only reads the Status,
-// here and in SetPeers. transmit sends frames by a link of cfg; it keeps none of them.
+// NewCore returns a core. Of cfg.Links it takes only the Status, here and now;
+// SetLink tells it of changes. transmit sends frames by one of the links and keeps
+// none of them.
 func NewCore(cfg Config, transmit func(port Port, frames []link.Frame)) (*Core, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err

@@ -286,3 +286,83 @@ func TestCoreIsDeterministic(t *testing.T) {
 		t.Errorf("%d records arrived of 300 and their echoes", got)
 	}
 }
+
+// A record on its way, there and acknowledged, allocates nothing.
+func TestCoreAllocations(t *testing.T) {
+	now := time.Duration(0)
+	var cores [2]*fabric.Core
+	type parcel struct {
+		port  fabric.Port
+		frame link.Frame
+	}
+	var wire [2][]parcel // what is under way to each
+	arrived := 0
+	for i := range cores {
+		sfu, other := uint16(1+i), 1-i
+		core, err := fabric.NewCore(fabric.Config{
+			Session: session.Config{
+				Local: sfu, Key: key(t, sfu), PSK: [32]byte{1}, ClusterHash: clusterHash,
+				Incarnation: 1, Rand: rand.NewChaCha8([32]byte{byte(i)}),
+			},
+			Peers: peersOf(t, sfu, 2),
+			Links: [3]link.Link{
+				link.NewNetwork(link.NetworkConfig{}).Link(sfu),
+				link.NewNetwork(link.NetworkConfig{}).Link(sfu),
+			},
+			Deliver: func(batch []fabric.Record) { arrived += len(batch) },
+			Event:   func(fabric.Event) {},
+		}, func(port fabric.Port, frames []link.Frame) {
+			for _, f := range frames {
+				w := &wire[other]
+				if len(*w) == cap(*w) {
+					*w = append(*w, parcel{frame: link.Frame{Data: make([]byte, link.MaxFrame)}})
+				} else {
+					*w = (*w)[:len(*w)+1]
+				}
+				p := &(*w)[len(*w)-1]
+				if p.frame.Data == nil {
+					p.frame.Data = make([]byte, link.MaxFrame)
+				}
+				p.port, p.frame.Addr = port, link.Local(sfu)
+				p.frame.Data = append(p.frame.Data[:0], f.Data...)
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cores[i] = core
+	}
+	var in [1]link.Frame
+	pass := func(d time.Duration) {
+		for end := now + d; now < end; now += 100 * time.Microsecond {
+			for i, core := range cores {
+				under := wire[i]
+				wire[i] = wire[i][:0]
+				for j := range under {
+					in[0] = under[j].frame
+					core.Receive(now, under[j].port, in[:])
+				}
+				core.Advance(now, 0)
+				core.Flush(now)
+			}
+		}
+	}
+	pass(time.Second)
+	record := make([]byte, 500)
+	sent := 0
+	allocs := testing.AllocsPerRun(1000, func() {
+		for lane := range fabric.Lane(4) {
+			if err := cores[0].Send(now, 2, lane, record); err != nil {
+				t.Fatal(err)
+			}
+			sent++
+		}
+		pass(time.Millisecond)
+	})
+	if arrived != sent {
+		t.Fatalf("%d records of %d arrived", arrived, sent)
+	}
+	if allocs != 0 {
+		t.Errorf("%v allocations for 4 records", allocs)
+	}
+}

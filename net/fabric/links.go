@@ -1,6 +1,8 @@
 package fabric
 
 import (
+	"context"
+	"log/slog"
 	"time"
 
 	"virtualservicesinc.com/net/link"
@@ -64,6 +66,20 @@ func (c *Core) checkRedundancy() {
 
 // emit logs an event and hands it on.
 func (c *Core) emit(e Event) {
-	c.log.Info("interconnect", "event", e.String())
+	level := slog.LevelInfo
+	switch e.Kind {
+	case PeerLost, PeerSuspect, PathDown, CrossWired, LinkDown, NotRedundant, BuffersSmall:
+		level = slog.LevelWarn
+	}
+	c.log.Log(context.Background(), level, "interconnect", "event", e.String())
 	c.cfg.Event(e)
 }
+
+// Match returns the filter for the packet links of a cluster: it keeps the frames
+// of other clusters on the same wire out of the sockets.
+func Match(clusterHash uint32) link.Match {
+	return link.Match{Offset: clusterOffset, Value: clusterHash}
+}
+
+// clusterOffset is where the cluster hash stands in a frame; see package wire.
+const clusterOffset = 4

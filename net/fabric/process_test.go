@@ -20,7 +20,8 @@ import (
 
 // childEnv makes the test binary run SFU 2 and nothing else. Its value is the
 // incarnation and then either "udp" with the addresses of its own networks and of
-// SFU 1's, or "ethernet" with the path of a network namespace.
+// SFU 1's, or "ethernet" with the path of a network namespace. With "bare" it is no
+// SFU but sends every frame back that network A brings.
 const childEnv = "RRTS_TEST_FABRIC_CHILD"
 
 func TestMain(m *testing.M) {
@@ -46,6 +47,8 @@ func child(args []string) {
 		}
 	case "ethernet":
 		links = openEthernet(t, args[2], false)
+	case "bare":
+		bareEcho(openEthernet(t, args[2], false)[fabric.PortA])
 	}
 	n := start(t, nodeConfig{
 		sfu: 2, incarnation: incarnation, links: links, peers: peersOf(t, 2, 2),
@@ -59,6 +62,21 @@ func child(args []string) {
 	io.Copy(io.Discard, os.Stdin)
 	n.stop()
 	os.Exit(0)
+}
+
+// bareEcho sends every frame back, until the process is killed.
+func bareEcho(l link.Link) {
+	frames := make([]link.Frame, link.BatchSize)
+	for i := range frames {
+		frames[i].Data = make([]byte, link.MaxFrame)
+	}
+	for {
+		n, err := l.Receive(frames)
+		if err != nil {
+			os.Exit(1)
+		}
+		l.Send(frames[:n])
+	}
 }
 
 // loudTB is what child needs of a test.

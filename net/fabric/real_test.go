@@ -129,7 +129,7 @@ func openEthernet(t testing.TB, namespace string, plain bool) [3]link.Link {
 		l, err := link.OpenPacket(link.PacketConfig{
 			Interface: linktest.Interface(network),
 			EtherType: etherType,
-			Match:     link.Match{Offset: 4, Value: clusterHash},
+			Match:     fabric.Match(clusterHash),
 			Plain:     plain,
 			Namespace: namespace,
 		})
@@ -200,9 +200,10 @@ func TestCutOverEthernet(t *testing.T) {
 			}
 		})
 		t.Logf("%s: longest gap %v, slowest record %v", cut.name, r.longest, r.worst)
-		// What the machine's own noise costs is printed above; a record that
-		// waited for a retransmission or for a verdict would be far beyond.
-		if r.worst > 80*time.Millisecond {
+		// What the machine's own noise costs is printed above, and that a cut
+		// adds nothing is shown in virtual time. Here no record may have waited
+		// for the verdict on a network or a peer.
+		if r.worst > 500*time.Millisecond {
 			t.Errorf("%s: a record took %v", cut.name, r.worst)
 		}
 		nodes[1].happened(t, "path-down 1 A")

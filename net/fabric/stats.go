@@ -33,8 +33,8 @@ type PeerStats struct {
 }
 
 // Stats fills st; slices that are there are used again. It waits for Run's
-// goroutine, so it must not be called from Deliver or Event; after Run it returns
-// ErrClosed.
+// goroutine, so it must not be called before Run, nor from Deliver or Event; after
+// Run it returns ErrClosed.
 func (f *Fabric) Stats(st *Stats) error {
 	for port, l := range f.cfg.Links {
 		st.Links[port] = LinkStats{}
@@ -47,8 +47,8 @@ func (f *Fabric) Stats(st *Stats) error {
 
 // SetPeers replaces the peers while the fabric runs. The sessions of those that
 // stay as they were go on; the others end, with their PeerLost, before SetPeers
-// returns. It must not be called from Deliver or Event; after Run it returns
-// ErrClosed.
+// returns. It must not be called before Run, nor from Deliver or Event; after Run it
+// returns ErrClosed.
 func (f *Fabric) SetPeers(peers []Peer) error {
 	var fault error
 	err := f.ask(func(now time.Duration) {

@@ -7,6 +7,7 @@ import (
 
 	"virtualservicesinc.com/net/link"
 	"virtualservicesinc.com/net/link/linktest"
+	"virtualservicesinc.com/rrts/sim/require"
 )
 
 // nobody is a station that is not there.
@@ -34,6 +35,7 @@ func openPackets(plain bool) func(testing.TB, int) []link.Link {
 }
 
 func TestPacket(t *testing.T) {
+	require.Root(t)
 	linktest.Run(t, linktest.Carrier{
 		Open:     openPackets(false),
 		Queued:   200,
@@ -43,6 +45,7 @@ func TestPacket(t *testing.T) {
 }
 
 func TestPacketPlain(t *testing.T) {
+	require.Root(t)
 	linktest.Run(t, linktest.Carrier{
 		Open:      openPackets(true),
 		Queued:    50,
@@ -134,4 +137,44 @@ func TestMemory(t *testing.T) {
 		Stranger:  link.Local(99),
 		Foreign:   nobody,
 	})
+}
+
+// BenchmarkCarrier is full batches of 1,450 bytes to a reader that keeps up as it
+// can: frames that arrive, per second.
+func BenchmarkCarrier(b *testing.B) {
+	loopback := netip.MustParseAddr("127.0.0.1")
+	for _, c := range []struct {
+		name string
+		open func(testing.TB, int) []link.Link
+	}{
+		{"packet", openPackets(false)},
+		{"plain", openPackets(true)},
+		{"udp", func(t testing.TB, n int) []link.Link { return openUDP(t, loopback, n) }},
+		{"unix", openUnix},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			links := c.open(b, 2)
+			defer links[0].Close()
+			defer links[1].Close()
+			go func() {
+				frames := make([]link.Frame, link.BatchSize)
+				for i := range frames {
+					frames[i].Data = make([]byte, link.MaxFrame)
+				}
+				for {
+					if _, err := links[1].Receive(frames); err != nil {
+						return
+					}
+				}
+			}()
+			batch := make([]link.Frame, link.BatchSize)
+			for i := range batch {
+				batch[i] = link.Frame{Addr: links[1].Status().Local, Data: make([]byte, 1450)}
+			}
+			for b.Loop() {
+				links[0].Send(batch)
+			}
+			b.ReportMetric(float64(links[1].Counters().ReceivedFrames)/b.Elapsed().Seconds(), "frames/s")
+		})
+	}
 }

@@ -19,6 +19,7 @@ import (
 
 // carriers runs a test over both kinds of packet socket.
 func carriers(t *testing.T, run func(t *testing.T, plain bool)) {
+	require.Root(t)
 	t.Run("fast", func(t *testing.T) { run(t, false) })
 	t.Run("plain", func(t *testing.T) { run(t, true) })
 }

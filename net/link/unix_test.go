@@ -86,10 +86,11 @@ func TestUnixConfig(t *testing.T) {
 
 // The longest directory still leaves room for the highest number.
 func TestUnixLongestPath(t *testing.T) {
-	dir := t.TempDir()
-	if len(dir) > 90 {
-		t.Skipf("the temporary directory %s leaves no room", dir)
+	dir, err := os.MkdirTemp("/tmp", "rrts")
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer os.RemoveAll(dir)
 	dir += "/" + strings.Repeat("d", 96-1-len(dir))
 	links := make([]link.Link, 2)
 	for i := range links {
