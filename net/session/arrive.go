@@ -109,7 +109,7 @@ func (s *Session) chunks(now time.Duration, net Network, payload []byte, n int) 
 			s.answered(now, &d.Reply)
 		case wire.ChunkClose:
 			s.lose(now, Closed)
-			s.retryAt = now + maxRetry // it is stopping
+			s.retryAt = now + stopping
 			return
 		}
 	}

@@ -11,9 +11,11 @@ import (
 
 const (
 	// firstRetry and maxRetry bound the time between two initiations; it doubles,
-	// and a quarter of it is random, so that two sides do not keep colliding.
+	// and a quarter of it is random, so that two sides do not keep colliding. The
+	// longest costs an absent peer 0.1 % of a core, and is what a cluster may wait for
+	// after both networks were gone.
 	firstRetry = 100 * time.Millisecond
-	maxRetry   = time.Second
+	maxRetry   = 400 * time.Millisecond
 	// tieBreak is how long our own initiation stands against the peer's when ours
 	// goes first: many round trips, and far less than a retry.
 	tieBreak = 50 * time.Millisecond
@@ -22,6 +24,8 @@ const (
 	confirmWithin = 5 * time.Second
 	// yieldTo is how long an answered initiation keeps us from making our own.
 	yieldTo = 100 * time.Millisecond
+	// stopping is how long a peer that said goodbye is left alone.
+	stopping = time.Second
 	// responderSlack is how much later than the initiator of a key its responder
 	// sees to its renewal, so that only one of them does.
 	responderSlack = 10 * time.Second

@@ -255,7 +255,7 @@ func TestResponder(t *testing.T) {
 			initiations = append(initiations, d.frame)
 		}
 	}
-	if n := len(initiations); n < 25 || n > 60 {
+	if n := len(initiations); n < 60 || n > 80 {
 		t.Fatalf("%d initiations in 30 s", n)
 	}
 	open := func(r *Responder, now time.Duration, frame []byte) error {

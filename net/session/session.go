@@ -203,12 +203,12 @@ func (s *Session) LinkState(now time.Duration, net Network, up bool) {
 	}
 	p := &s.path[net]
 	p.carrier = up
-	if !s.up {
-		return
-	}
-	if up {
+	switch {
+	case !s.up && up:
+		s.retryAt = min(s.retryAt, now+firstRetry)
+	case s.up && up:
 		p.probeAt = now
-	} else {
+	case s.up:
 		s.fail(now, p, true)
 	}
 }

@@ -78,6 +78,7 @@ type node struct {
 	buf     [wire.MaxFrame]byte
 
 	events  []Event
+	sends   func(frame []byte, on Networks) (drop bool)
 	got     func(lane Lane, record []byte)
 	happens func(e Event)
 }
@@ -145,6 +146,9 @@ func (n *node) flush() {
 			}
 			if size > wire.MaxFrame || on == None {
 				w.t.Fatalf("frame of %d bytes on %v", size, on)
+			}
+			if n.sends != nil && n.sends(n.buf[:size], on) {
+				continue
 			}
 			for net := A; net < networks; net++ {
 				if on.Has(net) {
