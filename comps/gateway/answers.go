@@ -145,6 +145,7 @@ func (a *answers) expire(b *batch, now time.Duration) {
 		case e.c == nil:
 		case e.deadline <= now:
 			a.q.g.counters.pending.Add(1)
+			b.overdue++
 			a.answer(e, message.Marshal(&txnpb.Outcome{Id: idOf(b.transaction(e)), State: txnpb.StatePending,
 				Reason: "the deadline came before the outcome: ask again with the same id"}))
 		default:
@@ -172,7 +173,25 @@ func (b *batch) uncertain() bool { return b.partial || b.sent > 1 }
 
 // remains returns an empty batch for what is left of b.
 func (b *batch) remains() *batch {
-	return &batch{pause: min(max(2*b.pause, retryFirst), retryMost), sent: 0, partial: b.uncertain()}
+	return &batch{pause: min(max(2*b.pause, retryFirst), retryMost), partial: b.uncertain()}
+}
+
+// timely returns b without what is overdue: expired work is not started. It is nil
+// when nothing is left.
+func (b *batch) timely(now time.Duration) *batch {
+	switch b.overdue {
+	case 0:
+		return b
+	case len(b.entries):
+		return nil
+	}
+	left := &batch{pause: b.pause, partial: b.partial}
+	for i := range b.entries {
+		if e := &b.entries[i]; e.c != nil {
+			left.move(b, e, now)
+		}
+	}
+	return left
 }
 
 // move takes e over from b, under what is left of its time.

@@ -27,6 +27,7 @@ type batch struct {
 	pause    time.Duration // the last pause before it was sent again
 	due      time.Duration // when the pause ends
 	answered bool          // taken out
+	overdue  int           // entries that were answered PENDING meanwhile
 	partial  bool          // an earlier sending may have been executed
 }
 
@@ -57,15 +58,15 @@ func (b *batch) add(e entry, s *txnpb.Submission) {
 // transaction returns the encoded transaction of an entry.
 func (b *batch) transaction(e *entry) []byte { return b.body[e.start : e.start+e.n : e.start+e.n] }
 
-// latest returns the last deadline of the entries that are not answered yet, and
-// whether there are any.
-func (b *batch) latest() (last time.Duration, any bool) {
+// latest returns the last deadline of the entries that are not answered yet; 0 if
+// there are none.
+func (b *batch) latest() (last time.Duration) {
 	for i := range b.entries {
 		if e := &b.entries[i]; e.c != nil {
-			last, any = max(last, e.deadline), true
+			last = max(last, e.deadline)
 		}
 	}
-	return last, any
+	return last
 }
 
 // outcome is what the gateway must know of one encoded Outcome.

@@ -98,6 +98,7 @@ func (c *conn) over(err error) {
 	g := c.g
 	switch {
 	case c.ended.Load():
+		c.fc.Discard()
 	case errors.Is(c.fc.Err(), frame.ErrSlow):
 		g.counters.slowReaders.Add(1)
 		g.complain("client cut off: it reads too slowly", "address", c.address, "agent", c.agent)
@@ -105,26 +106,16 @@ func (c *conn) over(err error) {
 		g.counters.badFrames.Add(1)
 		g.complain("client cut off: it breaks the protocol", "address", c.address, "agent", c.agent, "err", err)
 		c.cut(message.Invalid, err.Error())
-		c.finish()
+		c.fc.Discard()
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		g.counters.mute.Add(1)
 		g.complain("client cut off: it does not log in", "address", c.address, "agent", c.agent)
 		c.cut(message.Expired, "log in sooner")
-		c.finish()
+		c.fc.Discard()
 	case err != io.EOF && !errors.Is(err, net.ErrClosed):
 		g.log.Debug("connection lost", "address", c.address, "err", err)
 	}
 	c.fc.Close()
-}
-
-// finish reads on after the gateway's last word, so that no reset destroys it. The
-// deadline of CloseAfter ends it.
-func (c *conn) finish() {
-	for {
-		if _, err := c.fc.Next(); err != nil {
-			return
-		}
-	}
 }
 
 // cut ends the connection from any goroutine, after a last word.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,13 +27,15 @@ type Gateway struct {
 
 	counters counters
 	quiet    quiet
-	ahead    atomic.Int64 // ledger time less wall time, nanoseconds, as last seen
-	refusing atomic.Bool  // new requests are answered Draining
-	forwards atomic.Int64 // requests to other services without an answer
+	gate     chan struct{} // one token for each handshake that computes
+	ahead    atomic.Int64  // ledger time less wall time, nanoseconds, as last seen
+	refusing atomic.Bool   // new requests are answered Draining
+	forwards atomic.Int64  // requests to other services without an answer
 
 	mu        sync.Mutex
 	listeners []net.Listener
 	conns     map[*conn]struct{}
+	outside   int            // of them, those from outside the machine
 	opening   map[string]int // connections that have not logged in, by address
 	openings  int
 	users     map[uint64]*user
@@ -61,6 +64,7 @@ func New(cfg Config) (*Gateway, error) {
 		conns:   make(map[*conn]struct{}),
 		opening: make(map[string]int),
 		users:   make(map[uint64]*user),
+		gate:    make(chan struct{}, runtime.GOMAXPROCS(0)),
 		changed: make(chan struct{}),
 	}
 	g.queue = newQueue(g)
@@ -69,6 +73,7 @@ func New(cfg Config) (*Gateway, error) {
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return g.cfg.Certificate()
 		},
+		GetConfigForClient:          waitAtGate,
 		DynamicRecordSizingDisabled: true,
 	}
 	return g, nil
@@ -234,13 +239,7 @@ func (g *Gateway) connsLocked() []*conn {
 func (g *Gateway) clients() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	n := 0
-	for c := range g.conns {
-		if !c.admin {
-			n++
-		}
-	}
-	return n
+	return g.outside
 }
 
 // ledgerTime is ledger time as far as this gateway knows it: wall time, corrected
@@ -275,7 +274,7 @@ func (g *Gateway) sweepSilent(conns []*conn) {
 			c.missed = 0
 			continue
 		}
-		if c.missed++; c.missed >= heartbeatsMissed && c.inFlight.Load() == 0 {
+		if c.missed++; c.missed >= heartbeatsMissed && c.inFlight.Load() == 0 && !c.ended.Load() {
 			g.counters.mute.Add(1)
 			c.cut(message.Expired, "nothing was heard for three heartbeats: send a Ping when idle")
 		}

@@ -31,8 +31,8 @@ const (
 	maxOpeningAddress = 256
 	// handshakeTime and helloTime cut off who connects and says nothing; signTime who
 	// says hello and does not log in: a login may have to wait for a leader.
-	handshakeTime = 5 * time.Second
-	helloTime     = 5 * time.Second
+	handshakeTime = 10 * time.Second
+	helloTime     = 10 * time.Second
 	signTime      = 45 * time.Second
 	// openingFrame is the longest frame before the login: a login is the longest.
 	openingFrame = 8 << 10

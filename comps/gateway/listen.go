@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -61,14 +62,17 @@ func (g *Gateway) admitLocked(c *conn) error {
 	switch {
 	case g.moved:
 		return fmt.Errorf("%w: the gateway stops", errTurnedAway)
-	case len(g.conns) >= g.cfg.MaxConnections && !c.admin:
-		return fmt.Errorf("%w: %d connections: raise gateway.max_connections", errTurnedAway, len(g.conns))
+	case g.outside >= g.cfg.MaxConnections && !c.admin:
+		return fmt.Errorf("%w: %d connections: raise gateway.max_connections", errTurnedAway, g.outside)
 	case g.openings >= maxOpening && !c.admin:
 		return fmt.Errorf("%w: %d connections have not logged in", errTurnedAway, g.openings)
 	case g.opening[c.address] >= maxOpeningAddress && !c.admin:
 		return fmt.Errorf("%w: %d connections of one address have not logged in", errTurnedAway, g.opening[c.address])
 	}
 	g.conns[c] = struct{}{}
+	if !c.admin {
+		g.outside++
+	}
 	g.openings++
 	g.opening[c.address]++
 	return nil
@@ -79,6 +83,9 @@ func (g *Gateway) forget(c *conn) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.conns, c)
+	if !c.admin {
+		g.outside--
+	}
 	if s := c.session.Load(); s != nil {
 		g.leaveLocked(s.user)
 	} else {
@@ -93,7 +100,11 @@ func (g *Gateway) open(ctx context.Context, c *conn, raw net.Conn) {
 	defer g.forget(c)
 	limits := frame.Limits{Frame: openingFrame, Backlog: maxBacklog, Stall: stall}
 	config := g.tls
-	if c.admin {
+	if tcp, ok := raw.(*net.TCPConn); ok {
+		gated := &gatedConn{TCPConn: tcp, gate: g.gate}
+		defer gated.leave()
+		raw = gated
+	} else {
 		config = nil
 	}
 	shake, cancel := context.WithTimeout(ctx, handshakeTime)
@@ -117,6 +128,45 @@ func (g *Gateway) open(ctx context.Context, c *conn, raw net.Conn) {
 		}
 	}
 	c.serve()
+}
+
+// gatedConn is a TCP connection whose TLS handshake waits for its turn to compute:
+// between the client's hello, which may take as long as it likes, and the answer.
+// When hundreds of clients come at once, after another gateway was lost, they are
+// served one after the other; all of them together would each be so slow that most
+// gave up and came again.
+type gatedConn struct {
+	*net.TCPConn
+	gate   chan struct{}
+	inside bool // the handshake's own
+}
+
+// waitAtGate is called by crypto/tls when the client's hello is there.
+func waitAtGate(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	c, ok := frame.Raw(hello.Conn).(*gatedConn)
+	if !ok || c.inside {
+		return nil, nil
+	}
+	select {
+	case c.gate <- struct{}{}:
+		c.inside = true
+		return nil, nil
+	case <-hello.Context().Done():
+		return nil, hello.Context().Err()
+	}
+}
+
+// Write sends the answer: what is hard is done.
+func (c *gatedConn) Write(b []byte) (int, error) {
+	c.leave()
+	return c.TCPConn.Write(b)
+}
+
+func (c *gatedConn) leave() {
+	if c.inside {
+		c.inside = false
+		<-c.gate
+	}
 }
 
 // forever is when the session of an operator at the machine expires.

@@ -106,23 +106,28 @@ func (q *queue) send(context.Context) {
 	}
 }
 
-// nextLocked takes the next batch and counts it as sent.
+// nextLocked takes the next batch and counts it as sent; nil if there is none.
 func (q *queue) nextLocked() *batch {
-	from := &q.again
-	if len(q.again) == 0 {
-		from = &q.filling
-	}
-	if q.stopped || len(*from) == 0 {
-		return nil
-	}
-	b := (*from)[0]
-	*from = slices.Delete(*from, 0, 1)
-	if b.sent == 0 {
+	now := q.g.host.Now()
+	for !q.stopped {
+		from := &q.again
+		if len(q.again) == 0 {
+			from = &q.filling
+		}
+		if len(*from) == 0 {
+			break
+		}
+		b := (*from)[0].timely(now)
+		*from = slices.Delete(*from, 0, 1)
+		if b == nil {
+			continue
+		}
 		q.usual = min(len(b.body)+firstBatch, maxBatchBytes)
+		q.flying = append(q.flying, b)
+		q.launchLocked(b, now)
+		return b
 	}
-	q.flying = append(q.flying, b)
-	q.launchLocked(b, q.g.host.Now())
-	return b
+	return nil
 }
 
 // launchLocked notes that b is sent now.
@@ -137,12 +142,8 @@ func (q *queue) call(b *batch) {
 	g := q.g
 	g.counters.batches.Add(1)
 	q.mu.Lock()
-	last, open := b.latest()
-	body := b.body
+	last, body := b.latest(), b.body
 	q.mu.Unlock()
-	if !open {
-		last = 0 // all were answered PENDING meanwhile; the outcome is only taken note of
-	}
 	g.host.Call(engine.Call{
 		Service: txnpb.TxnService, Method: txnpb.TxnSubmitMethod, Role: message.RoleSFU,
 		Epoch: g.cfg.Epoch, Group: g.cfg.Group,

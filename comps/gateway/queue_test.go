@@ -473,7 +473,22 @@ func TestDeadlines(t *testing.T) {
 	equal(t, "in the queue", hears(t, at, 1), "3:pending")
 	s.pass(maxWait)
 	equal(t, "without a deadline", hears(t, at, 1), "4:pending")
-	if n := s.g.counters.pending.Load(); n != 3 {
+	// What is overdue is not sent any more.
+	s.submit(c, 5, time.Second)
+	s.submit(c, 6, 10*time.Second)
+	s.pass(time.Second)
+	equal(t, "in the queue", hears(t, at, 1), "5:pending")
+	s.calls()
+	for _, b := range s.g.queue.flying {
+		s.g.queue.done(b, &engine.Reply{Code: message.Draining})
+		break
+	}
+	calls = s.send()
+	if len(calls) != 1 {
+		t.Fatalf("%d calls", len(calls))
+	}
+	equal(t, "still in time", ids(t, calls[0]), "6")
+	if n := s.g.counters.pending.Load(); n != 4 {
 		t.Errorf("%d counted as pending", n)
 	}
 }

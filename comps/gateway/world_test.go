@@ -30,6 +30,7 @@ import (
 	"virtualservicesinc.com/rrts/schema/gatewaypb"
 	"virtualservicesinc.com/rrts/schema/ledgerpb"
 	"virtualservicesinc.com/rrts/schema/loginpb"
+	"virtualservicesinc.com/rrts/schema/monitorpb"
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
@@ -142,7 +143,7 @@ func (w *world) start(n int, adjust ...func(*gateway.Config)) *world {
 
 func (w *world) startSFU(number uint16, l net.Listener, all []string, adjust ...func(*gateway.Config)) {
 	w.t.Helper()
-	registry, err := message.NewRegistry(&enginepb.Schema, &gatewaypb.Schema, &loginpb.Schema, &ledgerpb.Schema, &txnpb.Schema)
+	registry, err := message.NewRegistry(&enginepb.Schema, &gatewaypb.Schema, &loginpb.Schema, &ledgerpb.Schema, &txnpb.Schema, &monitorpb.Schema)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -355,7 +356,7 @@ func (l *ledgerComponent) Read(r message.Responder[*txnpb.QueryAnswer], in *txnp
 	a := &txnpb.QueryAnswer{Csn: in.MinCsn}
 	if in.LookupAccounts != nil {
 		for _, id := range in.LookupAccounts.Ids {
-			a.Accounts = append(a.Accounts, ledgerpb.Account{Id: id, UserData64: ^uint64(0)})
+			a.Accounts = append(a.Accounts, ledgerpb.Account{Id: id, UserData128: u128.Max, CreditsPosted: u128.Max, UserData64: ^uint64(0)})
 		}
 	}
 	r.Reply(a)
@@ -372,6 +373,12 @@ func (l *ledgerComponent) FindUser(r message.Responder[*txnpb.UserAnswer], in *t
 		}
 	}
 	r.Reply(&txnpb.UserAnswer{})
+}
+
+// descriptors are all services of RRTS.
+var descriptors = []*message.ServiceDescriptor{
+	&enginepb.EngineDescriptor, &txnpb.TxnDescriptor, &txnpb.ReplicaDescriptor,
+	&loginpb.LoginDescriptor, &gatewaypb.GatewayDescriptor, &monitorpb.MonitorDescriptor,
 }
 
 // payment is a transaction under a fresh id.

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Client is a user's way into a cluster. Its methods may be used from any number
@@ -25,18 +26,19 @@ type Client struct {
 	cancel context.CancelFunc
 	login  chan struct{} // held by the one connection that logs in
 
-	mu       sync.Mutex
-	gateways []*gateway // configured first, then learned
-	active   *conn      // carries new requests
-	spare    *conn      // stands ready
-	others   []*conn    // asked to leave, or surplus: they finish what they hold
-	waiting  []*call    // to be sent as soon as there is room, in order
-	delayed  []*call    // to be sent again when their time has come
-	sequence uint64
-	watching bool // the keeper looks at the connections every watchTick
-	token    []byte
-	user     Session
-	err      error // why the Client has ended
+	mu         sync.Mutex
+	gateways   []*gateway // configured first, then learned
+	active     *conn      // carries new requests
+	spare      *conn      // stands ready
+	spareAfter time.Time  // when to open one
+	others     []*conn    // asked to leave, or surplus: they finish what they hold
+	waiting    []*call    // to be sent as soon as there is room, in order
+	delayed    []*call    // to be sent again when their time has come
+	sequence   uint64
+	watching   bool // the keeper looks at the connections every watchTick
+	token      []byte
+	user       Session
+	err        error // why the Client has ended
 }
 
 // Session is who the user is, as the cluster says.

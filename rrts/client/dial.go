@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"strings"
@@ -23,8 +24,9 @@ const Protocol = 1
 
 const (
 	// openTime bounds connecting, TLS and Hello at one gateway. Far longer than it
-	// takes: other gateways are tried meanwhile, so a slow one costs nothing.
-	openTime = 3 * time.Second
+	// takes: other gateways are tried meanwhile, and one that is busy with hundreds of
+	// clients must not see them all come again.
+	openTime = 10 * time.Second
 	// loginTime bounds a login: it waits its turn at a login service that others use
 	// as well, and for a leader to be there.
 	loginTime = 30 * time.Second
@@ -42,17 +44,20 @@ type gateway struct {
 	address   string
 	sfu       uint32 // as it said when it was reached; one SFU may have several addresses
 	trying    bool
-	failures  int // in a row
+	reached   bool // trying, and its machine has answered
+	failures  int  // in a row
 	notBefore time.Time
 	err       error // of the last try
 }
 
 func newGateway(address string) *gateway { return &gateway{address: address} }
 
-// failed lets the gateway rest, longer with every failure in a row.
+// failed lets the gateway rest, longer with every failure in a row. Half of the
+// pause is drawn, so that those who failed together do not return together.
 func (g *gateway) failed(err error, now time.Time) {
 	g.err = err
-	if t := now.Add(min(failFirst<<min(g.failures, 16), failMost)); t.After(g.notBefore) {
+	pause := min(failFirst<<min(g.failures, 16), failMost)
+	if t := now.Add(pause/2 + rand.N(pause/2)); t.After(g.notBefore) {
 		g.notBefore = t
 	}
 	g.failures++
@@ -77,7 +82,7 @@ func (c *Client) try(g *gateway) {
 	cn, err := c.open(c.ctx, g)
 	now := time.Now()
 	c.mu.Lock()
-	g.trying = false
+	g.trying, g.reached = false, false
 	if err != nil {
 		c.log.Debug("gateway does not serve", "gateway", g.address, "err", err)
 		g.failed(err, now)
@@ -106,6 +111,7 @@ func (c *Client) try(g *gateway) {
 		c.spare = cn
 		c.promoteLocked()
 		c.spare = former
+		c.spareAfter = now.Add(rand.N(spareDelay))
 	case c.spare == nil && !c.config.SingleConnection && c.active.gw.sfu != g.sfu:
 		c.spare = cn
 	default:
@@ -159,7 +165,7 @@ func hopeless(err error) bool {
 func (c *Client) open(ctx context.Context, g *gateway) (_ *conn, err error) {
 	ctx, cancel := context.WithTimeout(ctx, openTime)
 	defer cancel()
-	fc, err := c.connect(ctx, g.address)
+	fc, err := c.connect(ctx, g)
 	if err != nil {
 		return nil, err
 	}
@@ -183,21 +189,24 @@ func (c *Client) open(ctx context.Context, g *gateway) (_ *conn, err error) {
 	return cn, nil
 }
 
-func (c *Client) connect(ctx context.Context, address string) (*frame.Conn, error) {
+func (c *Client) connect(ctx context.Context, g *gateway) (*frame.Conn, error) {
 	limits := frame.Limits{Frame: MaxAnswer + frame.Overhead, Backlog: backlog, Stall: stall}
 	var d net.Dialer
-	if path, ok := strings.CutPrefix(address, unixPrefix); ok {
+	if path, ok := strings.CutPrefix(g.address, unixPrefix); ok {
 		raw, err := d.DialContext(ctx, "unix", path)
 		if err != nil {
 			return nil, err
 		}
 		return frame.Client(ctx, raw, nil, limits)
 	}
-	raw, err := d.DialContext(ctx, "tcp", address)
+	raw, err := d.DialContext(ctx, "tcp", g.address)
 	if err != nil {
 		return nil, err
 	}
-	host, _, _ := net.SplitHostPort(address)
+	c.mu.Lock()
+	g.reached = true
+	c.mu.Unlock()
+	host, _, _ := net.SplitHostPort(g.address)
 	return frame.Client(ctx, raw, &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: c.config.RootCAs, ServerName: host,
 		DynamicRecordSizingDisabled: true}, limits)
 }

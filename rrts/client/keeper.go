@@ -19,10 +19,16 @@ const (
 	// restLooks is for how many looks with nothing in flight the keeper goes on: a
 	// client that sends one request after the other does not wake it each time.
 	restLooks = 20
-	// stagger is the time between tries at different gateways while none serves, and
-	// maxTries how many run at once.
+	// stagger is how long a gateway's machine may take to answer at all before another
+	// gateway is tried beside it, busy how long one whose machine has answered may take
+	// for the rest: it has many to serve, and trying others only makes it more. maxTries
+	// is how many run at once.
 	stagger  = 50 * time.Millisecond
+	busy     = 500 * time.Millisecond
 	maxTries = 3
+	// spareDelay is how soon, at the most, the spare connection is opened: those who
+	// lost their gateway first want one connection at all.
+	spareDelay = 500 * time.Millisecond
 )
 
 // keep looks after the connections until the Client ends: it opens what is
@@ -108,9 +114,9 @@ func (k *keeper) watchLocked(now time.Time) (flush, end []*conn) {
 	}
 	k.lastLook = now
 	fair := since < 2*watchTick
-	busy := len(c.waiting) > 0 || len(c.delayed) > 0
+	inUse := len(c.waiting) > 0 || len(c.delayed) > 0
 	for _, cn := range c.connsLocked() {
-		busy = busy || len(cn.pending) > 0
+		inUse = inUse || len(cn.pending) > 0
 		if cn.heard.Swap(false) || len(cn.pending) == 0 && cn.silent < suspectLooks {
 			cn.silent = 0
 			continue
@@ -128,7 +134,7 @@ func (k *keeper) watchLocked(now time.Time) (flush, end []*conn) {
 			k.swapLocked()
 		}
 	}
-	if k.idle++; busy {
+	if k.idle++; inUse {
 		k.idle = 0
 	}
 	c.watching = k.idle < restLooks
@@ -179,10 +185,16 @@ func (k *keeper) tryLocked(now time.Time) time.Duration {
 	if !urgent && (c.spare != nil || c.config.SingleConnection || len(c.gateways) < 2) {
 		return idleLook
 	}
-	trying := 0
+	if wait := c.spareAfter.Sub(now); !urgent && wait > 0 {
+		return wait
+	}
+	trying, patience := 0, stagger
 	for _, g := range c.gateways {
 		if g.trying {
 			trying++
+		}
+		if g.trying && g.reached {
+			patience = busy
 		}
 	}
 	limit := 1
@@ -192,8 +204,8 @@ func (k *keeper) tryLocked(now time.Time) time.Duration {
 	if trying >= limit {
 		return idleLook // the end of a try wakes the keeper
 	}
-	if since := now.Sub(k.lastTry); trying > 0 && since < stagger {
-		return stagger - since
+	if since := now.Sub(k.lastTry); trying > 0 && since < patience {
+		return min(patience-since, stagger)
 	}
 	g := k.pickLocked()
 	if g == nil {

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"syscall"
@@ -52,8 +53,10 @@ type Conn struct {
 	err      error  // why nothing can be sent any more
 }
 
-// Client makes the client's end of a connection over raw, which must be TCP or a
-// Unix socket, and which it owns from now on. With a nil config there is no TLS.
+// Client makes the client's end of a connection over raw, which must have a
+// descriptor, as TCP and Unix sockets do, and which it owns from now on. During the
+// handshake raw's Write is called, afterwards mostly the descriptor is written to.
+// With a nil config there is no TLS.
 func Client(ctx context.Context, raw net.Conn, config *tls.Config, limits Limits) (*Conn, error) {
 	return newConn(ctx, raw, config, limits, tls.Client)
 }
@@ -92,8 +95,21 @@ func newConn(ctx context.Context, raw net.Conn, config *tls.Config, limits Limit
 	return c, nil
 }
 
+// Raw returns the stream below TLS, given the net.Conn that a callback of crypto/tls
+// gets during the handshake of a Client or Server.
+func Raw(c net.Conn) net.Conn {
+	if s, ok := c.(*sink); ok {
+		return s.Conn
+	}
+	return c
+}
+
 // Next returns the next frame; see Reader.Next. One goroutine calls it.
 func (c *Conn) Next() ([]byte, error) { return c.reader.Next() }
+
+// Discard takes what the peer says, whatever it is, until it says no more or the
+// read deadline comes. Next cannot be called afterwards.
+func (c *Conn) Discard() { io.Copy(io.Discard, c.reader.src) }
 
 // Ready reports whether Next has a frame at hand. The goroutine that calls Next
 // calls it.
@@ -237,8 +253,8 @@ func (c *Conn) Close() { c.fail(ErrClosed) }
 // CloseAfter brings out what is queued and then last, if it is not nil, however
 // much waits before it; then it ends this direction, and lets the peer speak until
 // it has ended its own or until d has passed: an answer that is on its way is not
-// destroyed by a reset. The goroutine that calls Next reads on until it fails, then
-// calls Close.
+// destroyed by a reset. The goroutine that calls Next reads on until it fails, or
+// calls Discard, and then Close.
 func (c *Conn) CloseAfter(d time.Duration, last *message.Envelope) {
 	c.mu.Lock()
 	if last != nil && !c.closing && c.err == nil {
