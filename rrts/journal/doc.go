@@ -109,7 +109,7 @@
 // Frame: at a multiple of 8, 88+n bytes and zeros up to a multiple of 8.
 //
 //	 0    4  segment word
-//	 4    4  CRC-32C of bytes 8..40, xor offset × 0x9E3779B1
+//	 4    4  CRC-32C of bytes 8..40, which spares most of the work on what is no frame
 //	 8    4  n, payload bytes
 //	12    1  type: 1 record, 2 gap, 3 mark
 //	13    1  kind, of a record; else 0

@@ -235,13 +235,10 @@ func (f *frame) nonce(n *nonce, off uint32) {
 	n.set(nonceFrame, uint64(off))
 }
 
-func frameCheck(b []byte, off uint32) uint32 {
-	sum := crc32.Update(0, castagnoli, b[8:frameClear])
-	return sum ^ off*0x9E3779B1 // so that a frame is one at its own offset only
-}
+func frameCheck(b []byte) uint32 { return crc32.Checksum(b[8:frameClear], castagnoli) }
 
 // put writes the clear part into b.
-func (f *frame) put(b []byte, off uint32, word uint32) {
+func (f *frame) put(b []byte, word uint32) {
 	le := binary.LittleEndian
 	le.PutUint32(b[0:], word)
 	le.PutUint32(b[8:], uint32(f.n))
@@ -251,24 +248,24 @@ func (f *frame) put(b []byte, off uint32, word uint32) {
 	le.PutUint32(b[28:], f.local)
 	le.PutUint32(b[32:], f.sharedSynced)
 	le.PutUint32(b[36:], f.localSynced)
-	le.PutUint32(b[4:], frameCheck(b, off))
+	le.PutUint32(b[4:], frameCheck(b))
 }
 
 // seal finishes the frame in b, whose chain and payload lie in their places
 // in plaintext. b has the frame's size; its last bytes become zero.
 func (s *sealer) seal(n *nonce, b []byte, off uint32, f *frame) {
-	f.put(b, off, s.word)
+	f.put(b, s.word)
 	f.nonce(n, off)
 	end := frameClear + sha256.Size + f.n
 	s.aead.Seal(b[frameClear:frameClear], n[:], b[frameClear:end], b[:frameClear])
 	clear(b[end+tagBytes:])
 }
 
-// parse reads the clear part of the frame at off from b, which holds at least
-// frameClear bytes. room is how many bytes the frame may take. It trusts nothing: open proves.
-func (s *sealer) parse(f *frame, b []byte, off uint32, room int) error {
+// parse reads the clear part of a frame from b. room is how many bytes the frame may take. It
+// trusts nothing: open proves, that the frame belongs where it stands too.
+func (s *sealer) parse(f *frame, b []byte, room int) error {
 	le := binary.LittleEndian
-	if len(b) < frameClear || le.Uint32(b) != s.word || le.Uint32(b[4:]) != frameCheck(b, off) {
+	if len(b) < frameClear || le.Uint32(b) != s.word || le.Uint32(b[4:]) != frameCheck(b) {
 		return errFrame
 	}
 	n := le.Uint32(b[8:])

@@ -114,7 +114,7 @@ func (j *Journal) ReadAt(pos Position, buf []byte) (Kind, []byte, error) {
 			return 0, nil, readDamage(seg, off, len(buf), err.Error())
 		}
 	}
-	if err := seg.seal.parse(f, buf, off, room); err != nil {
+	if err := seg.seal.parse(f, buf, room); err != nil {
 		return 0, nil, fmt.Errorf("%w: %v", ErrNotFound, pos)
 	}
 	if have := len(buf); f.size() > have {

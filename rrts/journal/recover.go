@@ -286,11 +286,10 @@ func (j *Journal) recover() error {
 	ends := make([]uint32, len(segs))
 	s.run(segs, ends)
 	if s.last != nil {
-		// What was written and perhaps not synced counts from here on.
-		if err := s.last.file.SyncData(); err != nil {
+		if err := s.settleTail(); err != nil {
 			return fmt.Errorf("journal: sync of the recovered tail: %w", err)
 		}
-		j.raiseEpoch(s.last.hdr.epoch)
+		j.epoch.Store(max(j.epoch.Load(), s.last.hdr.epoch))
 	}
 	if s.cut != nil {
 		j.log.Info("journal cut a torn tail", "segment", s.cut.From.Segment(), "offset", s.cut.From.Offset(), "synced", s.synced.String())
@@ -313,7 +312,23 @@ func (j *Journal) recover() error {
 	return nil
 }
 
-func (j *Journal) raiseEpoch(epoch uint64) { j.epoch.Store(max(j.epoch.Load(), epoch)) }
+// settleTail makes durable what counts from here on although nothing says that it
+// was synced. It writes the same bytes again: after a sync that failed, the page cache shows
+// what the disk does not hold and takes it for clean.
+func (s *scan) settleTail() error {
+	from, to := int64(firstFrame), int64(blockUp(int(s.end.Offset())))
+	if s.synced.Segment() == s.last.num {
+		from = int64(s.synced.Offset()) &^ (BlockBytes - 1)
+	}
+	s.reader.reset(s.last.file)
+	for off := from; off < to; off += readAhead {
+		n := int(min(readAhead, to-off))
+		if _, err := s.last.file.WriteAt(s.reader.window(off, n, to), off); err != nil {
+			return err
+		}
+	}
+	return s.last.file.SyncData()
+}
 
 const (
 	// readAhead is how much of a segment is read at once while it is scanned.
@@ -346,9 +361,6 @@ func (r *reader) window(off int64, n int, limit int64) []byte {
 	}
 	return r.buf[off-r.off:][:n]
 }
-
-// drop forgets the window, after its bytes were changed in vain.
-func (r *reader) drop() { r.buf = r.buf[:0] }
 
 func (r *reader) fill(b []byte, off int64) {
 	n, err := r.file.ReadAt(b, off)
@@ -390,13 +402,12 @@ func (s *segment) walk(r *reader, from, limit uint32, fn func(off uint32, f *fra
 // frameAt opens the frame at off, if one is there.
 func (s *segment) frameAt(r *reader, off, limit uint32, f *frame) (linked []byte, ok bool) {
 	b := r.window(int64(off), frameClear, int64(limit))
-	if s.seal.parse(f, b, off, int(limit-off)) != nil {
+	if s.seal.parse(f, b, int(limit-off)) != nil {
 		return nil, false
 	}
 	linked, err := s.seal.open(&r.nonce, r.window(int64(off), f.size(), int64(limit)), off, f)
 	if err != nil {
-		r.drop()
-		return nil, false
+		return nil, false // its bytes in the window are wiped; no other frame lies in them
 	}
 	return linked, true
 }
