@@ -27,17 +27,20 @@ const PepperSize = 32
 // spaces around it and in lower case, so that a user may write it either way. The
 // alphabet is small on purpose: two names that look alike must not be two users.
 func normalize(name string) (string, error) {
-	name = strings.ToLower(strings.TrimSpace(name))
+	name = strings.TrimSpace(name)
 	if n := len(name); n < MinLoginName || n > MaxLoginName {
 		return "", fmt.Errorf("login: the login name has %d characters, need %d to %d", n, MinLoginName, MaxLoginName)
 	}
-	for i := 0; i < len(name); i++ {
-		c := name[i]
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && strings.IndexByte("._-@+", c) < 0 {
+	lower := []byte(name)
+	for i, c := range lower {
+		switch {
+		case c >= 'A' && c <= 'Z':
+			lower[i] = c + 'a' - 'A'
+		case (c < 'a' || c > 'z') && (c < '0' || c > '9') && strings.IndexByte("._-@+", c) < 0:
 			return "", fmt.Errorf("login: character %d of the login name is not a letter a-z, a digit or one of . _ - @ +", i+1)
 		}
 	}
-	return name, nil
+	return string(lower), nil
 }
 
 // hashName returns what is stored of a normalized login name.
