@@ -63,6 +63,7 @@ type assembler struct {
 	credentials string
 	sockets     *sysd.Sockets
 	engine      *engine.Engine
+	networks    newest
 }
 
 // assemble makes an engine with the Components of the SFU's type.

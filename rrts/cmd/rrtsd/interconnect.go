@@ -38,7 +38,12 @@ func (a *assembler) connector() (engine.Component, error) {
 	for _, p := range a.cfg.Peers() {
 		peers = append(peers, fabric.Peer{SFU: p.Number, Public: p.PublicKey, SameMachine: p.Via == config.PathUnix})
 	}
-	return connector.New(connector.Config{Session: base, Peers: peers, Open: a.openLinks})
+	c, err := connector.New(connector.Config{Session: base, Peers: peers, Open: a.openLinks})
+	if err != nil {
+		return nil, err
+	}
+	a.networks.p.Store(c)
+	return c, nil
 }
 
 // clusterHash tells this cluster's frames from those of others on the same wire.
