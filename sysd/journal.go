@@ -16,12 +16,13 @@ import (
 	"github.com/coreos/go-systemd/v22/journal"
 )
 
-// AlarmKey is the attribute under which an alarm's record carries the alarm's name.
-// The journal gets it as RRTS_ALARM, and its MessageID as MESSAGE_ID, by which
-// `journalctl -x` finds the explanation in the catalog.
+// AlarmKey is the attribute under which an alarm's record carries the alarm's name:
+// its kind, or kind@subject. The journal gets it as RRTS_ALARM, and the kind's
+// MessageID as MESSAGE_ID, by which `journalctl -x` finds the explanation in the
+// catalog.
 const AlarmKey = "alarm"
 
-// MessageID returns the MESSAGE_ID of a named kind of message: 32 hexadecimal
+// MessageID returns the MESSAGE_ID of a kind of alarm: 32 hexadecimal
 // digits. It follows from the name alone, so that a Component needs no table of
 // numbers and the catalog can be checked. The derivation never changes: operators'
 // filters hold the numbers.
@@ -97,7 +98,8 @@ func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 		}
 		r.Attrs(func(a slog.Attr) bool { addField(fields, h.prefix, a); return true })
 		if name, ok := fields[fieldName(AlarmKey)]; ok {
-			fields["MESSAGE_ID"] = MessageID(name)
+			kind, _, _ := strings.Cut(name, "@")
+			fields["MESSAGE_ID"] = MessageID(kind)
 		}
 		if h.send(message, priority(r.Level), fields) == nil {
 			return nil

@@ -51,10 +51,10 @@ func TestJournal(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"MESSAGE=network is down sfu=alpha alarm=network-down link.network=A link.loss=0.5",
+		"MESSAGE=network is down sfu=alpha alarm=network-down@3 link.network=A link.loss=0.5",
 		"MESSAGE_ID=" + MessageID("network-down"),
 		"PRIORITY=4",
-		"RRTS_ALARM=network-down",
+		"RRTS_ALARM=network-down@3",
 		"RRTS_LINK_LOSS=0.5",
 		"RRTS_LINK_NETWORK=A",
 		"RRTS_SFU=alpha",

@@ -186,6 +186,10 @@ func (r *secretReader) open(path string) []byte {
 		fault := openFault(path, err, "restore it from the machine where the cluster was made")
 		if errors.Is(err, os.ErrPermission) {
 			fault.Cure = "start the SFU with systemctl, which hands it its secrets"
+			if r.credentials != "" {
+				// systemd reads as root, and did not find it.
+				fault.Problem, fault.Cure = "file is missing", "restore it from the machine where the cluster was made, then restart the SFU"
+			}
 		}
 		r.faults.add(fault)
 		return nil

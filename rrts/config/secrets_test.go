@@ -118,6 +118,10 @@ func TestUnreadableSecret(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "permission denied; start the SFU with systemctl") {
 		t.Error(err)
 	}
+	_, err = c.Secrets(t.TempDir())
+	if err == nil || !strings.Contains(err.Error(), "psk.key: file is missing; restore it from the machine where the cluster was made, then restart the SFU") {
+		t.Error(err)
+	}
 }
 
 // TestKeysHide prints a key in every way that a program prints things.

@@ -11,6 +11,6 @@ import (
 func main() {
 	log := sysd.NewLogger(slog.LevelInfo).With("sfu", "alpha")
 	log.Debug("not shown")
-	log.Warn("network is down", sysd.AlarmKey, "network-down", slog.Group("link", "network", "A", "loss", 0.5))
+	log.Warn("network is down", sysd.AlarmKey, "network-down@3", slog.Group("link", "network", "A", "loss", 0.5))
 	log.WithGroup("txn").Error("cannot\nwrite", "error", "no space left\non device")
 }
