@@ -21,9 +21,11 @@ import (
 type hub struct {
 	mu     sync.Mutex
 	ports  map[uint16]*port
-	sent   atomic.Int64
-	refuse atomic.Bool // Send says ErrFull
+	refuse atomic.Bool       // Send says ErrFull
+	life   map[[2]uint16]int // of the connection of a pair; odd while it is cut
 }
+
+func pair(a, b uint16) [2]uint16 { return [2]uint16{min(a, b), max(a, b)} }
 
 // port is one engine's end, and its Component that stands for the Connector.
 type port struct {
@@ -37,6 +39,7 @@ type delivery struct {
 	from   uint16
 	lane   message.Lane
 	record []byte
+	life   int
 	event  func(Inlet)
 }
 
@@ -59,8 +62,11 @@ func (p *port) Send(to uint16, lane message.Lane, record []byte) error {
 	if p.hub.refuse.Load() {
 		return ErrFull
 	}
-	p.hub.sent.Add(1)
-	peer.in <- delivery{from: p.sfu, lane: lane, record: bytes.Clone(record)}
+	life := p.hub.life[pair(p.sfu, to)]
+	if life%2 == 1 {
+		return errors.New("hub: cut")
+	}
+	peer.in <- delivery{from: p.sfu, lane: lane, record: bytes.Clone(record), life: life}
 	return nil
 }
 
@@ -73,9 +79,36 @@ func (p *port) pump(ctx context.Context) {
 			time.Sleep(time.Millisecond)
 			if d.event != nil {
 				d.event(p.inlet)
-			} else {
+			} else if p.hub.lives(p.sfu, d) {
 				p.inlet.Deliver(d.from, d.lane, [][]byte{d.record})
 			}
+		}
+	}
+}
+
+// lives reports whether the connection that d came by is still there.
+func (h *hub) lives(sfu uint16, d delivery) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.life[pair(sfu, d.from)] == d.life
+}
+
+// change cuts the connection of two SFUs, or makes a new one. What is on the way is
+// lost.
+func (h *hub) change(a, b uint16) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.life[pair(a, b)]++
+	up := h.life[pair(a, b)]%2 == 0
+	for _, p := range [][2]uint16{{a, b}, {b, a}} {
+		if port := h.ports[p[0]]; port != nil {
+			port.in <- delivery{event: func(i Inlet) {
+				if up {
+					i.PeerUp(p[1], 1)
+				} else {
+					i.PeerLost(p[1])
+				}
+			}}
 		}
 	}
 }
@@ -129,7 +162,7 @@ func settle() { time.Sleep(20 * time.Millisecond); synctest.Wait() }
 
 // cluster starts three engines with the same Components.
 func cluster(t *testing.T, components func(sfu uint16) []stub, options ...option) (*hub, []*fixture) {
-	h := &hub{ports: make(map[uint16]*port)}
+	h := &hub{ports: make(map[uint16]*port), life: make(map[[2]uint16]int)}
 	var all []*fixture
 	for sfu := uint16(1); sfu <= 3; sfu++ {
 		cs := []func() (Component, error){made(h.connector(sfu))}

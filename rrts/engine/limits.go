@@ -50,9 +50,9 @@ const (
 	stableAfter = 60 * time.Second
 	// criticalAfter failures in a row make the alarm critical.
 	criticalAfter = 5
-	// maxAbandoned bounds the goroutines that a Component may leave behind by
-	// hanging: each holds memory for good, and the cause is not going away. At the
-	// bound the engine gives up, and systemd starts it anew.
+	// maxAbandoned bounds the goroutines of a Component that hang at a time: each
+	// holds memory, and the cause is not going away. At the bound the engine gives up,
+	// and systemd starts it anew.
 	maxAbandoned = 3
 
 	// farewellWithin bounds the last question to the peers of an engine that stops: a

@@ -207,3 +207,59 @@ func TestAnswers(t *testing.T) {
 		f.end(nil)
 	})
 }
+
+// TestAdmission: who is let in at which point of a Component's life.
+func TestAdmission(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		draining, drained := make(chan struct{}), make(chan struct{})
+		var host Host
+		f := newFixture(t, []func() (Component, error){made(stub{name: "a", unready: true, services: append(provides(echo), provides(named)...),
+			start: func(s *stub) error { host = s.host; return nil },
+			drain: func(*stub) error { close(draining); <-drained; return nil }})})
+		expect := func(when string, policy, byName message.Code) {
+			t.Helper()
+			for service, want := range map[uint16]message.Code{echoService: policy, namedService: byName} {
+				code, _ := f.deliverHere(&message.Envelope{Kind: message.KindRequest, Service: service, Method: 1, From: 1})
+				if code != want {
+					t.Errorf("%s, service %d: %v, want %v", when, service, code, want)
+				}
+			}
+			synctest.Wait()
+		}
+		expect("before", message.Unavailable, message.Unavailable)
+		f.begin()
+		expect("not ready", message.Unavailable, message.OK)
+		host.Ready(true)
+		expect("ready", message.OK, message.OK)
+		host.Ready(false)
+		expect("not ready again", message.Unavailable, message.OK)
+		host.Ready(true)
+		f.cancel()
+		<-draining
+		expect("draining", message.Draining, message.OK)
+		close(drained)
+		if err := <-f.done; err != nil {
+			t.Fatal(err)
+		}
+		expect("stopped", message.Unavailable, message.Unavailable)
+	})
+}
+
+// TestStopWithFullMailbox: what waits when a Component is stopped for good is
+// refused as not executed, what was taken is unknown, and a second instance that
+// could take it would get it.
+func TestStopWithFullMailbox(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := gate{open: make(chan struct{})}
+		f := newFixture(t, []func() (Component, error){made(stub{name: "a", services: provides(echo), serve: g.serve})}, func(c *Config) {
+			c.DrainWithin, c.StopWithin = time.Second, time.Second
+		}).begin()
+		taken := f.later(echoService, 2, "taken")
+		synctest.Wait()
+		waiting := f.later(echoService, 2, "waiting")
+		f.end(errHangs) // it is said that something runs on
+		f.expect(<-taken, message.Unknown, "")
+		f.expect(<-waiting, message.Unavailable, "")
+		close(g.open)
+	})
+}

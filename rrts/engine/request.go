@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,7 @@ type request struct {
 	arrived  time.Duration
 	deadline time.Duration // 0 is none
 	answered atomic.Bool
+	maybe    atomic.Bool // an instance failed that had taken it: it may have been executed
 
 	// Guarded by box.mu.
 	held       bool
@@ -57,9 +59,14 @@ func (r *request) Reply(m message.Message) {
 
 // Fail implements message.Request.
 func (r *request) Fail(code message.Code, detail string) {
-	if r.settle() {
-		r.refuse(code, detail)
+	if !r.settle() {
+		return
 	}
+	if r.maybe.Load() && code.NotExecuted() {
+		detail = fmt.Sprintf("engine: an instance that failed may have executed it; the next answered %v: %s", code, detail)
+		code = message.Unknown
+	}
+	r.refuse(code, detail)
 }
 
 // refuse answers without asking whether r was answered before.

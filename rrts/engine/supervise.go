@@ -49,8 +49,8 @@ func (u *unit) failed(f failure) {
 	if err != nil {
 		u.engine.fail(fmt.Errorf("engine: %s failed (%s) and could not be stopped: %w", u.name, f.reason, err))
 	}
-	if u.abandoned >= maxAbandoned {
-		u.engine.fail(fmt.Errorf("engine: %s hung %d times", u.name, u.abandoned))
+	if n := u.leftBehind(); n >= maxAbandoned {
+		u.engine.fail(fmt.Errorf("engine: %w: %d goroutines of %s", errHangs, n, u.name))
 	}
 	suspects, others := current, before
 	if !f.serving { // any of them may be the cause
@@ -97,6 +97,9 @@ func (u *unit) dispose(suspects, others []*request, f failure) {
 		} else {
 			r.Fail(message.Unknown, fmt.Sprintf("engine: %s failed before it answered: %s", u.name, f.reason))
 		}
+	}
+	for _, r := range append(again, next...) {
+		r.maybe.Store(true)
 	}
 	u.box.again(again, next)
 }

@@ -194,8 +194,8 @@ func TestFailures(t *testing.T) {
 				if r, _ := f.ask(echoService, 1, 0, ""); r.Code != message.OK {
 					t.Fatalf("%+v", r)
 				}
-				f.end(nil)
 				time.Sleep(time.Hour) // let the hanging one end
+				f.end(nil)
 			})
 		})
 	}
@@ -293,7 +293,7 @@ func TestHopeless(t *testing.T) {
 				f.later(echoService, 2, fmt.Sprint(time.Now()))
 				time.Sleep(11 * time.Second)
 			}
-			if err := <-f.done; err == nil || !strings.Contains(err.Error(), "a hung 3 times") {
+			if err := <-f.done; err == nil || !strings.Contains(err.Error(), "3 goroutines of a") {
 				t.Fatal(err)
 			}
 			time.Sleep(2 * time.Hour)
@@ -375,8 +375,52 @@ func TestPause(t *testing.T) {
 		if n := f.Status().Components[0].Restarts; n != 1 {
 			t.Fatalf("%d restarts of one that shows no life", n)
 		}
-		f.end(nil)
+		f.end(errHangs)
 		time.Sleep(2 * time.Hour)
+	})
+}
+
+// TestLateAnswer: what a hanging instance answers after all is an answer, and the
+// next instance is not asked again.
+func TestLateAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var served diary
+		s := stub{name: "a", services: provides(echo), serve: func(s *stub, r message.Request) {
+			served.add("life %d", s.life1)
+			if s.life1 == 1 { // hung for the engine, and then done before the next instance runs
+				time.Sleep(10*time.Second + watchEvery + restartFirst/2)
+			}
+			b := raw(fmt.Sprint("life ", s.life1))
+			r.Reply(&b)
+		}}
+		f := newFixture(t, []func() (Component, error){made(s)}).begin()
+		p := &pending{wait: make(chan Reply, 1)}
+		f.call(p, &Call{Service: echoService, Method: 1, Timeout: time.Minute})
+		f.expect(<-p.wait, message.OK, "life 1")
+		time.Sleep(time.Second)
+		served.expect(t, "life 1")
+		r, _ := f.ask(echoService, 1, 0, "")
+		f.expect(r, message.OK, "life 2")
+		f.end(nil)
+	})
+}
+
+// TestMaybeExecuted: once a failed instance had taken a request, nobody says any
+// more that it was not executed.
+func TestMaybeExecuted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := stub{name: "a", services: provides(named), serve: func(s *stub, r message.Request) {
+			if s.life1 == 1 {
+				panic("after it was executed")
+			}
+			r.Fail(message.Overloaded, "busy")
+		}}
+		f := newFixture(t, []func() (Component, error){made(s)}).begin()
+		r, _ := f.ask(namedService, 1, 1, "")
+		f.expect(r, message.Unknown, "")
+		r, _ = f.ask(namedService, 1, 1, "another")
+		f.expect(r, message.Overloaded, "")
+		f.end(nil)
 	})
 }
 

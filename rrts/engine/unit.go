@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,14 +43,14 @@ type unit struct {
 
 	// Written by whoever leads the unit through its life: Engine.Run, and between
 	// start and stop the supervisor.
-	in        *instance // nil between two lives
-	inARow    int       // failures without a stable time between them
-	abandoned int       // goroutines left behind by hanging
-	restarts  atomic.Uint32
-	mu        sync.Mutex // keeps mailbox and router of one mind about readiness
-	state     atomic.Int32
-	current   atomic.Pointer[instance] // in while it runs, for those who watch
-	started   atomic.Int64             // nanoseconds; of the current instance
+	in       *instance         // nil between two lives
+	inARow   int               // failures without a stable time between them
+	hanging  []<-chan struct{} // goroutines left behind; closed when one ends after all
+	restarts atomic.Uint32
+	mu       sync.Mutex // keeps mailbox and router of one mind about readiness
+	state    atomic.Int32
+	current  atomic.Pointer[instance] // in while it runs, for those who watch
+	started  atomic.Int64             // nanoseconds; of the current instance
 }
 
 func (u *unit) set(s state) { u.state.Store(int32(s)) }
@@ -212,8 +213,8 @@ func (u *unit) halt(hung bool) (current, before []*request, err error) {
 	u.engine.removeWatcher(in)
 	limit := u.engine.cfg.StopWithin
 	if in.loop != nil && (hung || !closed(in.loop, limit)) {
-		u.abandoned++
-		u.log.Error("Component's goroutine hangs and is left behind", "abandoned", u.abandoned)
+		u.hanging = append(u.hanging, in.loop)
+		u.log.Error("Component's goroutine hangs and is left behind")
 	}
 	in.cancel()
 	if in.lost {
@@ -254,5 +255,21 @@ func (u *unit) end() error {
 		r.Fail(message.Draining, fmt.Sprintf("engine: %s was stopped", u.name))
 	}
 	u.set(stateStopped)
+	if n := u.leftBehind(); n > 0 {
+		err = errors.Join(err, fmt.Errorf("%w: %d goroutines that were left behind", errHangs, n))
+	}
 	return err
+}
+
+// leftBehind counts the goroutines that hang still.
+func (u *unit) leftBehind() int {
+	u.hanging = slices.DeleteFunc(u.hanging, func(c <-chan struct{}) bool {
+		select {
+		case <-c:
+			return true
+		default:
+			return false
+		}
+	})
+	return len(u.hanging)
 }
