@@ -1,0 +1,62 @@
+// Package systemd holds the units to systemd's own opinion of them.
+package systemd
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"virtualservicesinc.com/rrts/config"
+	"virtualservicesinc.com/rrts/sim/require"
+)
+
+// maxExposure is the bar of `systemd-analyze security`, times ten.
+const maxExposure = "20"
+
+func TestUnits(t *testing.T) {
+	require.Tool(t, "systemd-analyze", "systemd")
+	dir := t.TempDir()
+	for _, name := range []string{"rrts@.service", "rrts.target"} {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The program need not be installed here.
+		unit := strings.Replace(string(data), "ExecStart=/usr/sbin/rrtsd ", "ExecStart=/bin/true ", 1)
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(unit), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	analyze := func(args ...string) string {
+		cmd := exec.Command("systemd-analyze", args...)
+		cmd.Env = append(os.Environ(), "SYSTEMD_UNIT_PATH="+dir+":/usr/lib/systemd/system", "SYSTEMD_COLORS=0")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("systemd-analyze %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+		return string(out)
+	}
+	if out := analyze("verify", "--man=no", filepath.Join(dir, "rrts@alpha.service"), filepath.Join(dir, "rrts.target")); out != "" {
+		t.Errorf("verify: %s", out)
+	}
+	out := analyze("security", "--offline=true", "--threshold="+maxExposure, filepath.Join(dir, "rrts@alpha.service"))
+	t.Log(out[strings.Index(out, "→"):])
+}
+
+// TestInstance holds the unit to what the rest relies on.
+func TestInstance(t *testing.T) {
+	data, err := os.ReadFile("rrts@.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{
+		"Type=notify", "NotifyAccess=main", "WatchdogSec=10", "User=rrts", "PartOf=rrts.target", "WantedBy=rrts.target",
+		"CapabilityBoundingSet=CAP_NET_RAW", "LoadCredential=" + config.CredentialPrefix + ":/etc/rrts/keys/%i",
+	} {
+		if !strings.Contains(string(data), "\n"+line+"\n") {
+			t.Errorf("rrts@.service has no %s", line)
+		}
+	}
+}
