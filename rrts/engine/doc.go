@@ -17,7 +17,7 @@
 //
 // Provision, Validate, Start, Drain and Stop are called one after the other, on
 // another goroutine than Serve. Serve is never called before Start has returned
-// and never after Stop was called; it is called while Drain runs.
+// and never after Stop was called (unless it hangs); it is called while Drain runs.
 //
 // A panic in any of these, or in a goroutine started with Host.Go, and a missed
 // heartbeat are the failure of that Component alone: it is stopped, thrown away
@@ -35,4 +35,29 @@
 // Unavailable, Draining), or that was lost together with its SFU, moves to another
 // instance; after a loss only if its method is idempotent: otherwise the caller
 // gets Unknown. Every call is answered exactly once.
+//
+// # For those who run an engine
+//
+//	e, err := engine.New(engine.Config{SFU: 1, Registry: registry, …})
+//	err = e.Add(func() (engine.Component, error) { return connector.New(…) })
+//	err = e.Add(func() (engine.Component, error) { return txn.New(…) })
+//	err = e.Run(ctx) // until ctx ends, or Shutdown
+//
+// Components are started in the order of Add and stopped in the reverse order: the
+// Cluster Connector goes first. A clean stop is announced to the cluster; then each
+// Component in turn refuses new work, finishes or hands over what it has, and is
+// stopped; before the interconnect is cut, every peer has had its answers.
+//
+// Other parts: package router decides where calls go; package quarantine keeps
+// requests that crash their Component. A Component that cannot be stopped, that
+// hangs again and again, or that says so (Host.Fatal) ends Run with an error: the
+// process must be started anew. Progress is what a watchdog may be fed by.
+//
+// # Threads
+//
+// The router has one owner at a time: whoever brings it work, for the length of one
+// step; a goroutine of its own would cost two more switches a call. What a step
+// decides is done by the same goroutine after it has left the router: put into a
+// mailbox, sent, completed. A Component's goroutine takes all that waits for it at
+// once; what comes from the interconnect enters mailboxes and router in batches.
 package engine
