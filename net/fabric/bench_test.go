@@ -10,12 +10,14 @@ import (
 	"virtualservicesinc.com/net/fabric"
 	"virtualservicesinc.com/net/link"
 	"virtualservicesinc.com/net/link/linktest"
+	"virtualservicesinc.com/rrts/sim/require"
 )
 
 // benchPair is SFU 1 here and SFU 2 in a process of its own, on two Ethernet
 // networks between network namespaces. What comes back is told by a token.
 func benchPair(b *testing.B) (one *node, back <-chan struct{}) {
 	b.Helper()
+	require.Root(b)
 	lab := linktest.NewLab(b, 2, 2)
 	tokens := make(chan struct{}, 1)
 	one = start(b, nodeConfig{
@@ -43,6 +45,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 		})
 	})
 	b.Run("bare", func(b *testing.B) {
+		require.Root(b)
 		lab := linktest.NewLab(b, 2, 1)
 		l, err := link.OpenPacket(link.PacketConfig{
 			Interface: linktest.Interface(0), EtherType: link.EtherTypeA,

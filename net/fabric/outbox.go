@@ -60,8 +60,12 @@ type outRecord struct {
 	size int
 }
 
-// keepOutbox bounds the memory that an idle outbox keeps, in bytes.
-const keepOutbox = 1 << 20
+// keepOutbox and keepRecords bound what an idle outbox keeps for the next burst: a
+// mebibyte of records, in bytes, and the list of as many small ones.
+const (
+	keepOutbox  = 1 << 20
+	keepRecords = 1 << 15
+)
 
 // addLocked takes a copy of a record if there is room for it.
 func (o *outbox) addLocked(to uint16, lane Lane, record []byte) error {
@@ -147,8 +151,8 @@ func (o *outbox) take() ([]outRecord, []byte) {
 	if len(o.queue) == 0 {
 		return nil, nil
 	}
-	if cap(o.takenBytes) > keepOutbox {
-		o.takenBytes = nil
+	if cap(o.takenBytes) > keepOutbox || cap(o.taken) > keepRecords {
+		o.taken, o.takenBytes = nil, nil
 	}
 	o.queue, o.taken = o.taken[:0], o.queue
 	o.bytes, o.takenBytes = o.takenBytes[:0], o.bytes

@@ -13,6 +13,7 @@ import (
 	"virtualservicesinc.com/net/link"
 	"virtualservicesinc.com/net/link/linktest"
 	"virtualservicesinc.com/net/session"
+	"virtualservicesinc.com/rrts/sim/require"
 )
 
 // udpPorts returns free UDP addresses on loopback.
@@ -147,6 +148,7 @@ func soon(c *session.Config) { c.HoldDown, c.HoldDownMax = 100*time.Millisecond,
 // startEthernet starts one SFU per host of a new lab and waits until they meet.
 func startEthernet(t testing.TB, count int, plain bool) (*linktest.Lab, []*node) {
 	t.Helper()
+	require.Root(t)
 	lab := linktest.NewLab(t, count, 2)
 	var nodes []*node
 	for host := range count {
@@ -270,6 +272,7 @@ func TestBothDownOverEthernet(t *testing.T) {
 
 // A station floods a network with garbage while records pass.
 func TestGarbageOverEthernet(t *testing.T) {
+	require.Root(t)
 	lab := linktest.NewLab(t, 3, 2)
 	var nodes []*node
 	for host := range 2 {

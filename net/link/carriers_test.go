@@ -16,6 +16,7 @@ var nobody = link.Ethernet([6]byte{2, 0, 0, 0, 0, 99})
 // openPackets opens one packet link per host on a network of its own.
 func openPackets(plain bool) func(testing.TB, int) []link.Link {
 	return func(t testing.TB, n int) []link.Link {
+		require.Root(t)
 		lab := linktest.NewLab(t, n, 1)
 		links := make([]link.Link, n)
 		for i := range links {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // datagram is what the links over UDP and Unix datagrams have in common: one
@@ -79,6 +80,7 @@ func (d *datagram) Receive(frames []Frame) (int, error) {
 		}
 		// A pending error of the socket (an ICMP answer, say) is told once and
 		// says nothing about the next frame.
+		time.Sleep(errorPause)
 	}
 }
 

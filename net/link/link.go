@@ -5,8 +5,8 @@
 // gives no promise but these: a frame arrives whole or not at all, never in two
 // parts and never joined to another; it may be lost, doubled, delayed, overtaken
 // and, on Ethernet, longer than it was sent (short frames are padded there, so a
-// frame carries its own length); Send never blocks for longer than a millisecond.
-// Everything else is the session's work.
+// frame carries its own length); Send waits for room for a millisecond or two and
+// no longer. Everything else is the session's work.
 //
 // The carriers:
 //
@@ -31,7 +31,10 @@
 // frame says it comes from is only a hint until the session has opened it.
 package link
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 const (
 	// BatchSize is the number of frames that one system call moves. 64 full
@@ -41,6 +44,10 @@ const (
 
 	// MaxFrame bounds a frame on every carrier: a jumbo Ethernet payload.
 	MaxFrame = 9216
+
+	// errorPause is the wait after a socket told an error on receive: one that
+	// fails again and again must not burn a core.
+	errorPause = time.Millisecond
 )
 
 var (

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/net/bpf"
 )
@@ -128,7 +129,7 @@ func OpenPacket(cfg PacketConfig) (*Packet, error) {
 	if cfg.Plain {
 		p.open = openPlain
 	}
-	if err := p.look(); err != nil {
+	if p.nic, err = p.look(); err != nil {
 		return nil, err
 	}
 	if p.nic.index != 0 {
@@ -192,6 +193,7 @@ func (p *Packet) Receive(frames []Frame) (int, error) {
 		default:
 		}
 		if transient(err) {
+			time.Sleep(errorPause)
 			continue
 		}
 		if p.drop(s) {

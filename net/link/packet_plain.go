@@ -73,17 +73,18 @@ func (s *plainSocket) sendOne(f *Frame, mtu int) error {
 	default:
 		return ErrAddr
 	}
-	// Without a deadline WriteTo would wait for room without end.
-	budget := sendPatience
+	// Without a deadline WriteTo would wait for room without end; with one that
+	// is over it does not even try, which on a busy machine happens to a thread
+	// that was put aside in between. Hence a second try.
+	tries := 2
 	if s.jammed {
-		budget = sendPause
-	}
-	deadline := time.Now().Add(budget)
-	if s.conn.SetWriteDeadline(deadline) != nil {
-		return net.ErrClosed
+		tries = 1
 	}
 	to := &raw.Addr{HardwareAddr: mac[:]}
-	for {
+	for began := time.Now(); ; {
+		if s.conn.SetWriteDeadline(time.Now().Add(sendPatience)) != nil {
+			return net.ErrClosed
+		}
 		_, err := s.conn.WriteTo(f.Data, to)
 		switch {
 		case err == nil:
@@ -93,9 +94,12 @@ func (s *plainSocket) sendOne(f *Frame, mtu int) error {
 			return net.ErrClosed
 		case errors.Is(err, unix.ENETDOWN), errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENODEV):
 			return ErrDown
-		case errors.Is(err, unix.ENOBUFS) && time.Now().Before(deadline):
+		case errors.Is(err, unix.ENOBUFS) && !s.jammed && time.Since(began) < sendPatience:
 			s.count.sendRetries.Add(1)
 			time.Sleep(sendPause)
+		case errors.Is(err, os.ErrDeadlineExceeded) && tries > 1:
+			s.count.sendRetries.Add(1)
+			tries--
 		case errors.Is(err, unix.ENOBUFS), errors.Is(err, os.ErrDeadlineExceeded):
 			s.jammed = true
 			return ErrFull

@@ -148,6 +148,7 @@ func TestPacketHotplug(t *testing.T) {
 }
 
 func TestPacketBeforeItsNIC(t *testing.T) {
+	require.Root(t)
 	lab := linktest.NewLab(t, 2, 1)
 	lab.Unplug(0, 0)
 	a := openPacket(t, link.PacketConfig{Namespace: lab.Namespace(0), MAC: linktest.MAC(0, 0)})
@@ -160,6 +161,7 @@ func TestPacketBeforeItsNIC(t *testing.T) {
 }
 
 func TestPacketMTU(t *testing.T) {
+	require.Root(t)
 	lab := linktest.NewLab(t, 2, 1)
 	a := openPacket(t, link.PacketConfig{Namespace: lab.Namespace(0)})
 	b := openPacket(t, link.PacketConfig{Namespace: lab.Namespace(1)})
@@ -225,6 +227,7 @@ func TestPacketFilter(t *testing.T) {
 }
 
 func TestPacketBuffers(t *testing.T) {
+	require.Root(t)
 	lab := linktest.NewLab(t, 1, 1)
 	s := openPacket(t, link.PacketConfig{Namespace: lab.Namespace(0), Buffer: 1 << 20}).Status()
 	if s.ReceiveBuffer < 1<<20 || s.SendBuffer < 1<<20 || s.Small != "" {

@@ -66,21 +66,34 @@ func (p *Packet) ours(l netlink.Link) bool {
 	return bytes.Equal(permanent, p.cfg.MAC)
 }
 
-// look reads the NIC's state once.
-func (p *Packet) look() error {
-	return inNamespace(p.cfg.Namespace, func() error {
-		links, err := netlink.LinkList()
-		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+// look reads the NIC's state; the zero nic if there is none.
+func (p *Packet) look() (nic, error) {
+	var found nic
+	err := inNamespace(p.cfg.Namespace, func() error {
+		var links []netlink.Link
+		var err error
+		for range lookTries {
+			links, err = netlink.LinkList()
+			if !errors.Is(err, netlink.ErrDumpInterrupted) {
+				break
+			}
+		}
+		if err != nil {
 			return fmt.Errorf("link: list of interfaces: %w", err)
 		}
 		for _, l := range links {
 			if p.ours(l) {
-				p.nic = nicOf(l.Attrs())
+				found = nicOf(l.Attrs())
 			}
 		}
 		return nil
 	})
+	return found, err
 }
+
+// lookTries bounds how often the list of interfaces is asked for when it changes
+// while it is read.
+const lookTries = 10
 
 // watch follows the NIC until the link is closed.
 func (p *Packet) watch() {
@@ -88,7 +101,12 @@ func (p *Packet) watch() {
 	for {
 		updates, cancel, err := p.subscribe()
 		if err == nil {
-			err = p.follow(updates, &wait)
+			// What happened before the subscription is seen by looking after it.
+			var now nic
+			if now, err = p.look(); err == nil {
+				p.become(now)
+				err = p.follow(updates, &wait)
+			}
 			cancel()
 		}
 		if err == nil {
@@ -103,14 +121,13 @@ func (p *Packet) watch() {
 	}
 }
 
-// subscribe asks netlink for the state of all interfaces, now and from now on.
-// cancel ends it and returns when its goroutines no longer send.
+// subscribe asks netlink for what happens to all interfaces from now on. cancel
+// ends it and returns when its goroutines no longer send.
 func (p *Packet) subscribe() (updates chan netlink.LinkUpdate, cancel func(), err error) {
 	updates = make(chan netlink.LinkUpdate, BatchSize)
 	end := make(chan struct{})
 	err = inNamespace(p.cfg.Namespace, func() error {
 		return netlink.LinkSubscribeWithOptions(updates, end, netlink.LinkSubscribeOptions{
-			ListExisting:      true,
 			ReceiveBufferSize: netlinkBuffer,
 		})
 	})
@@ -130,6 +147,15 @@ func (p *Packet) subscribe() (updates chan netlink.LinkUpdate, cancel func(), er
 func (p *Packet) follow(updates <-chan netlink.LinkUpdate, wait *backoff) error {
 	var retry <-chan time.Time
 	for {
+		s, _, _ := p.current()
+		if s == nil && p.nic.index != 0 && retry == nil {
+			if err := p.reopen(); err == nil {
+				p.count.reopened.Add(1)
+			} else {
+				p.cfg.Log.Warn("packet socket not opened", "interface", p.cfg.name(), "error", err)
+				retry = time.After(wait.next())
+			}
+		}
 		select {
 		case <-p.closing:
 			return nil
@@ -138,38 +164,38 @@ func (p *Packet) follow(updates <-chan netlink.LinkUpdate, wait *backoff) error 
 				return errors.New("link: subscription ended")
 			}
 			// Bridges tell of their ports in the same words.
-			if u.Family != unix.AF_BRIDGE {
-				p.observe(u.Header.Type, u.Link)
+			if u.Family == unix.AF_BRIDGE {
+				continue
+			}
+			before := p.nic.index
+			p.observe(u.Header.Type, u.Link)
+			if p.nic.index != before {
+				// Another NIC deserves a try at once.
+				retry, *wait = nil, backoff{}
 			}
 		case <-p.broken:
-		case <-retry:
-		}
-		retry = nil
-		s, _, _ := p.current()
-		if s != nil || p.nic.index == 0 {
-			continue
-		}
-		if err := p.reopen(); err != nil {
-			p.cfg.Log.Warn("packet socket not opened", "interface", p.cfg.name(), "error", err)
 			retry = time.After(wait.next())
-			continue
+		case <-retry:
+			retry = nil
 		}
-		p.count.reopened.Add(1)
-		*wait = backoff{}
 	}
 }
 
-// observe takes in what netlink says of one interface. Only watch calls it, so
-// it may read p.nic without the lock.
+// observe takes in what netlink says of one interface.
 func (p *Packet) observe(kind uint16, l netlink.Link) {
-	old, now := p.nic, nic{}
 	switch {
 	case kind == unix.RTM_NEWLINK && p.ours(l):
-		now = nicOf(l.Attrs())
-	case l.Attrs().Index != old.index:
-		return
+		p.become(nicOf(l.Attrs()))
+	case l.Attrs().Index == p.nic.index:
+		// It was ours until it went, or got another name.
+		p.become(nic{})
 	}
-	// Here the NIC is ours, or was until it went, or got another name.
+}
+
+// become notes what the NIC is now. Only watch calls it, so it may read p.nic
+// without the lock.
+func (p *Packet) become(now nic) {
+	old := p.nic
 	if now == old {
 		return
 	}
