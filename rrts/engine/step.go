@@ -30,8 +30,8 @@ var works = sync.Pool{New: func() any { return new(work) }}
 func (e *Engine) begin() *work {
 	w := works.Get().(*work)
 	w.Engine = e
-	w.now = e.clock()
 	e.mu.Lock()
+	w.now = e.clock() // inside, so that the router's time never goes back
 	return w
 }
 
