@@ -16,10 +16,10 @@ import (
 // goroutine. A Fabric drives one from real links; a simulation drives it by
 // itself:
 //
-//	core.Advance(now, wall)           // first, and at core.NextTimeout()
-//	core.Receive(now, port, frames)   // what arrived
-//	core.Send(peer, lane, record)     // at any time, also from Deliver and Event
-//	core.Flush(now)                   // after every batch of other calls
+//	core.Advance(now, wall)            // first, and at core.NextTimeout()
+//	core.Receive(now, port, frames)    // what arrived
+//	core.Send(now, peer, lane, record) // at any time, also from Deliver and Event
+//	core.Flush(now)                    // after every batch of other calls
 //
 // It belongs to one goroutine.
 type Core struct {
