@@ -54,7 +54,7 @@ func (b *backlog) push(w way, record []byte) bool {
 	return true
 }
 
-// flush sends what there is room for now, in order. It reports whether something is
+// flush sends, in order, what finds room. It reports whether something is
 // left.
 func (b *backlog) flush(t Transport) bool {
 	if b.count.Load() == 0 {
