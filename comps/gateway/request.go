@@ -175,7 +175,13 @@ func (c *conn) forward(e *message.Envelope, m *message.MethodDescriptor, role me
 	}
 	login := e.Service == loginpb.LoginService && e.Method == loginpb.LoginLoginMethod
 	if login {
-		// The last field of a kind counts: what the client wrote is void.
+		// The last field of a kind counts: what the client wrote is void. But a body that
+		// ends inside a field would swallow what follows it.
+		if !wellFormed(e.Body) {
+			c.discharge(n)
+			c.fail(e.Call, message.Invalid, "gateway: the login request is malformed")
+			return
+		}
 		call.Body = (&loginpb.LoginRequest{Address: c.address}).AppendTo(bytes.Clone(e.Body))
 	} else {
 		call.Body = bytes.Clone(e.Body)
@@ -200,6 +206,20 @@ func (c *conn) forward(e *message.Envelope, m *message.MethodDescriptor, role me
 		c.fc.Flush()
 	}
 	g.host.Call(call)
+}
+
+// wellFormed reports whether b is protobuf, whatever it means.
+func wellFormed(b []byte) bool {
+	for i := 0; i < len(b); {
+		var tag uint64
+		if tag, i = message.Varint(b, i); i < 0 {
+			return false
+		}
+		if i = message.Skip(b, i, tag); i < 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // admit gives the connection the session that a login's reply holds.
