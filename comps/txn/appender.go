@@ -183,14 +183,14 @@ func (a *appender) install(ctx context.Context, s *raftpb.Snapshot) bool {
 func (a *appender) fatal(err error) { a.c.host.Fatal(err) }
 
 const (
-	// flushBytes is the growth of the journal after which the state is flushed:
+	// defaultFlushBytes is the growth of the journal after which the state is flushed:
 	// what a restart has to apply again, in well under a second.
-	flushBytes = 64 << 20
+	defaultFlushBytes = 64 << 20
 	// flushAge is the longest that a quiet state stays unflushed.
 	flushAge = 30 * time.Second
-	// keepBytes is how much of the journal stays for members that lag: some minutes
+	// defaultKeepBytes is how much of the journal stays for members that lag: some minutes
 	// of full load, cheaper than a state transfer.
-	keepBytes = 256 << 20
+	defaultKeepBytes = 256 << 20
 	// upkeepInterval is how often all that is looked at.
 	upkeepInterval = 500 * time.Millisecond
 )
@@ -226,11 +226,11 @@ func (c *Component) upkeep(ctx context.Context) {
 			}
 		}
 		now, pos := c.host.Now(), c.log.Journal().Synced()
-		grown := uint64(pos) - uint64(flushedPos)
+		grown := int64(pos.Offset()) - int64(flushedPos.Offset())
 		if pos.Segment() != flushedPos.Segment() {
-			grown = flushBytes // segments are no smaller in the field
+			grown = c.cfg.FlushBytes // segments are no smaller in the field
 		}
-		if c.store.Flushed() < c.store.Applied() && (grown >= flushBytes || now-flushedAt >= flushAge) {
+		if c.store.Flushed() < c.store.Applied() && (grown >= c.cfg.FlushBytes || now-flushedAt >= flushAge) {
 			c.storeMu.RLock()
 			err := c.store.Flush()
 			c.storeMu.RUnlock()
@@ -239,7 +239,7 @@ func (c *Component) upkeep(ctx context.Context) {
 				return
 			}
 			flushedAt, flushedPos = now, pos
-			if to := c.log.CompactTo(c.store.Flushed(), keepBytes); to > 0 {
+			if to := c.log.CompactTo(c.store.Flushed(), c.cfg.KeepBytes); to > 0 {
 				c.appender.compactTo(to)
 			}
 		}

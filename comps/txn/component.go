@@ -54,6 +54,10 @@ type Config struct {
 	Cluster [16]byte
 	// SegmentBytes is the size of the journal's segments; 0 means its default.
 	SegmentBytes int64
+	// FlushBytes is the growth of the journal after which the state is flushed, and
+	// KeepBytes how much of the journal stays for members that lag; 0 means 64 and
+	// 256 MiB.
+	FlushBytes, KeepBytes int64
 	// OpenStore opens the state. The Component closes it.
 	OpenStore func() (store.Store, error)
 	// Machine bounds caches and names the window in which outcomes are kept.
@@ -106,6 +110,12 @@ func New(cfg Config) *Component {
 	}
 	if cfg.Election == 0 {
 		cfg.Election = replica.DefaultElection * cfg.Tick
+	}
+	if cfg.FlushBytes == 0 {
+		cfg.FlushBytes = defaultFlushBytes
+	}
+	if cfg.KeepBytes == 0 {
+		cfg.KeepBytes = defaultKeepBytes
 	}
 	if cfg.Wall == nil {
 		cfg.Wall = func() uint64 { return uint64(time.Now().UnixNano()) }

@@ -14,6 +14,7 @@ import (
 
 	"virtualservicesinc.com/comps/txn/machine"
 	"virtualservicesinc.com/comps/txn/store"
+	"virtualservicesinc.com/rrts/engine"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
@@ -120,13 +121,10 @@ func (l *loop) sendSnapshot(m *raftpb.Message) {
 
 // transfer sends all rows of a snapshot, chunk after chunk.
 func (c *Component) transfer(ctx context.Context, sfu uint16, p *pinned, install []byte) error {
-	client := txnpb.ReplicaClient{Caller: c.host.Caller(sfu)}
 	chunk := txnpb.SnapshotChunk{Transfer: uint64(p.at)}
 	size := 0
 	send := func() error {
-		ctx, cancel := context.WithTimeout(ctx, chunkTimeout)
-		defer cancel()
-		answer, err := client.Install(ctx, &chunk)
+		answer, err := c.sendChunk(ctx, sfu, &chunk)
 		switch {
 		case err != nil:
 			return err
@@ -150,6 +148,26 @@ func (c *Component) transfer(ctx context.Context, sfu uint16, p *pinned, install
 	}
 	chunk.Last, chunk.Install = true, install
 	return send()
+}
+
+// sendChunk sends one chunk and waits for the answer.
+func (c *Component) sendChunk(ctx context.Context, sfu uint16, chunk *txnpb.SnapshotChunk) (*txnpb.SnapshotProgress, error) {
+	replies := make(chan engine.Reply, 1)
+	c.host.Call(engine.Call{
+		Service: txnpb.ReplicaService, Method: txnpb.ReplicaInstallMethod, Target: sfu, Timeout: chunkTimeout,
+		Epoch: c.cfg.Epoch, Group: c.cfg.Group, Role: message.RoleSFU,
+		Body: message.Marshal(chunk), Done: func(r engine.Reply) { replies <- r },
+	})
+	select {
+	case r := <-replies:
+		if err := r.Err(); err != nil {
+			return nil, err
+		}
+		answer := &txnpb.SnapshotProgress{}
+		return answer, answer.Parse(r.Body)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // incoming is a state that is being received.

@@ -1,0 +1,364 @@
+package txn_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"path"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"virtualservicesinc.com/comps/txn"
+	"virtualservicesinc.com/comps/txn/store"
+	"virtualservicesinc.com/rrts/engine"
+	"virtualservicesinc.com/rrts/journal/keyring"
+	"virtualservicesinc.com/rrts/message"
+	"virtualservicesinc.com/rrts/message/u128"
+	"virtualservicesinc.com/rrts/schema/enginepb"
+	"virtualservicesinc.com/rrts/schema/ledgerpb"
+	"virtualservicesinc.com/rrts/schema/txnpb"
+)
+
+// wire joins the engines of a test in memory.
+type wire struct {
+	mu     sync.Mutex
+	inlets map[uint16]engine.Inlet
+	lives  map[uint16]uint64
+}
+
+// plug is the Component that stands for the Cluster Connector.
+type plug struct {
+	w    *wire
+	self uint16
+	host engine.Host
+}
+
+var _ engine.Component = (*plug)(nil)
+
+func (p *plug) Name() string                  { return "plug" }
+func (p *plug) Services() []engine.Service    { return nil }
+func (p *plug) Provision(h engine.Host) error { p.host = h; return nil }
+func (p *plug) Validate() error               { return nil }
+func (p *plug) Serve([]message.Request)       {}
+func (p *plug) Drain(context.Context) error   { return nil }
+func (p *plug) Start(context.Context) error {
+	inlet := p.host.Connect(p)
+	p.w.mu.Lock()
+	p.w.lives[p.self]++
+	others, lives := maps.Clone(p.w.inlets), maps.Clone(p.w.lives)
+	p.w.inlets[p.self] = inlet
+	p.w.mu.Unlock()
+	for sfu, other := range others { // they send at once, through Send
+		other.PeerUp(p.self, lives[p.self])
+		inlet.PeerUp(sfu, lives[sfu])
+	}
+	p.host.Ready(true)
+	return nil
+}
+
+func (p *plug) Stop() {
+	p.w.mu.Lock()
+	there := p.w.inlets[p.self] != nil
+	delete(p.w.inlets, p.self)
+	others := maps.Clone(p.w.inlets)
+	p.w.mu.Unlock()
+	if there {
+		for _, other := range others {
+			other.PeerLost(p.self)
+		}
+	}
+}
+
+// Send implements engine.Transport.
+func (p *plug) Send(to uint16, lane message.Lane, record []byte) error {
+	p.w.mu.Lock()
+	inlet := p.w.inlets[to]
+	p.w.mu.Unlock()
+	if inlet == nil {
+		return errors.New("gone")
+	}
+	inlet.Deliver(p.self, lane, [][]byte{append([]byte(nil), record...)})
+	return nil
+}
+
+// sfu is one engine with a transaction Component and its disk.
+type sfu struct {
+	number uint16
+	fs     *vfs.MemFS
+	born   bool
+	engine *engine.Engine
+	cancel context.CancelFunc
+	done   chan error
+}
+
+type cluster struct {
+	t    *testing.T
+	wire *wire
+	keys *keyring.Ring
+	sfus []*sfu
+}
+
+func newCluster(t *testing.T) *cluster {
+	t.Helper()
+	keys, err := keyring.New(zeroes{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cluster{t: t, wire: &wire{inlets: map[uint16]engine.Inlet{}, lives: map[uint16]uint64{}}, keys: keys}
+	for n := uint16(1); n <= 3; n++ {
+		c.sfus = append(c.sfus, &sfu{number: n, fs: vfs.NewMem()})
+	}
+	for _, s := range c.sfus {
+		c.start(s)
+	}
+	t.Cleanup(func() {
+		for _, s := range c.sfus {
+			c.stop(s)
+		}
+	})
+	return c
+}
+
+type zeroes struct{}
+
+func (zeroes) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// start begins a life of an SFU.
+func (c *cluster) start(s *sfu) {
+	c.t.Helper()
+	registry, err := message.NewRegistry(&enginepb.Schema, &txnpb.Schema)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	s.engine, err = engine.New(engine.Config{
+		SFU: s.number, Name: fmt.Sprint("sfu", s.number), Registry: registry, Incarnation: c.wire.lives[s.number] + 1,
+		Log: slog.New(slog.DiscardHandler), DrainWithin: 5 * time.Second,
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	birth := !s.born
+	s.born = true
+	add := func(make func() (engine.Component, error)) {
+		if err := s.engine.Add(make); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	add(func() (engine.Component, error) { return &plug{w: c.wire, self: s.number}, nil })
+	add(func() (engine.Component, error) {
+		return txn.New(txn.Config{
+			Group: 1, Epoch: 1, Node: uint64(s.number), Members: []txn.Member{{Node: 1, SFU: 1}, {Node: 2, SFU: 2}, {Node: 3, SFU: 3}},
+			Birth: birth, FS: s.fs, Dir: "journal", Keys: c.keys, Cluster: [16]byte{1},
+			// So small that a member that was away for some entries needs the state.
+			SegmentBytes: 256 << 10, FlushBytes: 64 << 10, KeepBytes: 1,
+			OpenStore: func() (store.Store, error) {
+				return store.Open(store.Config{Dir: path.Join("store"), FS: s.fs})
+			},
+		}), nil
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel, s.done = cancel, make(chan error, 1)
+	go func() { s.done <- s.engine.Run(ctx) }()
+}
+
+// stop ends a life in order; twice is no error.
+func (c *cluster) stop(s *sfu) {
+	c.t.Helper()
+	if s.cancel == nil {
+		return
+	}
+	s.cancel()
+	s.cancel = nil
+	select {
+	case err := <-s.done:
+		if err != nil {
+			c.t.Errorf("SFU %d: %v", s.number, err)
+		}
+	case <-time.After(30 * time.Second):
+		c.t.Fatalf("SFU %d does not stop", s.number)
+	}
+}
+
+// submit commits one transaction through an SFU's engine, asking again as a
+// gateway does.
+func (c *cluster) submit(at *sfu, tx *txnpb.Transaction) *txnpb.Outcome {
+	c.t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	body := &txnpb.SubmitBatch{Submissions: []txnpb.Submission{{Transaction: message.Marshal(tx), Principal: 1, RemainingMillis: 1000}}}
+	for time.Now().Before(deadline) {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		answer, err := txnpb.TxnClient{Caller: at.engine.Caller(0)}.Submit(ctx, body)
+		cancel()
+		if err == nil {
+			switch o := &answer.Outcomes[0]; o.State {
+			case txnpb.StateCommitted, txnpb.StateAborted, txnpb.StateRefused:
+				return o
+			}
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	c.t.Fatal("no final answer within 20 s")
+	return nil
+}
+
+// leader waits until some SFU leads.
+func (c *cluster) leader() *sfu {
+	c.t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for time.Now().Before(deadline) {
+		for _, s := range c.sfus {
+			if st := c.status(s); st != nil && st.Role == "leader" {
+				return s
+			}
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	c.t.Fatal("no leader within 20 s")
+	return nil
+}
+
+func (c *cluster) status(s *sfu) *txnpb.ReplicaStatus {
+	if s.cancel == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	st, err := txnpb.ReplicaClient{Caller: s.engine.Caller(s.number)}.Status(ctx, &txnpb.ReplicaStatusRequest{})
+	if err != nil {
+		return nil
+	}
+	return st
+}
+
+// agree waits until all members have the same state.
+func (c *cluster) agree() *txnpb.StateDigest {
+	c.t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	var last []string
+	for time.Now().Before(deadline) {
+		last = last[:0]
+		var digests []*txnpb.StateDigest
+		for _, s := range c.sfus {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			d, err := txnpb.ReplicaClient{Caller: s.engine.Caller(s.number)}.Digest(ctx, &txnpb.DigestRequest{})
+			cancel()
+			if err == nil {
+				digests = append(digests, d)
+			}
+			last = append(last, fmt.Sprintf("SFU %d: %+v %v", s.number, d, err))
+		}
+		if len(digests) == 3 && string(digests[0].Chain) == string(digests[1].Chain) && string(digests[1].Chain) == string(digests[2].Chain) {
+			return digests[0]
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	c.t.Fatalf("the members do not agree:\n%v", last)
+	return nil
+}
+
+var ids uint64
+
+func newID() u128.Int {
+	ids++
+	return u128.Int{Hi: uint64(time.Now().UnixMilli()) << 16, Lo: ids}
+}
+
+// opening opens two accounts; transferOf moves money between them.
+func opening() *txnpb.Transaction {
+	tx := &txnpb.Transaction{Id: newID()}
+	for id := uint64(1); id <= 2; id++ {
+		tx.Accounts = append(tx.Accounts, ledgerpb.Account{Id: u128.From64(id), Ledger: 1, Code: 1})
+	}
+	return tx
+}
+
+func transferOf(amount uint64) *txnpb.Transaction {
+	return &txnpb.Transaction{Id: newID(), Transfers: []ledgerpb.Transfer{{
+		Id: newID(), DebitAccountId: u128.From64(1), CreditAccountId: u128.From64(2), Amount: u128.From64(amount), Ledger: 1, Code: 1,
+	}}}
+}
+
+func mustCommit(t *testing.T, o *txnpb.Outcome) {
+	t.Helper()
+	if o.State != txnpb.StateCommitted {
+		t.Fatalf("%v %v %s", o.Id, o.State, o.Reason)
+	}
+}
+
+// TestCluster takes three members through what a life holds: commits through any
+// engine, repetitions, reads, a leader that goes, a member that was away for so
+// long that it needs the state, planned stops.
+func TestCluster(t *testing.T) {
+	c := newCluster(t)
+	lead := c.leader()
+	mustCommit(t, c.submit(lead, opening()))
+	tx := transferOf(10)
+	var csn uint64
+	for _, s := range c.sfus { // the same one through every engine
+		o := c.submit(s, tx)
+		mustCommit(t, o)
+		if csn != 0 && o.Csn != csn {
+			t.Fatalf("the repetition got CSN %d, the first answer was %d", o.Csn, csn)
+		}
+		csn = o.Csn
+	}
+	for _, s := range c.sfus {
+		a, err := txnpb.TxnClient{Caller: s.engine.Caller(0)}.Read(context.Background(), &txnpb.Query{
+			LookupAccounts: &ledgerpb.Lookup{Ids: []u128.Int{u128.From64(1)}},
+		})
+		if err != nil || len(a.Accounts) != 1 || a.Accounts[0].DebitsPosted != u128.From64(10) || a.Csn < csn {
+			t.Fatalf("through SFU %d: %+v, %v", s.number, a, err)
+		}
+	}
+	if st, err := (txnpb.TxnClient{Caller: lead.engine.Caller(0)}).Status(context.Background(), &txnpb.StatusRequest{Id: tx.Id}); err != nil || st.Csn != csn {
+		t.Fatalf("status: %+v, %v", st, err)
+	}
+
+	away := c.sfus[lead.number%3]
+	c.stop(away)
+	for range 400 {
+		mustCommit(t, c.submit(lead, transferOf(1)))
+	}
+	time.Sleep(700 * time.Millisecond) // the upkeep of the members that stayed cuts their logs
+	for range 20 {
+		mustCommit(t, c.submit(lead, transferOf(1)))
+	}
+	c.start(away)
+	d := c.agree()
+	if d.Csn != 422 {
+		t.Fatalf("%d commits, want 422", d.Csn)
+	}
+
+	c.stop(lead) // a planned stop: another leads before it is gone
+	other := c.sfus[away.number-1]
+	began := time.Now()
+	mustCommit(t, c.submit(other, transferOf(1)))
+	t.Logf("the next commit came %v after the stop", time.Since(began))
+	c.start(lead)
+	c.agree()
+}
+
+// TestLostDiskIsNotRevived: an SFU that has run before and finds its journal empty
+// must not take part, because it could vote twice.
+func TestLostDiskIsNotRevived(t *testing.T) {
+	c := newCluster(t)
+	c.leader()
+	s := c.sfus[0]
+	c.stop(s)
+	s.fs = vfs.NewMem()
+	c.start(s)
+	select {
+	case err := <-s.done:
+		if err == nil {
+			t.Fatal("it ended without an error")
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("it runs with an empty disk")
+	}
+	s.cancel = nil
+}
