@@ -518,3 +518,99 @@ func status(t *testing.T, w *world) *gatewaypb.GatewayStatus {
 	}
 	return st
 }
+
+// TestCallersGiveUp: a caller whose context ends gets the id back, its place is
+// free again, and the payment is executed once all the same.
+func TestCallersGiveUp(t *testing.T) {
+	w := newWorld(t).start(1).register()
+	release := make(chan struct{})
+	w.fate = func(r message.Responder[*txnpb.Outcomes], in *txnpb.SubmitBatch) bool {
+		go func() {
+			<-release
+			out := &txnpb.Outcomes{}
+			for i := range in.Submissions {
+				out.Outcomes = append(out.Outcomes, w.execute(&in.Submissions[i]))
+			}
+			r.Reply(out)
+		}()
+		return true
+	}
+	c := w.open(func(o *client.Config) { o.MaxInFlight = 2 })
+	ctx, cancel := context.WithCancel(t.Context())
+	tx := payment(c)
+	first := c.Go(ctx, tx)
+	second := c.Go(t.Context(), payment(c))
+	// There is no room for a third.
+	short, end := context.WithTimeout(t.Context(), 30*time.Millisecond)
+	defer end()
+	var pending *client.PendingError
+	if _, err := c.Go(short, payment(c)).Wait(); !errors.As(err, &pending) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("over MaxInFlight: %v", err)
+	}
+	cancel()
+	if _, err := first.Wait(); !errors.As(err, &pending) || pending.ID != tx.Id || !errors.Is(err, context.Canceled) {
+		t.Errorf("given up: %v", err)
+	}
+	third := c.Go(t.Context(), payment(c)) // the place is free
+	close(release)
+	for _, f := range []*client.Future{second, third} {
+		if o, err := f.Wait(); err != nil {
+			t.Error(o, err)
+		}
+	}
+	if o, err := c.Submit(t.Context(), tx); err != nil || o.State != txnpb.StateCommitted {
+		t.Errorf("the same again: %v, %v", o, err)
+	}
+	if w.twice != 1 {
+		t.Errorf("%d repetitions: what was given up had been executed once", w.twice)
+	}
+}
+
+// TestClose: what is in flight when the Client is closed is pending, not failed.
+func TestClose(t *testing.T) {
+	w := newWorld(t).start(1).register()
+	w.fate = func(message.Responder[*txnpb.Outcomes], *txnpb.SubmitBatch) bool { return true } // no answer, ever
+	c := w.open()
+	f := c.Go(t.Context(), payment(c))
+	time.AfterFunc(20*time.Millisecond, func() { c.Close() })
+	var pending *client.PendingError
+	if _, err := f.Wait(); !errors.As(err, &pending) || !errors.Is(err, client.ErrClosed) {
+		t.Error(err)
+	}
+	if _, err := c.Submit(t.Context(), payment(c)); !errors.Is(err, client.ErrClosed) {
+		t.Error(err)
+	}
+	if err := c.Err(); !errors.Is(err, client.ErrClosed) {
+		t.Error(err)
+	}
+}
+
+// TestUnrepeatableCall: a request that is not declared idempotent is not sent again
+// when its connection is lost; the caller is told that nobody knows.
+func TestUnrepeatableCall(t *testing.T) {
+	w := newWorld(t).start(2).register()
+	var gone atomic.Bool
+	w.fate = func(message.Responder[*txnpb.Outcomes], *txnpb.SubmitBatch) bool { return gone.CompareAndSwap(false, true) }
+	c := w.open()
+	within(t, "a spare connection", func() bool { return sessions(t, w) == 2 })
+	once := gatewaypb.GatewayDescriptor.Methods[4]
+	if once.Number != gatewaypb.GatewaySubmitMethod {
+		t.Fatal(once.Name)
+	}
+	once.Idempotent = false
+	done := make(chan error, 1)
+	go func() {
+		_, err := c.Call(t.Context(), &once, gatewaypb.GatewayService, message.Marshal(payment(c)))
+		done <- err
+	}()
+	within(t, "the request is at the service", gone.Load)
+	for _, s := range w.sfus {
+		if s.address == c.Session().Gateway {
+			s.gateway.Stop()
+			break
+		}
+	}
+	if err := <-done; code(err) != message.Unknown {
+		t.Errorf("got %v, want %v", err, message.Unknown)
+	}
+}

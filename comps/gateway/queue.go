@@ -140,10 +140,14 @@ func (q *queue) launchLocked(b *batch, now time.Duration) {
 // call hands b to the engine.
 func (q *queue) call(b *batch) {
 	g := q.g
-	g.counters.batches.Add(1)
 	q.mu.Lock()
+	if b.answered { // by an earlier call, since it was chosen to be sent again
+		q.mu.Unlock()
+		return
+	}
 	last, body := b.latest(), b.body
 	q.mu.Unlock()
+	g.counters.batches.Add(1)
 	g.host.Call(engine.Call{
 		Service: txnpb.TxnService, Method: txnpb.TxnSubmitMethod, Role: message.RoleSFU,
 		Epoch: g.cfg.Epoch, Group: g.cfg.Group,

@@ -57,6 +57,9 @@ func (cn *conn) read() {
 			break
 		}
 	}
+	if cause := cn.fc.Err(); cause != nil {
+		err = cause // what Next says is only that the connection is closed
+	}
 	cn.fc.Close()
 	cn.c.lost(cn, err)
 }
