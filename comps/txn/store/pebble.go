@@ -1,0 +1,86 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+const (
+	// memTableBytes is what gathers in memory before it becomes a file: some
+	// seconds of full load, and what a restart applies again at most.
+	memTableBytes = 32 << 20
+	// maxMemTables bounds the memory of a store whose disk cannot keep up: beyond
+	// it Commit waits.
+	maxMemTables = 4
+	// blockBytes is the unit of reading: a history block and its neighbours.
+	blockBytes = 8 << 10
+	// filterBits per key keep the search for an id that is new off the disk, all
+	// but once in a hundred.
+	filterBits = 10
+	// maxOpenFiles bounds open table files.
+	maxOpenFiles = 500
+)
+
+// openPebble opens the Pebble store in dir.
+func openPebble(cfg *Config, dir string, readOnly bool, flushed func()) (*pebble.DB, error) {
+	opts := &pebble.Options{
+		FS:                          cfg.FS,
+		ReadOnly:                    readOnly,
+		DisableWAL:                  true,
+		CacheSize:                   cfg.CacheBytes,
+		MemTableSize:                memTableBytes,
+		MemTableStopWritesThreshold: maxMemTables,
+		MaxOpenFiles:                maxOpenFiles,
+		FormatMajorVersion:          pebble.FormatValueSeparation,
+		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
+		Logger:                      logger{cfg.Log},
+		EventListener: &pebble.EventListener{
+			BackgroundError: func(err error) { cfg.Log.Error("store: in the background", "error", err) },
+			FlushEnd:        func(pebble.FlushInfo) { flushed() },
+			WriteStallBegin: func(i pebble.WriteStallBeginInfo) {
+				cfg.Log.Warn("store: the disk does not keep up, commits wait", "reason", i.Reason)
+			},
+		},
+	}
+	for i := range opts.Levels {
+		l := &opts.Levels[i]
+		l.BlockSize = blockBytes
+		l.FilterPolicy = bloom.FilterPolicy(filterBits)
+		l.FilterType = pebble.TableFilter
+		l.Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }
+	}
+	// What reaches the last level stays there: it alone is worth compressing.
+	opts.Levels[len(opts.Levels)-1].Compression = func() *sstable.CompressionProfile { return sstable.SnappyCompression }
+	db, err := pebble.Open(dir, opts)
+	if err != nil {
+		return nil, fmt.Errorf("store: %s: %w", dir, err)
+	}
+	return db, nil
+}
+
+// logger hands Pebble's own lines to slog.
+type logger struct{ log *slog.Logger }
+
+func (l logger) line(level slog.Level, format string, args []any) {
+	if l.log.Enabled(context.Background(), level) {
+		l.log.Log(context.Background(), level, "store: "+strings.TrimSpace(fmt.Sprintf(format, args...)))
+	}
+}
+
+func (l logger) Infof(format string, args ...any)  { l.line(slog.LevelDebug, format, args) }
+func (l logger) Errorf(format string, args ...any) { l.line(slog.LevelError, format, args) }
+
+// Fatalf ends the process, as Pebble expects: its files are in doubt.
+func (l logger) Fatalf(format string, args ...any) {
+	l.line(slog.LevelError, format, args)
+	panic(fmt.Sprintf("store: "+format, args...))
+}
+
+var _ vfs.FS = vfs.Default

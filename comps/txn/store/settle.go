@@ -1,0 +1,204 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"virtualservicesinc.com/comps/ledger"
+	"virtualservicesinc.com/rrts/message/u128"
+	"virtualservicesinc.com/rrts/schema/ledgerpb"
+)
+
+// settleRows is the number of rows in one batch of settling: a Commit waits for
+// one batch at most, about a millisecond.
+const settleRows = 1024
+
+// rotate hands a full overlay to the background. It needs mu, and waits when the
+// background is far behind.
+func (d *DB) rotate() {
+	for d.old != nil && len(d.young.idList) >= maxUnsettled*d.cfg.settleEvents {
+		d.settled.Wait()
+	}
+	if d.old == nil && len(d.young.idList)+len(d.young.accounts) >= d.cfg.settleEvents {
+		d.retire()
+	}
+}
+
+// retire makes the young overlay the old one. It needs mu, and old must be nil.
+func (d *DB) retire() {
+	d.old, d.young = d.young, d.spare
+	if d.spare = nil; d.young == nil {
+		d.young = newOverlay()
+	}
+	d.old.views = nil // what changes from now on changes the new one
+	select {
+	case d.wake <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+// background settles, and builds indexes when nothing else happens.
+func (d *DB) background() {
+	idle := time.NewTicker(idleInterval)
+	defer idle.Stop()
+	var seen uint64
+	for {
+		select {
+		case <-d.stop:
+			return
+		case <-d.wake:
+			d.settleOld()
+		case <-idle.C:
+			d.mu.RLock()
+			commits := d.commits
+			d.mu.RUnlock()
+			if commits == seen {
+				d.indexSome()
+			}
+			seen = commits
+		}
+	}
+}
+
+// idleInterval is how long a store must have had no Commit before it builds
+// indexes of its own accord.
+const idleInterval = 250 * time.Millisecond
+
+// settleOld settles the old overlay, if there is one, and lets it go.
+func (d *DB) settleOld() {
+	d.mu.RLock()
+	old := d.old
+	d.mu.RUnlock()
+	if old == nil {
+		return
+	}
+	d.settle(old)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.old = nil
+	if old.held == 0 {
+		old.reset()
+		d.spare = old
+	}
+	d.settled.Broadcast()
+}
+
+// settle writes the rows that the overlay stands for, which nobody changes any
+// more, in the order of their keys, and last of all that they are settled.
+func (d *DB) settle(o *overlay) {
+	accounts := make([]*ledgerpb.Account, len(o.accounts))
+	for i := range o.accounts {
+		accounts[i] = &o.accounts[i]
+	}
+	slices.SortFunc(accounts, func(a, b *ledgerpb.Account) int { return a.Id.Cmp(b.Id) })
+	ids := slices.SortedFunc(slices.Values(o.idList), u128.Int.Cmp)
+
+	var key, value []byte
+	b := d.db.NewBatch()
+	commit := func() {
+		if err := b.Commit(pebble.NoSync); err != nil {
+			panic(fmt.Errorf("store: settling: %w", err))
+		}
+		b.Close()
+		b = d.db.NewBatch()
+	}
+	set := func() {
+		if err := b.Set(key, value, nil); err != nil {
+			panic(err) // only of a batch that was committed
+		}
+		if b.Count() == settleRows {
+			commit()
+		}
+	}
+	for _, a := range accounts {
+		key, value = d.id(key[:0], tableAccounts, a.Id), appendAccount(value[:0], a)
+		set()
+	}
+	for _, id := range ids {
+		key, value = d.id(key[:0], tableTransfers, id), binary.BigEndian.AppendUint64(value[:0], o.ids[id])
+		set()
+	}
+	if o.last != 0 {
+		key, value = d.table(key[:0], tableSettled), binary.BigEndian.AppendUint64(value[:0], o.last)
+		set()
+	}
+	commit()
+	b.Close()
+}
+
+// settleAll settles everything and returns with gate held: until it is released
+// the rows are the state.
+func (d *DB) settleAll() {
+	// Most of it first, beside the Commits.
+	d.mu.Lock()
+	if d.old == nil {
+		d.retire()
+	}
+	for d.old != nil {
+		d.settled.Wait()
+	}
+	d.mu.Unlock()
+
+	d.gate.Lock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for d.old != nil {
+		d.settled.Wait()
+	}
+	if d.young.size() > 0 {
+		d.retire()
+		for d.old != nil {
+			d.settled.Wait()
+		}
+	}
+}
+
+// unsettled fills the young overlay from the history behind the settled event. It
+// needs mu.
+func (d *DB) unsettled(r rows) {
+	settled, _ := r.uint64("the settled row", r.table(nil, tableSettled))
+	if settled >= d.lastEvent {
+		return
+	}
+	it := r.history()
+	defer finish("history", it)
+	ok := it.SeekLT(r.number(nil, tableHistory, settled+1))
+	if !ok {
+		ok = it.First()
+	}
+	var e ledger.Event
+	for ; ok; ok = it.Next() {
+		if err := eachEvent(suffix64(it.Key()), valueOf("history", it), &e, func() bool {
+			if e.Timestamp > settled {
+				d.recover(r, &e)
+			}
+			return true
+		}); err != nil {
+			fail("history", err)
+		}
+	}
+	d.young.last = d.lastEvent
+}
+
+// recover does again to the overlay what the Commit of an event did.
+func (d *DB) recover(r rows, e *ledger.Event) {
+	side := func(id u128.Int, s *ledger.Side) {
+		var a ledgerpb.Account
+		if !d.young.account(id, &a) && !r.account(id, &a) {
+			fail("history", fmt.Errorf("%w: event %d has no account %v", ErrCorrupt, e.Timestamp, id))
+		}
+		a.DebitsPending, a.DebitsPosted = s.DebitsPending, s.DebitsPosted
+		a.CreditsPending, a.CreditsPosted = s.CreditsPending, s.CreditsPosted
+		a.Flags = s.Flags
+		d.young.put(&a)
+	}
+	side(e.Transfer.DebitAccountId, &e.Debit)
+	side(e.Transfer.CreditAccountId, &e.Credit)
+	if e.IsTransfer() {
+		d.young.add(e.Transfer.Id, e.Timestamp)
+	}
+}
