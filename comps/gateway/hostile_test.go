@@ -487,7 +487,7 @@ func TestManyClients(t *testing.T) {
 	first := w.open()
 	var paid atomic.Int64
 	done := make(chan error)
-	const clients = 200
+	const clients = 100
 	for range clients {
 		go func() {
 			config := w.config()

@@ -149,7 +149,7 @@ func (w *world) startSFU(number uint16, l net.Listener, all []string, adjust ...
 	}
 	s := &sfu{number: number, address: l.Addr().String(), done: make(chan error, 1)}
 	s.admin = filepath.Join(w.t.TempDir(), "admin")
-	e, err := engine.New(engine.Config{SFU: number, Registry: registry, Incarnation: 1, DrainWithin: 5 * time.Second,
+	e, err := engine.New(engine.Config{SFU: number, Registry: registry, Incarnation: 1, DrainWithin: 2 * time.Second,
 		Log: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	if err != nil {
 		w.t.Fatal(err)
