@@ -616,6 +616,22 @@ func TestOutcomesAreSplit(t *testing.T) {
 	}
 }
 
+// TestStaleReads: only a read that says so goes to any replica.
+func TestStaleReads(t *testing.T) {
+	s := newScene(t)
+	c, _ := s.client()
+	for _, q := range []txnpb.Query{{}, {Stale: true}, {MinCsn: 9}, {MinCsn: 9, Stale: true}} {
+		c.forward(&message.Envelope{Service: txnpb.TxnService, Method: txnpb.TxnReadMethod, Body: message.Marshal(&q)},
+			txnpb.TxnDescriptor.Method(txnpb.TxnReadMethod), message.RoleClient, s.u)
+		if calls := s.calls(); len(calls) != 1 || calls[0].Any != q.Stale || calls[0].Principal != 7 {
+			t.Errorf("%v: %+v", q, calls)
+		}
+	}
+	if stale(message.Marshal(&txnpb.StatusRequest{Id: u128.Max})) || stale([]byte{0x48}) || stale([]byte{0xff}) {
+		t.Error("what is no stale query is one")
+	}
+}
+
 func FuzzNextOutcome(f *testing.F) {
 	f.Add(message.Marshal(&txnpb.Outcomes{Outcomes: []txnpb.Outcome{{Id: u128.Max, State: txnpb.StateCommitted, Results: &txnpb.Results{Timestamp: 9}}, {}}}))
 	f.Add([]byte{tagOutcome, 4, tagResults, 2, tagTimestamp, 0x80})

@@ -173,6 +173,8 @@ func (c *conn) forward(e *message.Envelope, m *message.MethodDescriptor, role me
 	if u != nil {
 		call.Principal = u.number
 	}
+	// A stale read may be answered by any replica, this SFU's own first.
+	call.Any = e.Service == txnpb.TxnService && e.Method == txnpb.TxnReadMethod && stale(e.Body)
 	login := e.Service == loginpb.LoginService && e.Method == loginpb.LoginLoginMethod
 	if login {
 		// The last field of a kind counts: what the client wrote is void. But a body that
@@ -206,6 +208,28 @@ func (c *conn) forward(e *message.Envelope, m *message.MethodDescriptor, role me
 		c.fc.Flush()
 	}
 	g.host.Call(call)
+}
+
+// stale reports whether an encoded txnpb.Query has its field stale set.
+func stale(b []byte) (set bool) {
+	const tagStale = 9<<3 | message.WireVarint
+	for i := 0; i < len(b); {
+		var tag, v uint64
+		if tag, i = message.Varint(b, i); i < 0 {
+			return false
+		}
+		if tag != tagStale {
+			if i = message.Skip(b, i, tag); i < 0 {
+				return false
+			}
+			continue
+		}
+		if v, i = message.Varint(b, i); i < 0 {
+			return false
+		}
+		set = v != 0
+	}
+	return set
 }
 
 // wellFormed reports whether b is protobuf, whatever it means.
