@@ -64,11 +64,25 @@ func (s *Session) data(now time.Duration, net Network, h *wire.Header, frame []b
 	s.path[net].bytesReceived += uint64(h.Length)
 	if other {
 		s.stats.FramesDuplicate++
+		s.secondCopy(now, net, payload, h.Length)
 		return true
 	}
 	s.hear(now)
 	s.chunks(now, net, payload, h.Length)
 	return true
+}
+
+// secondCopy looks for a probe in a copy. A probe leaves on one network only: if it
+// arrives on both, the networks are joined somewhere, and the copy on the right one
+// is the one to answer.
+func (s *Session) secondCopy(now time.Duration, net Network, payload []byte, n int) {
+	d := &s.decoder
+	d.Reset(payload)
+	for d.Next() {
+		if d.Type == wire.ChunkProbe {
+			s.probed(now, net, &d.Probe, n)
+		}
+	}
 }
 
 // acceptable reports whether a payload is a valid sequence of chunks, all of which

@@ -264,6 +264,42 @@ func TestCrossWired(t *testing.T) {
 	}
 }
 
+// TestBridged: networks that are joined somewhere, so that every frame arrives on
+// both, in either order, are told; otherwise nothing changes.
+func TestBridged(t *testing.T) {
+	for _, wrong := range []time.Duration{50 * time.Microsecond, 150 * time.Microsecond} {
+		w := newWorld(t, 44, nil)
+		w.tap = func(d *delivery) {
+			c := *d
+			c.net, c.frame = 1-d.net, bytes.Clone(d.frame)
+			w.schedule(&c, wrong)
+		}
+		w.up()
+		f := flows(w)
+		for range 1000 {
+			for lane := range f {
+				f[lane].send()
+			}
+			w.run(time.Millisecond)
+		}
+		w.run(10 * time.Millisecond)
+		for lane, f := range f {
+			if f.got != 1000 {
+				t.Errorf("wrong copies after %v: lane %d: %d of 1000 records", wrong, lane, f.got)
+			}
+		}
+		for i, n := range w.node {
+			kinds := map[EventKind]int{}
+			for _, e := range n.events {
+				kinds[e.Kind]++
+			}
+			if len(n.events) != 5 || kinds[Up] != 1 || kinds[CrossWired] != 2 || kinds[NetworkUp] != 2 {
+				t.Errorf("wrong copies after %v: SFU %d saw %v", wrong, i+1, text(n.events))
+			}
+		}
+	}
+}
+
 // TestMTU: jumbo frames are used where they pass, and given up where they stop to.
 func TestMTU(t *testing.T) {
 	w := newWorld(t, 41, func(_ int, c *Config) { c.MTU = [networks]int{9000, 9000} })

@@ -22,8 +22,8 @@ const (
 	// NetworkDown: probes stay unanswered, or the local carrier is gone. Alternates
 	// with NetworkUp, which comes first.
 	NetworkDown
-	// CrossWired: a probe of one network arrived on the other. At most once per
-	// network and Up.
+	// CrossWired: a probe of the other network arrived on this one: cables are
+	// exchanged, or the networks are joined. At most once per network and Up.
 	CrossWired
 )
 

@@ -280,9 +280,7 @@ func (s *Session) install(now time.Duration, k *keys, peer *wire.Hello, resume b
 		s.stats.Rekeys++
 		return
 	}
-	if s.up {
-		s.lose(now, Replaced)
-	}
+	s.lose(now, Replaced)
 	s.ring.current = k
 	s.begin(now, peer, id)
 }

@@ -112,6 +112,9 @@ func TestInitiationReplayed(t *testing.T) {
 		replay()
 		f[LaneCommit].send()
 		w.run(20 * time.Millisecond)
+		if w.node[1].session.responding != nil {
+			t.Fatal("a replayed initiation was answered")
+		}
 	}
 	if f[LaneCommit].got != 50 {
 		t.Errorf("%d of 50 records arrived under replay", f[LaneCommit].got)
@@ -138,6 +141,61 @@ func TestInitiationReplayed(t *testing.T) {
 	}
 	w.expect(t, 0, "up incarnation=2")
 	w.expect(t, 1, "lost incarnation=1 reason=replaced", "up incarnation=2 restarted")
+}
+
+// TestReplayDuringRekey: while an answered rekey waits for its confirmation, neither
+// replayed initiations of the same life nor of an older one take its place.
+func TestReplayDuringRekey(t *testing.T) {
+	for _, older := range []bool{false, true} {
+		w := newWorld(t, 31, func(i int, c *Config) { c.RekeyAfter = 10 * time.Second })
+		var recorded [][]byte
+		w.tap = func(d *delivery) {
+			if h, err := wire.ParseHeader(d.frame); err == nil && h.Type == wire.TypeInitiation && d.from == 0 && d.net == A {
+				recorded = append(recorded, bytes.Clone(d.frame))
+			}
+		}
+		w.each(cut)
+		w.run(2 * time.Second)
+		if older {
+			w.node[0].start()
+		}
+		w.tap = nil
+		w.each(heal)
+		w.up()
+		from := len(w.node[1].events)
+		for w.node[1].session.responding == nil {
+			w.run(100 * time.Microsecond)
+		}
+		for _, frame := range recorded {
+			w.node[1].deliver(&delivery{net: B, frame: frame})
+			w.node[1].flush()
+		}
+		w.run(2 * time.Second)
+		if got := w.node[1].events[from:]; len(got) != 0 || w.node[1].session.stats.Rekeys != 1 || w.node[0].session.stats.Rekeys != 1 {
+			t.Errorf("older life %v: %d rekeys, events %v", older, w.node[1].session.stats.Rekeys, text(got))
+		}
+	}
+}
+
+// TestResumeOfALoss: a handshake that wants to go on with a connection that the
+// other side has lost begins a new one.
+func TestResumeOfALoss(t *testing.T) {
+	w := newWorld(t, 32, nil)
+	w.up()
+	cut(&w.link[0][A])
+	cut(&w.link[0][B])
+	w.at(t, 1, Lost, 2*time.Second)
+	w.each(heal)
+	w.node[1].session.retryAt = never // SFU 2 does not begin by itself here
+	w.node[1].session.initiating, w.node[1].session.sendInitiation = nil, false
+	w.queue = nil
+	if !w.node[0].session.up {
+		t.Fatal("SFU 1 lost it too")
+	}
+	w.node[0].session.initiate(w.now)
+	w.run(10 * time.Millisecond)
+	w.expect(t, 1, "up incarnation=1", "suspect", "lost incarnation=1 reason=silence", "up incarnation=1")
+	w.expect(t, 0, "up incarnation=1", "lost incarnation=1 reason=replaced", "up incarnation=1")
 }
 
 // TestRestart tells a restart from a silence.

@@ -90,7 +90,7 @@ func TestReplay(t *testing.T) {
 }
 
 // TestReplayOnTheOtherNetwork: a frame of network A that is played on B counts as a
-// copy at most once and never as life.
+// copy at most once and never as life; that probes of A are heard on B is told.
 func TestReplayOnTheOtherNetwork(t *testing.T) {
 	w, frames := busy(t)
 	n := w.node[1]
@@ -102,8 +102,8 @@ func TestReplayOnTheOtherNetwork(t *testing.T) {
 		}
 	}
 	n.flush()
-	if n.session.heard != heard || len(n.events) != events {
-		t.Errorf("a copy counted as a sign of life, or made %v", n.events[events:])
+	if got := text(n.events[events:]); n.session.heard != heard || got != "cross-wired B\ncross-wired A\n" {
+		t.Errorf("a copy counted as a sign of life, or made %v", got)
 	}
 }
 
@@ -182,6 +182,39 @@ func TestForged(t *testing.T) {
 	}
 	if got := n.session.Take(LaneRequest); len(got) != 1 || string(got[0]) != "pay 5 to Bob" {
 		t.Errorf("the genuine frame delivered %q", got)
+	}
+}
+
+// TestForgedCopy: what claims to be the second copy of a frame is opened like any
+// other before it counts as received on its network.
+func TestForgedCopy(t *testing.T) {
+	w := newWorld(t, 17, nil)
+	w.up()
+	w.run(10 * time.Millisecond)
+	n := w.node[1]
+	w.onNetwork(B, cut)
+	arrived := 0
+	n.got = func(Lane, []byte) { arrived++ }
+	var frame []byte
+	w.tap = func(d *delivery) { frame = bytes.Clone(d.frame) }
+	if err := w.node[0].session.Send(w.now, LaneCommit, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	w.run(time.Millisecond / 2)
+	if arrived != 1 {
+		t.Fatal("the frame did not arrive over A")
+	}
+	before, receipts := counters(n.session), n.session.receipts.network[B]
+	forged := bytes.Clone(frame)
+	forged[len(forged)-1] ^= 1
+	if n.session.Receive(w.now, B, forged) {
+		t.Error("a forged copy counts as authentic")
+	}
+	if after := counters(n.session); after[1] != before[1]+1 || after[5] != before[5] || n.session.receipts.network[B] != receipts {
+		t.Errorf("a forged copy moved the counters from %v to %v", before, after)
+	}
+	if !n.session.Receive(w.now, B, frame) {
+		t.Error("the genuine copy does not count any more")
 	}
 }
 
@@ -402,6 +435,13 @@ func TestMalformedInside(t *testing.T) {
 	if got := send(ack); got[4] != 1 {
 		t.Errorf("an ack from the future: counters moved by %v", got)
 	}
+	// Numbers left out make ranges of receipts, a bounded number of them.
+	for range 1000 {
+		from.recovery.next += 1 + uint64(from.recovery.next%3)
+		from.recovery.oldest = from.recovery.next
+		send(nil)
+	}
+	sound(t, n.session)
 	// A record longer than the lane allows ends the connection.
 	send(fragment(0, 0, "\xff\xff\xff\xff"))
 	n.flush()

@@ -324,8 +324,7 @@ func (s *Session) Close(now time.Duration) {
 		return
 	}
 	s.closed = true
-	k := s.ring.current
-	if s.up {
+	if k := s.ring.current; k != nil {
 		s.lose(now, Local)
 		s.ring.current = k // for the goodbyes
 		s.goodbyes = goodbyes
