@@ -233,15 +233,22 @@ func (c *Component) goRun(ctx context.Context, name string, f func(context.Conte
 	})
 }
 
-// Drain hands leadership over and lets what is in flight finish.
+// Drain hands leadership over and lets what is in flight finish. A member that
+// nobody can relieve just stops.
 func (c *Component) Drain(ctx context.Context) error {
+	alone := 0
 	for {
-		leading := make(chan bool, 1)
-		c.post(func() { leading <- c.loop.handOver() })
+		state := make(chan handOverState, 1)
+		c.post(func() { state <- c.loop.handOver() })
 		select {
-		case still := <-leading:
-			if !still {
+		case s := <-state:
+			switch {
+			case s == following:
 				return nil
+			case s == nobodyElse:
+				if alone++; alone > handOverPatience {
+					return nil
+				}
 			}
 		case <-ctx.Done():
 			return ctx.Err()
@@ -254,8 +261,14 @@ func (c *Component) Drain(ctx context.Context) error {
 	}
 }
 
-// handOverPause is the time between two looks at whether another member leads.
-const handOverPause = 5 * time.Millisecond
+const (
+	// handOverPause is the time between two looks at whether another member leads.
+	handOverPause = 5 * time.Millisecond
+	// handOverPatience is how many looks in a row find nobody to hand over to before
+	// that is believed: the other members show life once in a heartbeat, and raft
+	// forgets it once in an election time-out.
+	handOverPatience = 60
+)
 
 // Stop implements engine.Component.
 func (c *Component) Stop() {

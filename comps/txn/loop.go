@@ -130,7 +130,11 @@ func (l *loop) leadChanged(lead, term uint64) {
 	l.leading = lead == l.c.cfg.Node
 	// The epoch stands above the term: terms begin anew with a restore.
 	l.c.host.Hold(txnpb.TxnService, l.c.sfuOf(lead), uint64(l.c.cfg.Epoch)<<40|term)
-	l.c.host.Log().Info("leader", "sfu", l.c.sfuOf(lead), "term", term)
+	if lead == 0 {
+		l.c.host.Log().Debug("no leader", "term", term)
+	} else {
+		l.c.host.Log().Info("leader", "sfu", l.c.sfuOf(lead), "term", term)
+	}
 }
 
 // sfuOf returns the SFU of a member, 0 if there is none.
@@ -187,12 +191,24 @@ func (l *loop) suspect(sfu uint16, suspect bool) {
 	}
 }
 
-// handOver passes leadership on and reports whether this member still has it.
-func (l *loop) handOver() bool {
-	if l.leading {
-		l.replica.HandOver()
+// handOverState is how far a hand-over is.
+type handOverState int
+
+const (
+	following  handOverState = iota // this member does not lead (any more)
+	handing                         // another was asked to take over
+	nobodyElse                      // no other member is there to take over
+)
+
+// handOver passes leadership on, if this member has it.
+func (l *loop) handOver() handOverState {
+	switch {
+	case !l.leading:
+		return following
+	case l.replica.HandOver():
+		return handing
 	}
-	return l.leading
+	return nobodyElse
 }
 
 // setFull notes whether the disk has room for new work.
