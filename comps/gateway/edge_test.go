@@ -590,7 +590,9 @@ func TestClose(t *testing.T) {
 func TestUnrepeatableCall(t *testing.T) {
 	w := newWorld(t).start(2).register()
 	var gone atomic.Bool
-	w.fate = func(message.Responder[*txnpb.Outcomes], *txnpb.SubmitBatch) bool { return gone.CompareAndSwap(false, true) }
+	w.fate = func(message.Responder[*txnpb.Outcomes], *txnpb.SubmitBatch) bool {
+		return gone.CompareAndSwap(false, true)
+	}
 	c := w.open()
 	within(t, "a spare connection", func() bool { return sessions(t, w) == 2 })
 	once := gatewaypb.GatewayDescriptor.Methods[4]
