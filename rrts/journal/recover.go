@@ -196,7 +196,7 @@ func (s *scan) run(segs []*segment, ends []uint32) {
 			s.add(damage{Damage: Damage{From: segs[0].start(), To: seg.start(), Unknown: true, Cause: "no segment header"}, headerless: true})
 			s.st = seg.hdr.base
 		} else if s.known {
-			s.found(seg.start(), &seg.hdr.base, "records before the segment", false)
+			s.found(seg.start(), &seg.hdr.base, "records before the segment are missing", false)
 		}
 		s.known, s.last, s.st, s.end = true, seg, seg.hdr.base, seg.start()
 		s.raise(seg.hdr.prevEnd, seg.hdr.base.total())
@@ -246,7 +246,7 @@ func (s *scan) segment(seg *segment, limit uint32) {
 		case typeGap:
 			s.st = behind
 		case typeRecord:
-			s.raise(f.synced, behind.total())
+			s.raise(min(f.synced, pos), behind.total())
 			s.chain.advance(&s.st, f.kind, linked)
 		}
 		s.end = at(seg.num, off+uint32(f.size()))

@@ -152,7 +152,8 @@ func (s *segment) lastMark(r *reader) (synced Position, st state, ok bool) {
 	for _, off := range [4]uint32{BlockBytes, 2 * BlockBytes, s.room(), s.room() + BlockBytes} {
 		var f frame
 		linked, good := s.frameAt(r, off, off+BlockBytes, &f)
-		if good && f.typ == typeMark && (!ok || f.synced > synced) {
+		good = good && f.typ == typeMark && f.synced >= s.start() && f.synced <= at(s.num, s.room())
+		if good && (!ok || f.synced > synced) {
 			synced, ok = f.synced, true
 			st.shared, st.local = s.hdr.base.shared+uint64(f.shared), s.hdr.base.local+uint64(f.local)
 			copy(st.chain[:], linked)

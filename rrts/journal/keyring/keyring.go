@@ -130,11 +130,10 @@ func (r *Ring) IDs() []uint32 {
 	return ids
 }
 
-// String names the ring's ids, never a key.
-func (r *Ring) String() string { return fmt.Sprintf("keyring(current %d, ids %v)", r.current, r.IDs()) }
-
-// GoString keeps the keys out of %#v.
-func (r *Ring) GoString() string { return r.String() }
+// Format names the ring's ids, whatever the verb: no key gets into a text.
+func (r *Ring) Format(s fmt.State, _ rune) {
+	fmt.Fprintf(s, "keyring(current %d, ids %v)", r.current, r.IDs())
+}
 
 // Seal returns the ring's file form, sealed under the master secret, which has
 // at least MinMasterBytes of high entropy: it is a key, not a passphrase.
