@@ -1,0 +1,148 @@
+package demo
+
+import (
+	"context"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"virtualservicesinc.com/comps/txn/machine"
+	"virtualservicesinc.com/rrts/cmd/rrts/internal/arena"
+	"virtualservicesinc.com/rrts/cmd/rrts/internal/arena/arenatest"
+	"virtualservicesinc.com/rrts/cmd/rrts/internal/term"
+	"virtualservicesinc.com/rrts/message"
+	"virtualservicesinc.com/rrts/message/u128"
+	"virtualservicesinc.com/rrts/schema/ledgerpb"
+	"virtualservicesinc.com/rrts/schema/txnpb"
+)
+
+func TestMain(m *testing.M) {
+	status := m.Run()
+	arenatest.Remove()
+	os.Exit(status)
+}
+
+// TestDemo runs a short demo on real processes, and then breaks what the audit
+// looks at, one thing at a time: each must be found.
+func TestDemo(t *testing.T) {
+	payments, err := ReadPayments("../../../../../packaging/demo/payments.csv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := arena.New(arena.Config{SFUs: sfus, Relay: true, Rrtsd: arenatest.Rrtsd(t), Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	r := &run{cfg: Config{Payments: payments[:1500]}, arena: a, total: 1500,
+		out: &term.Out{Std: io.Discard, Err: testWriter{t}}}
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	defer cancel()
+	report, err := r.run(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%+v", *report)
+	if report.Audit != "ok" || report.Submitted != 1500 || report.Lost != 0 || report.Duplicated != 0 ||
+		report.Committed+report.Aborted != report.Submitted || len(report.Events) != 4 {
+		t.Fatalf("the demo: %+v", *report)
+	}
+
+	// A client was told of a commit that is nowhere.
+	w := r.workers[0]
+	phantom := told{tx: &txnpb.Transaction{Id: u128.From64(77)}, state: txnpb.StateCommitted, csn: 1}
+	phantom.tx.Transfers = []ledgerpb.Transfer{{Id: u128.From64(78)}}
+	w.told = append(w.told, phantom)
+	expectAudit(t, r, 1, 0, "lost")
+	w.told = w.told[:len(w.told)-1]
+
+	// A transfer stands in the ledger that no client was told of.
+	last := w.told[len(w.told)-1]
+	w.told = w.told[:len(w.told)-1]
+	expectAudit(t, r, 0, 1, "no client was told of")
+	w.told = append(w.told, last)
+
+	// The ledger holds another amount than the client submitted.
+	changed := *last.tx
+	changed.Transfers = []ledgerpb.Transfer{last.tx.Transfers[0]}
+	changed.Transfers[0].Amount = u128.From64(1 << 40)
+	w.told[len(w.told)-1].tx = &changed
+	expectAudit(t, r, 1, 0, "not in the ledger as it was submitted")
+	w.told[len(w.told)-1].tx = last.tx
+	expectAudit(t, r, 0, 0)
+
+	// One SFU has a transaction more than the others.
+	s, err := a.OpenStore(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := machine.Open(s, machine.Config{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	index, term := m.Applied()
+	extra := *last.tx
+	extra.Id = u128.Int{Hi: uint64(time.Now().UnixMilli()) << 16, Lo: 1}
+	extra.Transfers = []ledgerpb.Transfer{last.tx.Transfers[0]}
+	extra.Transfers[0].Id = u128.Int{Hi: extra.Id.Hi, Lo: 2}
+	e := txnpb.Entry{ApplyVersion: 1, Proposed: uint64(time.Now().UnixNano()), Submissions: []txnpb.Submission{{Transaction: message.Marshal(&extra)}}}
+	if _, err := m.Apply(index+1, term, message.Marshal(&e), nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	expectAudit(t, r, 0, 1, "another state than the first SFU", "no client was told of")
+}
+
+// expectAudit audits again and looks for what should be found, and nothing else.
+func expectAudit(t *testing.T, r *run, lost, duplicated int, findings ...string) {
+	t.Helper()
+	var report Report
+	if err := r.audit(&report); err != nil {
+		t.Fatal(err)
+	}
+	verdict := "ok"
+	if len(findings) > 0 {
+		verdict = "failed"
+	}
+	if report.Audit != verdict || report.Lost != lost || report.Duplicated != duplicated {
+		t.Fatalf("the audit says %+v, want %s, lost %d, duplicated %d", report, verdict, lost, duplicated)
+	}
+	for _, want := range findings {
+		if !strings.Contains(strings.Join(report.Findings, "\n"), want) {
+			t.Fatalf("no finding says %q:\n%s", want, strings.Join(report.Findings, "\n"))
+		}
+	}
+}
+
+type testWriter struct{ t *testing.T }
+
+func (w testWriter) Write(p []byte) (int, error) {
+	w.t.Log(strings.TrimSpace(string(p)))
+	return len(p), nil
+}
+
+func TestPaymentsRefused(t *testing.T) {
+	const header = "reference,debtor,creditor,amount_cents,currency,code,purpose\n"
+	for _, c := range []struct{ csv, want string }{
+		{"", "header line"},
+		{"a,b\n", "must begin with"},
+		{header, "no payments"},
+		{header + "r,1,2,10,EUR,1,x\nr,1,2,ten,EUR,1,x\n", `line 3: amount_cents "ten"`},
+		{header + "r,0,2,10,EUR,1,x\n", `line 2: debtor "0"`},
+		{header + "r,1,1,10,EUR,1,x\n", "line 2: debtor and creditor are both 1"},
+		{header + "r,1,2,10,GBP,1,x\n", `line 2: currency "GBP"`},
+		{header + "r,1,2,10,EUR,70000,x\n", `line 2: code "70000"`},
+		{header + "r,1,2\n", "wrong number of fields"},
+	} {
+		if _, err := parsePayments(strings.NewReader(c.csv)); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q gives %v, want %q", c.csv, err, c.want)
+		}
+	}
+}
