@@ -177,16 +177,16 @@ func (j *Journal) Sync() error {
 func (j *Journal) NeedsMark() bool { return j.marked < j.recordsEnd }
 
 // Mark syncs, and then writes durably how far the journal is synced, unless
-// that is known already. The first one after Open may begin a new segment.
+// that is known already. The first one after Open begins a new segment.
 func (j *Journal) Mark() error {
 	if err := j.Sync(); err != nil || !j.NeedsMark() {
 		return err
 	}
-	if j.cur == nil { // the new header says it
-		if err := j.roll(j.epoch.Load()); err != nil {
+	if j.cur == nil {
+		// The new header says it, of all but its own head records.
+		if err := j.Rotate(j.epoch.Load()); err != nil || !j.NeedsMark() {
 			return err
 		}
-		return j.Sync()
 	}
 	j.marks++
 	err := j.cur.writeMark(j.marks, j.Synced(), &j.stSynced)

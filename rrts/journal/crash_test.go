@@ -140,12 +140,10 @@ func (w *world) sync() {
 }
 
 func (w *world) mark() {
-	w.sync()
-	for w.j.NeedsMark() {
-		w.check(w.j.Mark())
-	}
+	w.check(w.j.Mark())
+	w.synced = len(w.log)
 	w.sawMarked()
-	if w.marked != len(w.log) {
+	if w.j.NeedsMark() || w.marked != len(w.log) {
 		w.fatalf("after Mark %d of %d records are marked", w.marked, len(w.log))
 	}
 }
