@@ -23,6 +23,7 @@ type accounts struct {
 	freed  []uint32 // slots to hand out again
 	dirty  []uint32 // slots changed since the last Reset, by their first change
 	hand   uint32   // of the clock that evicts
+	top    u128.Int // no account has a greater id: new ids mostly do, and need no read
 }
 
 // chunkSlots is the number of slots in a chunk: a small ledger takes one chunk of
@@ -39,6 +40,9 @@ func (c *accounts) get(state State, id u128.Int) (*account, uint32) {
 		a.recent = true
 		return a, n
 	}
+	if c.top.Less(id) {
+		return nil, 0
+	}
 	n := c.take()
 	a := c.slot(n)
 	if !state.Account(id, &a.Account) {
@@ -53,6 +57,9 @@ func (c *accounts) get(state State, id u128.Int) (*account, uint32) {
 func (c *accounts) add(id u128.Int) (*account, uint32) {
 	n := c.take()
 	c.index[id] = n
+	if c.top.Less(id) {
+		c.top = id
+	}
 	a := c.slot(n)
 	a.created = true
 	return a, n

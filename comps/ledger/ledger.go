@@ -98,7 +98,7 @@ func New(state State, cfg Config) (*Ledger, error) {
 		lastAccount: state.LastAccount(),
 		lastEvent:   state.LastEvent(),
 	}
-	l.accounts.index = make(map[u128.Int]uint32)
+	l.accounts.index, l.accounts.top = make(map[u128.Int]uint32), state.TopAccount()
 	l.pendings.index = make(map[uint64]uint32)
 	l.ids.load(state, cfg.MaxCachedIDs)
 	l.changes.ledger = l

@@ -31,6 +31,8 @@ type State interface {
 	// Expiring calls f for the pending transfers that have a time-out and are
 	// still pending, by expiry and then by timestamp, until f returns false.
 	Expiring(f func(expiry, ts uint64) bool)
+	// TopAccount returns the greatest id of an account, 0 for none.
+	TopAccount() u128.Int
 	// LastAccount returns the greatest timestamp of an account, 0 for none.
 	LastAccount() uint64
 	// LastEvent returns the greatest timestamp of an event, 0 for none.

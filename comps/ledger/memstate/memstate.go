@@ -24,6 +24,7 @@ type State struct {
 	sorted   []u128.Int          // the transfer ids, ascending
 	pending  map[uint64]ledger.PendingStatus
 	due      []due // by expiry and timestamp
+	top      u128.Int
 }
 
 type due struct{ expiry, ts uint64 }
@@ -52,6 +53,7 @@ func (s *State) Clone() *State {
 		sorted:   slices.Clone(s.sorted),
 		pending:  maps.Clone(s.pending),
 		due:      slices.Clone(s.due),
+		top:      s.top,
 	}
 }
 
@@ -61,6 +63,9 @@ func (s *State) Apply(c *ledger.Changes) {
 		a, created := c.Account(i)
 		if s.accounts[a.Id] = *a; created {
 			s.born = append(s.born, a.Id)
+			if s.top.Less(a.Id) {
+				s.top = a.Id
+			}
 		}
 	}
 	for i := range c.Events {
@@ -181,6 +186,9 @@ func (s *State) Expiring(f func(expiry, ts uint64) bool) {
 		}
 	}
 }
+
+// TopAccount implements ledger.State.
+func (s *State) TopAccount() u128.Int { return s.top }
 
 // LastAccount implements ledger.State.
 func (s *State) LastAccount() uint64 {

@@ -83,7 +83,7 @@ func (d *DB) addAccounts(b *commitBatch, c *ledger.Changes) {
 		if a, created := c.Account(i); created {
 			b.value = appendAccount(b.value[:0], a)
 			b.set(d.id(b.key[:0], tableAccounts, a.Id), b.value)
-			b.value = a.Id.AppendKey(b.value[:0])
+			b.value = appendBirth(b.value[:0], a)
 			b.set(d.number(b.key[:0], tableBirths, a.Timestamp), b.value)
 		}
 	}

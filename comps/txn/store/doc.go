@@ -33,7 +33,7 @@
 //	 1 state           –                              varints: format, applied index
 //	 2 metas           name                           the transaction layer's own
 //	 3 accounts        id (16)                        account, see appendAccount
-//	 4 births          timestamp (8)                  id (16) of the account created then
+//	 4 births          timestamp (8)                  the account created then, see appendBirth
 //	 5 history         first timestamp (8)            a block of events, see appendEvent
 //	 6 transfers       id (16)                        timestamp (8), or nothing: a remembered failure
 //	 7 resolutions     timestamp (8) of a pending     ledger.PendingStatus (1)

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/binary"
 	"fmt"
@@ -113,10 +112,8 @@ func (d *DB) accountPostings(from, to uint64) (p []posting, reached uint64) {
 		if n++; n > indexChunk {
 			return p, reached
 		}
-		// What the indexes hold of an account never changes, so the row will do.
-		id := u128.FromBytes([16]byte(bytes.Clone(valueOf("births", it))))
-		if !r.account(id, &a) {
-			fail("births", fmt.Errorf("%w: no account %v", ErrCorrupt, id))
+		if err := parseBirth(valueOf("births", it), &a); err != nil {
+			fail("births", err)
 		}
 		reached = suffix64(it.Key())
 		p = add(p, ledger.UserData128, a.UserData128, reached)

@@ -130,3 +130,26 @@ func parseAccount(row []byte, a *ledgerpb.Account) error {
 	a.Timestamp = r.uint()
 	return r.end("account")
 }
+
+// appendBirth appends the row of an account's birth: what never changes of it.
+//
+//	numbers   id, user_data_128
+//	varints   user_data_64, user_data_32, ledger, code
+func appendBirth(b []byte, a *ledgerpb.Account) []byte {
+	b = appendNumbers(b, a.Id, a.UserData128)
+	b = binary.AppendUvarint(b, a.UserData64)
+	b = binary.AppendUvarint(b, uint64(a.UserData32))
+	b = binary.AppendUvarint(b, uint64(a.Ledger))
+	return binary.AppendUvarint(b, uint64(a.Code))
+}
+
+// parseBirth sets these fields of a from a row.
+func parseBirth(row []byte, a *ledgerpb.Account) error {
+	r := rowReader{b: row}
+	r.numbers(&a.Id, &a.UserData128)
+	a.UserData64 = r.uint()
+	a.UserData32 = r.uint32()
+	a.Ledger = r.uint32()
+	a.Code = r.uint32()
+	return r.end("birth")
+}

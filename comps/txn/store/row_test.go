@@ -88,6 +88,11 @@ func TestAccountRoundTrip(t *testing.T) {
 			Ledger: rapid.Uint32().Draw(t, "ledger"), Code: rapid.Uint32().Draw(t, "code"), Flags: rapid.Uint32().Draw(t, "flags"),
 			Timestamp: rapid.Uint64().Draw(t, "timestamp"),
 		}
+		var born ledgerpb.Account
+		if err := parseBirth(appendBirth(nil, &a), &born); err != nil || born.Id != a.Id || born.UserData128 != a.UserData128 ||
+			born.UserData64 != a.UserData64 || born.UserData32 != a.UserData32 || born.Ledger != a.Ledger || born.Code != a.Code {
+			t.Fatalf("got %v (%v), want %v", born, err, a)
+		}
 		row := appendAccount(nil, &a)
 		var got ledgerpb.Account
 		if err := parseAccount(row, &got); err != nil || got != a {

@@ -95,16 +95,11 @@ func (r rows) account(id u128.Int, a *ledgerpb.Account) bool {
 	})
 }
 
-// born returns the id of the account that was created at timestamp ts.
-func (r rows) born(ts uint64) (id u128.Int, ok bool) {
-	ok = r.get("an account's birth", r.number(make([]byte, 0, maxKeyLen), tableBirths, ts), func(v []byte) error {
-		if len(v) != u128.Size {
-			return ErrCorrupt
-		}
-		id = u128.FromBytes([16]byte(v))
-		return nil
+// born sets what never changes of the account that was created at timestamp ts.
+func (r rows) born(ts uint64, a *ledgerpb.Account) bool {
+	return r.get("an account's birth", r.number(make([]byte, 0, maxKeyLen), tableBirths, ts), func(v []byte) error {
+		return parseBirth(v, a)
 	})
-	return id, ok
 }
 
 // last returns the number at the end of a table's last key, 0 when it is empty.

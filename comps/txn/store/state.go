@@ -20,8 +20,8 @@ func (d *DB) Account(id u128.Int, a *ledgerpb.Account) bool {
 
 // AccountAt implements ledger.State.
 func (d *DB) AccountAt(ts uint64) bool {
-	_, ok := d.rows().born(ts)
-	return ok
+	var a ledgerpb.Account
+	return d.rows().born(ts, &a)
 }
 
 // TransferID implements ledger.State.
@@ -138,6 +138,17 @@ func (d *DB) Expiring(f func(expiry, ts uint64) bool) {
 			return
 		}
 	}
+}
+
+// TopAccount implements ledger.State.
+func (d *DB) TopAccount() (id u128.Int) {
+	from, to := d.bounds(tableAccounts)
+	it := d.rows().iter("the last account", from, to)
+	defer finish("the last account", it)
+	if it.Last() {
+		id = u128.FromBytes([16]byte(it.Key()[prefixLen:]))
+	}
+	return id
 }
 
 // LastAccount implements ledger.State.

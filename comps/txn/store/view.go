@@ -80,8 +80,7 @@ func (v *view) Account(id u128.Int, a *ledgerpb.Account) bool {
 
 // AccountBorn implements ledger.History.
 func (v *view) AccountBorn(ts uint64, a *ledgerpb.Account) bool {
-	id, ok := v.rows.born(ts)
-	return ok && v.Account(id, a)
+	return v.rows.born(ts, a) && v.Account(a.Id, a)
 }
 
 // TransferID implements ledger.History.
