@@ -36,6 +36,10 @@ type Config struct {
 	// Dir is where everything lies; empty means a fresh directory below the
 	// system's temporary one.
 	Dir string
+	// States is where the SFUs' state directories are; empty means below Dir.
+	States string
+	// Settings are the SFUs'; their state directories are set here.
+	Settings config.SFU
 	// Relay puts network A behind a relay, so that Cut works without namespaces.
 	Relay bool
 	// Namespaces, when not nil, are where the SFUs run; see Namespaces.
@@ -94,14 +98,19 @@ func (a *Arena) create() error {
 	if a.cfg.Namespaces != nil {
 		spec.Carrier = config.Ethernet
 	}
+	states := a.cfg.States
+	if states == "" {
+		states = filepath.Join(a.dir, "state")
+	}
 	for i := range a.cfg.SFUs {
 		s := &sfu{name: names[i]}
 		s.config = filepath.Join(a.dir, "machines", s.name)
-		s.state = filepath.Join(a.dir, "state", s.name)
+		s.state = filepath.Join(states, s.name)
 		run := filepath.Join(a.dir, "run", s.name)
 		s.control = filepath.Join(run, s.name, "control.sock")
 		machine := config.Machine{Name: s.name, RunDir: run}
-		g := genesis.SFU{Name: s.name, Machine: s.name, Settings: config.SFU{StateDir: s.state}}
+		g := genesis.SFU{Name: s.name, Machine: s.name, Settings: a.cfg.Settings}
+		g.Settings.StateDir = s.state
 		if n := a.cfg.Namespaces; n != nil {
 			machine.NetworkA.Name, machine.NetworkB.Name = nicA, nicB
 			g.Gateways = []string{net.JoinHostPort(n.address(i), gatewayPort)}
@@ -296,8 +305,7 @@ func (a *Arena) CutA(cut bool) error {
 	return errors.New("arena: network A cannot be cut without a relay or namespaces")
 }
 
-// Dial connects to SFU i's control socket, waiting for it until ctx ends or the
-// process does.
+// WaitControl waits until SFU i answers operators, ctx ends or the process does.
 func (a *Arena) WaitControl(ctx context.Context, i int) error {
 	s := a.sfus[i]
 	for {

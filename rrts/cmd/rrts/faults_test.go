@@ -1,0 +1,384 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"virtualservicesinc.com/rrts/client"
+	"virtualservicesinc.com/rrts/cmd/rrts/internal/arena"
+	"virtualservicesinc.com/rrts/cmd/rrts/internal/arena/arenatest"
+	"virtualservicesinc.com/rrts/config"
+	"virtualservicesinc.com/rrts/message"
+	"virtualservicesinc.com/rrts/message/u128"
+	"virtualservicesinc.com/rrts/schema/ledgerpb"
+	"virtualservicesinc.com/rrts/schema/txnpb"
+	"virtualservicesinc.com/rrts/sim/require"
+)
+
+func TestMain(m *testing.M) {
+	status := m.Run()
+	arenatest.Remove()
+	os.Exit(status)
+}
+
+// newArena makes a cluster of n SFUs that do not run yet.
+func newArena(t *testing.T, n int, change func(*arena.Config)) *arena.Arena {
+	t.Helper()
+	cfg := arena.Config{SFUs: n, Rrtsd: arenatest.Rrtsd(t), Dir: t.TempDir()}
+	if change != nil {
+		change(&cfg)
+	}
+	a, err := arena.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := a.Close(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			for i := range a.SFUs() {
+				log, _ := os.ReadFile(a.LogFile(i))
+				t.Logf("%s says:\n%s", a.Name(i), log)
+			}
+		}
+	})
+	return a
+}
+
+// run starts all SFUs and waits for them.
+func run(t *testing.T, a *arena.Arena) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	t.Cleanup(cancel)
+	for i := range a.SFUs() {
+		if err := a.Start(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range a.SFUs() {
+		if err := a.WaitControl(ctx, i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return ctx
+}
+
+// newUser registers a user and opens two accounts.
+func newUser(ctx context.Context, t *testing.T, a *arena.Arena) *client.Client {
+	t.Helper()
+	op, err := a.Operator(ctx, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer op.Close()
+	users, err := arena.Register(ctx, op, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := a.Login(ctx, users[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	tx := c.Transaction()
+	for id := uint64(1); id <= 2; id++ {
+		tx.Accounts = append(tx.Accounts, ledgerpb.Account{Id: u128.From64(id), Ledger: 1, Code: 1})
+	}
+	if _, err := c.Submit(ctx, tx); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func pay(c *client.Client, amount uint64) *txnpb.Transaction {
+	return c.Transfer(u128.From64(1), u128.From64(2), u128.From64(amount), 1, 1)
+}
+
+// refusesToStart expects that SFU 0 ends at once, saying one line that holds all
+// of want.
+func refusesToStart(t *testing.T, a *arena.Arena, want ...string) {
+	t.Helper()
+	if err := a.Start(0); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-a.Exited(0):
+	case <-time.After(20 * time.Second):
+		t.Fatal("it runs")
+	}
+	log, err := os.ReadFile(a.LogFile(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range strings.Split(string(log), "\n") {
+		all := true
+		for _, w := range want {
+			all = all && strings.Contains(line, w)
+		}
+		if all {
+			return
+		}
+	}
+	t.Fatalf("no line says %q:\n%s", want, log)
+}
+
+func TestUnknownKey(t *testing.T) {
+	a := newArena(t, 1, nil)
+	path := filepath.Join(a.ConfigDir(0), "cluster.toml")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, append([]byte("nmae = \"x\"\n"), text...), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	refusesToStart(t, a, "cluster.toml:1:1", "nmae", "unknown key", "keys here are name")
+}
+
+func TestPortInUse(t *testing.T) {
+	a := newArena(t, 1, nil)
+	_, port, err := net.SplitHostPort(a.Kit().Gateways[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", ":"+port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	refusesToStart(t, a, "cannot listen on", port, "address already in use", "gateway.listen in sfu/alpha.toml")
+}
+
+func TestStateInUse(t *testing.T) {
+	a := newArena(t, 1, nil)
+	run(t, a)
+	cmd := exec.Command(arenatest.Rrtsd(t), "--config", a.ConfigDir(0), a.Name(0))
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "SFU alpha runs already on this machine") {
+		t.Fatalf("a second process on the same state: %v\n%s", err, out)
+	}
+}
+
+func TestLostJournal(t *testing.T) {
+	a := newArena(t, 1, nil)
+	ctx := run(t, a)
+	c := newUser(ctx, t, a)
+	if _, err := c.Submit(ctx, pay(c, 5)); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Stop(0); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(a.StateDir(0), "journal")); err != nil {
+		t.Fatal(err)
+	}
+	refusesToStart(t, a, "its disk was lost", "rrts sfu add")
+}
+
+func TestWrongPassword(t *testing.T) {
+	a := newArena(t, 1, nil)
+	ctx := run(t, a)
+	newUser(ctx, t, a)
+	for _, u := range []arena.User{{LoginName: "arena-login-1", Password: "not this one"}, {LoginName: "nobody", Password: "arena-password-1"}} {
+		_, err := a.Login(ctx, u)
+		if !errors.Is(err, &message.Error{Code: message.Denied}) {
+			t.Errorf("login as %s: %v, want denied", u.LoginName, err)
+		}
+		if err != nil && strings.Contains(err.Error(), "\n") {
+			t.Errorf("login as %s: more than one line: %q", u.LoginName, err)
+		}
+	}
+}
+
+// TestGarbage throws datagrams and bytes at every port of a running cluster.
+func TestGarbage(t *testing.T) {
+	a := newArena(t, 3, nil)
+	ctx := run(t, a)
+	c := newUser(ctx, t, a)
+	cluster, err := config.LoadCluster(a.ConfigDir(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	frame := make([]byte, 200)
+	for i := range 3000 {
+		for j := range frame {
+			frame[j] = byte(i * (j + 7) >> 3)
+		}
+		frame[0] = byte(i) // every type and version
+		m := &cluster.SFUs[i%3]
+		conn, err := net.Dial("udp", m.UDPA.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = conn.Write(frame[:1+i%len(frame)]) // refused while nobody listens: also fine
+		conn.Close()
+	}
+	for i := range 20 {
+		conn, err := net.Dial("tcp", a.Kit().Gateways[i%3])
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = conn.Write(frame) // the gateway may hang up first
+		conn.Close()
+	}
+	for range 20 {
+		if _, err := c.Submit(ctx, pay(c, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestPlannedStops stops and starts every SFU in turn under load: no request fails.
+func TestPlannedStops(t *testing.T) {
+	a := newArena(t, 3, nil)
+	ctx := run(t, a)
+	first := newUser(ctx, t, a)
+	kit := a.Kit()
+	var (
+		stop    atomic.Bool
+		running sync.WaitGroup
+		mu      sync.Mutex
+		failed  []error
+		worst   time.Duration
+		done    int
+	)
+	for range 4 {
+		c, err := client.Open(ctx, client.Config{Gateways: kit.Gateways, RootCAs: kit.Pool(), ClusterID: [16]byte(kit.ID), Token: first.Token()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		running.Go(func() {
+			for !stop.Load() {
+				began := time.Now()
+				ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+				_, err := c.Submit(ctx, pay(c, 1))
+				cancel()
+				mu.Lock()
+				worst = max(worst, time.Since(began))
+				done++
+				if err != nil {
+					failed = append(failed, err)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	for i := range a.SFUs() {
+		time.Sleep(300 * time.Millisecond)
+		if err := a.Stop(i); err != nil {
+			t.Error(err)
+		}
+		if err := a.Start(i); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.WaitControl(ctx, i); err != nil {
+			t.Fatal(err)
+		}
+		if err := caughtUp(ctx, a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop.Store(true)
+	running.Wait()
+	t.Logf("%d payments, the slowest took %v", done, worst)
+	if len(failed) > 0 {
+		t.Fatalf("%d requests failed, the first: %v", len(failed), failed[0])
+	}
+}
+
+// caughtUp waits until every SFU answers with a replica that leads or follows.
+func caughtUp(ctx context.Context, a *arena.Arena) error {
+	for {
+		_, detail, err := a.Agree(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", detail, err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// TestFullDisk fills the disk of all SFUs: new work is refused, reads go on,
+// nothing that was told is lost, and with more room work goes on.
+func TestFullDisk(t *testing.T) {
+	require.Root(t)
+	disk := filepath.Join(t.TempDir(), "disk")
+	if err := os.Mkdir(disk, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	mount := func(args ...string) {
+		t.Helper()
+		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v %s", args, err, out)
+		}
+	}
+	mount("mount", "-t", "tmpfs", "-o", "size=48m", "rrts-test", disk)
+	t.Cleanup(func() { mount("umount", disk) })
+	a := newArena(t, 3, func(c *arena.Config) {
+		c.States = disk
+		c.Settings.Txn.JournalSegment = 1 << 20
+	})
+	ctx := run(t, a)
+	c := newUser(ctx, t, a)
+
+	submit := func(patience time.Duration) (*txnpb.Transaction, error) {
+		tx := c.Transaction()
+		tx.Mode = txnpb.ModeIndependent
+		for range 2000 {
+			tx.Transfers = append(tx.Transfers, pay(c, 1).Transfers[0])
+		}
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		_, err := c.Submit(ctx, tx)
+		return tx, err
+	}
+	var told []*txnpb.Transaction
+	var refused *txnpb.Transaction
+	for refused == nil {
+		tx, err := submit(3 * time.Second)
+		if err != nil {
+			t.Logf("after %d transactions of 2,000 transfers: %v", len(told), err)
+			refused = tx
+			break
+		}
+		if told = append(told, tx); len(told) > 1000 {
+			t.Fatal("the disk does not fill up")
+		}
+	}
+	accounts, err := c.LookupAccounts(ctx, u128.From64(1))
+	if err != nil || len(accounts) != 1 || accounts[0].DebitsPosted.Less(u128.From64(uint64(2000*len(told)))) {
+		t.Fatalf("reading with a full disk: %+v, %v", accounts, err)
+	}
+	mount("mount", "-o", "remount,size=512m", disk)
+	submitCtx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	if _, err := c.Submit(submitCtx, refused); err != nil {
+		t.Fatalf("with more room: %v", err)
+	}
+	told = append(told, refused)
+	for _, tx := range told {
+		o, err := c.Status(ctx, tx.Id)
+		if err != nil || o.State != txnpb.StateCommitted {
+			t.Fatalf("transaction %v, which a client was told is committed: %+v, %v", tx.Id, o, err)
+		}
+	}
+	accounts, err = c.LookupAccounts(ctx, u128.From64(1))
+	if want := u128.From64(uint64(2000 * len(told))); err != nil || accounts[0].DebitsPosted != want {
+		t.Fatalf("debits %+v, %v, want %v", accounts, err, want)
+	}
+}
