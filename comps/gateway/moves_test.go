@@ -1,0 +1,212 @@
+package gateway_test
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"virtualservicesinc.com/rrts/client"
+	"virtualservicesinc.com/rrts/message"
+	"virtualservicesinc.com/rrts/message/u128"
+	"virtualservicesinc.com/rrts/schema/gatewaypb"
+	"virtualservicesinc.com/rrts/schema/txnpb"
+)
+
+// load keeps payments coming until it is stopped, and tells about them.
+type load struct {
+	wg      sync.WaitGroup
+	stopped atomic.Bool
+	count   atomic.Int64
+	mu      sync.Mutex
+	ids     []u128.Int
+	errs    []error
+	gap     time.Duration // the longest time for one payment
+}
+
+func (l *load) start(t *testing.T, workers int, c *client.Client) *load {
+	for range workers {
+		l.wg.Go(func() {
+			for !l.stopped.Load() {
+				start := time.Now()
+				tx := payment(c)
+				o, err := c.Submit(t.Context(), tx)
+				l.mu.Lock()
+				if err != nil {
+					l.errs = append(l.errs, fmt.Errorf("%v: %v", o, err))
+				}
+				l.ids = append(l.ids, tx.Id)
+				l.gap = max(l.gap, time.Since(start))
+				l.mu.Unlock()
+				l.count.Add(1)
+			}
+		})
+	}
+	return l
+}
+
+// end stops the load and holds every payment against the world's rows.
+func (l *load) end(t *testing.T, w *world) {
+	t.Helper()
+	l.stopped.Store(true)
+	l.wg.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	lost := 0
+	for _, id := range l.ids {
+		if r := w.rows[id]; r == nil || r.outcome.State != txnpb.StateCommitted {
+			lost++
+		}
+	}
+	if lost > 0 || len(l.errs) > 0 {
+		t.Errorf("%d payments, %d lost, %d failed: %v", len(l.ids), lost, len(l.errs), l.errs)
+	}
+	if n := len(l.ids); n < 100 {
+		t.Errorf("only %d payments: the test does not test", n)
+	}
+	if int(w.csn) != len(l.ids)+len(w.users) {
+		t.Errorf("%d executed, %d submitted", w.csn, len(l.ids)+len(w.users))
+	}
+	t.Logf("%d payments, %d sent twice, the slowest took %v", len(l.ids), w.twice, l.gap)
+}
+
+// TestGatewayStops: a planned stop costs no failure, no repetition and no pause to
+// speak of.
+func TestGatewayStops(t *testing.T) {
+	w := newWorld(t).start(2).register()
+	c := w.open()
+	within(t, "a spare connection", func() bool { return strings.Contains(w.log.String(), "login user=1000") && sessions(t, w) == 2 })
+	l := new(load).start(t, 16, c)
+	within(t, "payments", func() bool { return l.count.Load() > 200 })
+	first := c.Session().Gateway
+	for _, s := range w.sfus {
+		if s.address == first {
+			s.stop()
+			if err := <-s.done; err != nil {
+				t.Error(err)
+			}
+			s.done <- nil
+		}
+	}
+	before := l.count.Load()
+	within(t, "payments after the stop", func() bool { return l.count.Load() > before+200 })
+	l.end(t, w)
+	if c.Session().Gateway == first {
+		t.Error("it did not move")
+	}
+	if w.twice != 0 {
+		t.Errorf("%d transactions were sent twice by a planned stop", w.twice)
+	}
+}
+
+func sessions(t *testing.T, w *world) (n uint32) {
+	t.Helper()
+	for i, s := range w.sfus {
+		op := w.operator(i)
+		st, err := gatewaypb.GatewayClient{Caller: op.To(s.number)}.Status(t.Context(), &gatewaypb.GatewayStatusRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		op.Close()
+		n += st.Sessions - 1
+	}
+	return n
+}
+
+// TestGatewayKilled: what was in flight goes through another gateway under the same
+// ids, and is executed once.
+func TestGatewayKilled(t *testing.T) {
+	w := newWorld(t).start(2).register()
+	// Answers are late, so that executed and not yet answered is the usual state.
+	w.fate = func(r message.Responder[*txnpb.Outcomes], in *txnpb.SubmitBatch) bool {
+		out := &txnpb.Outcomes{}
+		for i := range in.Submissions {
+			out.Outcomes = append(out.Outcomes, w.execute(&in.Submissions[i]))
+		}
+		time.AfterFunc(5*time.Millisecond, func() { r.Reply(out) })
+		return true
+	}
+	c := w.open()
+	within(t, "a spare connection", func() bool { return sessions(t, w) == 2 })
+	l := new(load).start(t, 32, c)
+	within(t, "payments", func() bool { return l.count.Load() > 200 })
+	first := c.Session().Gateway
+	for _, s := range w.sfus {
+		if s.address == first {
+			s.gateway.Stop() // no farewell
+		}
+	}
+	before := l.count.Load()
+	within(t, "payments after the kill", func() bool { return l.count.Load() > before+200 })
+	l.end(t, w)
+	if w.twice == 0 {
+		t.Error("nothing was in flight when the gateway was killed: the test does not test")
+	}
+}
+
+// TestSilentGateway: a machine that is gone says nothing, not even that it is gone.
+func TestSilentGateway(t *testing.T) {
+	w := newWorld(t).start(2).register()
+	hole := newHole(t, w.sfus[0].address)
+	c := w.open(func(o *client.Config) { o.Gateways = []string{hole.address} })
+	within(t, "a spare connection", func() bool { return sessions(t, w) == 2 })
+	if got := c.Session().Gateway; got != hole.address {
+		t.Fatalf("it goes through %s", got)
+	}
+	l := new(load).start(t, 8, c)
+	within(t, "payments", func() bool { return l.count.Load() > 100 })
+	hole.shut.Store(true)
+	before := l.count.Load()
+	within(t, "payments after the silence", func() bool { return l.count.Load() > before+100 })
+	l.end(t, w)
+	if l.gap > time.Second {
+		t.Errorf("the slowest payment took %v", l.gap)
+	}
+}
+
+// hole is a way to a gateway that can swallow everything.
+type hole struct {
+	address string
+	shut    atomic.Bool
+}
+
+func newHole(t *testing.T, to string) *hole {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	h := &hole{address: l.Addr().String()}
+	pipe := func(from, to net.Conn) {
+		buf := make([]byte, 64<<10)
+		for {
+			n, err := from.Read(buf)
+			if err != nil {
+				to.Close()
+				return
+			}
+			if !h.shut.Load() {
+				to.Write(buf[:n])
+			}
+		}
+	}
+	go func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", to)
+			if err != nil {
+				in.Close()
+				continue
+			}
+			go pipe(in, out)
+			go pipe(out, in)
+		}
+	}()
+	return h
+}
