@@ -70,7 +70,6 @@ type Transactions struct {
 	Heartbeat       time.Duration // a multiple of Tick
 	ElectionTimeout time.Duration // a multiple of Tick, at least 3 × Heartbeat
 	DedupeWindow    time.Duration
-	ClockTolerance  time.Duration
 }
 
 // Clients sets what the edge promises to clients.
@@ -134,8 +133,6 @@ func (c *Transactions) keys(k *keys) {
 		"A follower that hears no leader for one to two of these campaigns. A multiple of tick, at least three heartbeats.")
 	key(k, "dedupe_window", &c.DedupeWindow, otherwise(7*24*time.Hour), duration(time.Minute, 365*24*time.Hour),
 		"Outcomes are kept for this long: within it the same transaction id gets the same answer.")
-	key(k, "clock_tolerance", &c.ClockTolerance, otherwise(500*time.Millisecond), duration(10*time.Millisecond, time.Minute),
-		"A leader whose clock is further than this from its voters' median hands over.")
 }
 
 func (c *Clients) keys(k *keys) {

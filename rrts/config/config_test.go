@@ -30,7 +30,6 @@ tick = "20ms"
 heartbeat = "60ms"
 election_timeout = "200ms"
 dedupe_window = "30d"
-clock_tolerance = "1s"
 [clients]
 heartbeat = "30s"
 session_validity = "1h"

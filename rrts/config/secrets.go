@@ -102,16 +102,6 @@ func (c *Config) Secrets(credentials string) (*Secrets, error) {
 	return s, nil
 }
 
-// GatewayCertificate reads the gateway's certificate alone, as a reload does.
-func (c *Config) GatewayCertificate(credentials string) (*tls.Certificate, error) {
-	r := &secretReader{credentials: credentials, keys: filepath.Join(c.Dir, "keys", c.Self.Name)}
-	cert := r.certificate(filepath.Join(c.Dir, "tls"), c.Self.Name)
-	if err := r.faults.err(); err != nil {
-		return nil, err
-	}
-	return cert, nil
-}
-
 type secretReader struct {
 	credentials string
 	keys        string
