@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"virtualservicesinc.com/comps/ledger"
+	"virtualservicesinc.com/comps/ledger/audit"
 	"virtualservicesinc.com/comps/ledger/memstate"
 	"virtualservicesinc.com/rrts/message/u128"
 	"virtualservicesinc.com/rrts/schema/ledgerpb"
@@ -365,6 +366,9 @@ func (w *world) drain() {
 	w.compare()
 	if one(w.t, 4, "queries") {
 		w.queries()
+		if r := audit.Run(w.state); !r.OK() {
+			w.t.Fatalf("audit: %v", r.Findings)
+		}
 	}
 }
 

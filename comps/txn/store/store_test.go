@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"virtualservicesinc.com/comps/ledger"
+	"virtualservicesinc.com/comps/ledger/audit"
 	"virtualservicesinc.com/comps/ledger/memstate"
 	"virtualservicesinc.com/comps/txn/store"
 	"virtualservicesinc.com/rrts/message/u128"
@@ -160,6 +161,9 @@ func (m *model) compare() {
 	}
 	defer v.Close()
 	m.same(v, m.state)
+	if r := audit.Run(v); !r.OK() {
+		m.t.Fatalf("audit: %v", r.Findings)
+	}
 	if got := v.Meta("clock"); m.last > 0 && binary.BigEndian.Uint64(got) != m.clock {
 		m.t.Fatalf("meta row %x, want %d", got, m.clock)
 	}
