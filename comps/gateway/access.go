@@ -35,6 +35,8 @@ var (
 type access struct {
 	roles  roles
 	method *message.MethodDescriptor
+	// here is set for what is asked of one SFU: if the client names none, of this one.
+	here bool
 }
 
 type methodKey struct{ service, method uint16 }
@@ -57,7 +59,8 @@ type rules = map[methodKey]access
 func allow(to roles, service *message.ServiceDescriptor, methods ...uint16) rules {
 	t := make(rules)
 	for _, m := range methods {
-		t[methodKey{service.Number, m}] = access{roles: to, method: service.Method(m)}
+		t[methodKey{service.Number, m}] = access{roles: to, method: service.Method(m),
+			here: service.Policy == message.PolicyNamed || service.Number == gatewaypb.GatewayService}
 	}
 	return t
 }

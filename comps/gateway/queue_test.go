@@ -10,6 +10,7 @@ import (
 	"virtualservicesinc.com/rrts/engine"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/message/u128"
+	"virtualservicesinc.com/rrts/schema/gatewaypb"
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
@@ -381,13 +382,33 @@ func TestOutcomesAreSplit(t *testing.T) {
 	}
 }
 
+// TestTargets: what is asked of one SFU is asked of the one that the client names,
+// and of this one if it names none; the rest goes by the service's own policy.
+func TestTargets(t *testing.T) {
+	s := newScene(t)
+	c, _ := s.client()
+	for _, tt := range []struct{ service, method, to, want uint16 }{
+		{txnpb.ReplicaService, txnpb.ReplicaStatusMethod, 0, 1},
+		{txnpb.ReplicaService, txnpb.ReplicaStatusMethod, 3, 3},
+		{gatewaypb.GatewayService, gatewaypb.GatewayStatusMethod, 0, 1},
+		{gatewaypb.GatewayService, gatewaypb.GatewayStatusMethod, 2, 2},
+		{txnpb.TxnService, txnpb.TxnStatusMethod, 0, 0},
+	} {
+		a := open[methodKey{tt.service, tt.method}]
+		c.forward(&message.Envelope{Service: tt.service, Method: tt.method, To: tt.to}, &a, message.RoleOperator, s.u)
+		if calls := s.calls(); len(calls) != 1 || calls[0].Target != tt.want {
+			t.Errorf("%+v: %+v", tt, calls)
+		}
+	}
+}
+
 // TestStaleReads: only a read that says so goes to any replica.
 func TestStaleReads(t *testing.T) {
 	s := newScene(t)
 	c, _ := s.client()
 	for _, q := range []txnpb.Query{{}, {Stale: true}, {MinCsn: 9}, {MinCsn: 9, Stale: true}} {
-		c.forward(&message.Envelope{Service: txnpb.TxnService, Method: txnpb.TxnReadMethod, Body: message.Marshal(&q)},
-			txnpb.TxnDescriptor.Method(txnpb.TxnReadMethod), message.RoleClient, s.u)
+		read := open[methodKey{txnpb.TxnService, txnpb.TxnReadMethod}]
+		c.forward(&message.Envelope{Service: txnpb.TxnService, Method: txnpb.TxnReadMethod, Body: message.Marshal(&q)}, &read, message.RoleClient, s.u)
 		if calls := s.calls(); len(calls) != 1 || calls[0].Any != q.Stale || calls[0].Principal != 7 {
 			t.Errorf("%v: %+v", q, calls)
 		}

@@ -38,7 +38,7 @@ func (c *conn) request(e *message.Envelope) {
 	case uint64(len(e.Body)) > uint64(a.method.MaxBytes):
 		c.fail(e.Call, message.Invalid, "gateway: the request is larger than "+a.method.Name+" takes")
 	case e.Service != gatewaypb.GatewayService:
-		c.forward(e, a.method, role, user)
+		c.forward(e, &a, role, user)
 	case e.Method == gatewaypb.GatewaySubmitMethod:
 		c.submit(e, role, user, now)
 	case e.Method == gatewaypb.GatewayPingMethod:
@@ -48,7 +48,7 @@ func (c *conn) request(e *message.Envelope) {
 	case e.Method == gatewaypb.GatewayResumeMethod:
 		c.resume(e)
 	default:
-		c.forward(e, a.method, role, user)
+		c.forward(e, &a, role, user)
 	}
 }
 
@@ -154,8 +154,8 @@ func (c *conn) enter(sealed []byte) (*session, error) {
 }
 
 // forward passes a request to its service, wherever that is.
-func (c *conn) forward(e *message.Envelope, m *message.MethodDescriptor, role message.Role, u *user) {
-	g := c.g
+func (c *conn) forward(e *message.Envelope, a *access, role message.Role, u *user) {
+	g, m := c.g, a.method
 	if g.refusing.Load() {
 		c.fail(e.Call, message.Draining, "gateway: it stops: use another")
 		return
@@ -172,6 +172,9 @@ func (c *conn) forward(e *message.Envelope, m *message.MethodDescriptor, role me
 		Epoch: g.cfg.Epoch, Group: g.cfg.Group, Timeout: time.Duration(e.RemainingMillis) * time.Millisecond}
 	if u != nil {
 		call.Principal = u.number
+	}
+	if a.here && call.Target == 0 {
+		call.Target = g.host.SFU()
 	}
 	// A stale read may be answered by any replica, this SFU's own first.
 	call.Any = e.Service == txnpb.TxnService && e.Method == txnpb.TxnReadMethod && stale(e.Body)
