@@ -4,7 +4,7 @@ GO      ?= go
 BUILD   := build
 GOFLAGS_STATIC := -trimpath -ldflags "-s -w -buildid="
 # Debian packages that the privileged tests use; installed by `make test` as root.
-TEST_PACKAGES := iproute2 nftables
+TEST_PACKAGES := iproute2 nftables systemd
 
 export CGO_ENABLED ?= 0
 
@@ -45,8 +45,8 @@ test-long: need-test build ## hours of simulation: SEEDS seeds (default 20,000)
 bench: build ## transactions per second on three SFUs: one client, 256 clients, batches
 	packaging/run-bench $(BUILD)/rrts
 
-deb: need-go ## Debian packages into build/
-	packaging/build-deb
+deb: need-go ## Debian packages into build/; ARCH="amd64 arm64" for both
+	GO="$(GO)" packaging/build-deb $(ARCH)
 
 generate: need-go ## make the messages' Go code again from rrts/schema/*/*.proto
 	$(GO) run ./rrts/cmd/rrtsgen generate

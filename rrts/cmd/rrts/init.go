@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -180,7 +181,11 @@ func (c *cli) installMachine(m *genesis.Material, machine string) error {
 		if err != nil {
 			return err
 		}
-		if err := os.MkdirAll(cfg.SFU.StateDir, 0o700); err != nil {
+		// Others pass through the parent; the directory itself is the SFU's alone.
+		if err := os.MkdirAll(filepath.Dir(cfg.SFU.StateDir), 0o755); err != nil {
+			return fmt.Errorf("the state directory: %w", err)
+		}
+		if err := os.Mkdir(cfg.SFU.StateDir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("the state directory: %w", err)
 		}
 		if err := genesis.Birth(cfg.SFU.StateDir); err != nil {

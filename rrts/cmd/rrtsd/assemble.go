@@ -128,7 +128,7 @@ func (s *sfu) close() error {
 // they stop in the reverse order, so that the way out of the cluster goes last.
 func (a *assembler) addComponents() error {
 	add := []func() (engine.Component, error){a.connector, a.monitor}
-	if a.cfg.Self.Type.Transactions() {
+	if a.cfg.Self.Type.Transactions() && a.cfg.Self.Voter {
 		add = append(add, a.transactions)
 	}
 	if a.cfg.Self.Type.Gateway() {

@@ -8,8 +8,8 @@
 // while its loops make progress, and on SIGTERM drains: what it does is announced
 // and handed over first. A second SIGTERM ends it at once.
 //
-// Exit status: 0 after a clean stop, 1 after a failure, 2 for a fault in the
-// command line or the configuration.
+// Exit status: 0 after a clean stop, 1 after a failure, 78 (EX_CONFIG) for a fault
+// in the command line or the configuration, which starting again does not cure.
 package main
 
 import (
@@ -34,7 +34,7 @@ var version = "devel"
 
 const (
 	exitFailure = 1
-	exitUsage   = 2
+	exitConfig  = 78
 )
 
 func main() {
@@ -48,7 +48,7 @@ func main() {
 	}
 	if flag.NArg() != 1 {
 		flag.Usage()
-		os.Exit(exitUsage)
+		os.Exit(exitConfig)
 	}
 	os.Exit(run(*dir, flag.Arg(0)))
 }
@@ -58,7 +58,7 @@ func run(dir, name string) int {
 	cfg, err := config.Load(dir, name)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		return exitUsage
+		return exitConfig
 	}
 	log := sysd.NewLogger(cfg.SFU.LogLevel)
 	slog.SetDefault(log)
@@ -66,7 +66,7 @@ func run(dir, name string) int {
 	s, err := assemble(cfg, log)
 	if err != nil {
 		log.Error("cannot start", "err", err)
-		return exitUsage
+		return exitConfig
 	}
 	if err := s.serve(log); err != nil {
 		log.Error("ended", "err", err)
