@@ -88,6 +88,7 @@ var may = []struct {
 	{"rrts/engine", []string{"rrts/message", "rrts/schema/enginepb"}},
 	{"rrts/client", []string{"rrts/message", "rrts/schema"}},
 	{"comps/ledger/exec", []string{"rrts/message", "rrts/schema", "comps/ledger"}},
+	{"comps/ledger/exec", []string{"rrts/message", "rrts/schema", "comps/ledger"}},
 	{"comps/ledger", []string{"rrts/message", "rrts/schema/ledgerpb"}},
 	{"comps/connector", []string{"rrts/engine", "rrts/message", "rrts/schema", "net"}},
 	{"comps/txn", []string{"rrts/engine", "rrts/message", "rrts/schema", "rrts/journal", "comps/ledger"}},
