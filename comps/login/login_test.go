@@ -401,19 +401,19 @@ func TestEqualWork(t *testing.T) {
 	l, _, _ := newLogin(t, func(c *Config) { c.MemoryKiB, c.Passes = 4096, 2 })
 	l.ask(loginpb.LoginRegisterMethod, message.RoleOperator, &registration)
 	took := func(name string) time.Duration {
-		best := time.Hour
-		for range 5 {
-			start := time.Now()
-			l.ask(loginpb.LoginLoginMethod, message.RoleNone, &loginpb.LoginRequest{LoginName: name, Password: "wrong horse"})
-			best = min(best, time.Since(start))
-			l.names, l.addresses = newLockout(freeByName), newLockout(freeByAddress)
-		}
-		return best
+		start := time.Now()
+		l.ask(loginpb.LoginLoginMethod, message.RoleNone, &loginpb.LoginRequest{LoginName: name, Password: "wrong horse"})
+		l.names, l.addresses = newLockout(freeByName), newLockout(freeByAddress)
+		return time.Since(start)
+	}
+	// The least of many, in turns: a busy machine only ever adds.
+	known, unknown := time.Hour, time.Hour
+	for range 15 {
+		known, unknown = min(known, took("anna@shop")), min(unknown, took("nobody@shop"))
 	}
 	if l.dummy.cost != l.cost || l.dummy.lanes != lanes {
 		t.Errorf("the dummy costs %+v, a verifier %+v", l.dummy.cost, l.cost)
 	}
-	known, unknown := took("anna@shop"), took("nobody@shop")
 	if ratio := float64(known) / float64(unknown); ratio < 0.5 || ratio > 2 {
 		t.Errorf("a wrong password takes %v, an unknown name %v", known, unknown)
 	}
