@@ -91,6 +91,7 @@ func (s *Session) tick(now time.Duration, p *path) {
 	if p.alive && p.holdLevel > 0 && now-p.aliveAt >= stableAfter {
 		p.holdLevel = 0
 	}
+	p.slack -= p.slack / slackDecay
 	p.probeDue = true
 	p.tickMTU(now)
 	p.probeAt += s.cfg.ProbeInterval

@@ -235,6 +235,12 @@ func TestOldRecords(t *testing.T) {
 	}
 }
 
+// contains reports whether n is in the set.
+func (s spans) contains(n uint64) bool {
+	i := s.find(n + 1)
+	return i < len(s) && s[i].lo <= n
+}
+
 // TestSpans compares a set of spans with a map.
 func TestSpans(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))

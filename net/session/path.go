@@ -12,10 +12,9 @@ const (
 	// largest is 2 ms of a 1 Gbit/s network, which is what a frame of a higher lane
 	// may find queued before it, and fills 10 Gbit/s at 0.2 ms; the smallest still
 	// fills 1 Gbit/s at 0.2 ms and rides out random loss.
-	firstWindow   = 64 << 10
-	minWindow     = 32 << 10
-	maxWindow     = 256 << 10
-	slowStartGain = 1 // bytes of window per byte acknowledged, until the first loss
+	firstWindow = 64 << 10
+	minWindow   = 32 << 10
+	maxWindow   = 256 << 10
 
 	// firstRTT stands in until one is measured.
 	firstRTT = 5 * time.Millisecond
@@ -25,6 +24,13 @@ const (
 	// without receipt before data keeps off it: some round trips of a LAN, and well
 	// inside the 10 ms that a cut may stall the bulk lane.
 	staleAfter = 2 * time.Millisecond
+	// Losses are judged by age with some slack once packets taken for lost turned out
+	// to be late, as on a machine that is busier than its networks. Each time it
+	// doubles; each probe takes a 64th of it back. The largest keeps the stall of a
+	// cut inside 10 ms.
+	firstSlack = 500 * time.Microsecond
+	maxSlack   = 3 * time.Millisecond
+	slackDecay = 64
 	// packetThreshold is how many later packets of the same network must have
 	// arrived before one is lost.
 	packetThreshold = 3
@@ -87,7 +93,11 @@ type path struct {
 	inFlight     int
 	window       int
 	threshold    int    // slow start ends here
-	recoverUntil uint64 // losses of packets below are part of the last reduction
+	recoverFrom  uint64 // the last reduction was for the loss of this packet,
+	recoverUntil uint64 // losses of packets below are part of it,
+	before       int    // and this was the window; 0: not to be restored
+	slack        time.Duration
+	slackUntil   uint64 // packets below being late says nothing new
 
 	framesSent, bytesSent         uint64
 	framesReceived, bytesReceived uint64
@@ -138,7 +148,7 @@ func (p *path) lossDelay() time.Duration {
 	if p.srtt == 0 {
 		return firstRTT + ackDelay
 	}
-	return max(max(p.srtt, p.latest)*9/8, p.srtt+4*p.rttvar) + ackDelay
+	return max(max(p.srtt, p.latest)*9/8, p.srtt+4*p.rttvar) + ackDelay + p.slack
 }
 
 // probeTimeout is how long to wait for any ack.
@@ -161,7 +171,7 @@ func (p *path) arrived(n int) {
 		return
 	}
 	if p.window < p.threshold {
-		p.window += n * slowStartGain
+		p.window += n
 	} else {
 		p.window += max(1, p.mtu*n/p.window)
 	}
@@ -175,9 +185,22 @@ func (p *path) lost(number, next uint64, n int, congestion bool) {
 	if !congestion || number < p.recoverUntil {
 		return
 	}
-	p.recoverUntil = next
+	p.recoverFrom, p.recoverUntil, p.before = number, next, p.window
 	p.window = max(p.window/2, minWindow)
 	p.threshold = p.window
+}
+
+// late notes that a packet taken for lost has arrived: what was concluded from it
+// is taken back.
+func (p *path) late(number, next uint64) {
+	if p.before > 0 && number >= p.recoverFrom && number < p.recoverUntil {
+		p.window, p.threshold = max(p.window, p.before), max(p.threshold, p.before)
+		p.before = 0
+	}
+	if number >= p.slackUntil {
+		p.slack = min(max(2*p.slack, firstSlack), maxSlack)
+		p.slackUntil = next
+	}
 }
 
 // sending notes a frame of n bytes.

@@ -32,6 +32,11 @@ const (
 	budgetRate  = 1_500_000
 	budgetMax   = 64 << 10
 
+	// lateness is how many packet numbers later a packet that was taken for lost may
+	// still be acknowledged: then it was only late, and losses are judged with more
+	// patience. Twice what is under way at 1 Gbit/s.
+	lateness = 512
+
 	// floorEvery is the number of packet numbers after which the peer is told which
 	// ones are settled.
 	floorEvery = 64
@@ -49,7 +54,8 @@ type packetState uint8
 const (
 	packetSettled packetState = iota // acknowledged, or never wanted an ack
 	packetUnderWay
-	packetLost // its parts are to be sent again, or were
+	packetLost     // its parts are to be sent again, or were
+	packetRepeated // the same for want of any ack: it may well have arrived
 )
 
 // packet is what recovery knows of a packet number.
@@ -70,6 +76,7 @@ type recovery struct {
 	ring      []packet      // by number modulo its length, a power of two
 	next      uint64        // next packet number
 	oldest    uint64        // no number below is under way
+	watched   uint64        // no number below may still turn out not to be lost
 	underWay  int           // packets
 	arrived   uint64        // highest number acknowledged on any network, plus one
 	arrivedAt time.Duration // when that packet was sent
@@ -104,14 +111,20 @@ func (r *recovery) remembers(number uint64) bool {
 	return number < r.next && r.next-number <= uint64(len(r.ring))
 }
 
-// advance moves oldest over what is not under way.
+// advance moves oldest over what is not under way, and watched over what is settled
+// or was lost long ago.
 func (r *recovery) advance() {
 	if r.underWay == 0 {
 		r.oldest = r.next
-		return
 	}
-	for r.at(r.oldest).state != packetUnderWay {
+	for r.oldest < r.next && r.at(r.oldest).state != packetUnderWay {
 		r.oldest++
+	}
+	if n := uint64(len(r.ring)); r.next > n {
+		r.watched = max(r.watched, r.next-n)
+	}
+	for r.watched < r.oldest && (r.at(r.watched).state == packetSettled || r.watched+lateness < r.arrived) {
+		r.watched++
 	}
 }
 
@@ -124,7 +137,7 @@ func (r *recovery) full() bool {
 		return true
 	}
 	grown := make([]packet, 2*len(r.ring))
-	for n := r.oldest; n < r.next; n++ {
+	for n := r.next - uint64(len(r.ring)); n < r.next; n++ {
 		grown[n&uint64(len(grown)-1)] = *r.at(n)
 	}
 	r.ring = grown
@@ -184,17 +197,18 @@ func (s *Session) acked(now time.Duration, ack *wire.Ack) {
 	for i := range s.path {
 		s.receipted(now, &s.path[i], &ack.Network[i])
 	}
+	r.advance() // frames that want no ack moved next
 	progress := false
 	for _, a := range ack.Ranges {
-		if a.Last < r.oldest {
+		if a.Last < r.watched {
 			break
 		}
-		for n := max(a.First, r.oldest); n <= a.Last; n++ {
+		for n := max(a.First, r.watched); n <= a.Last; n++ {
 			p := r.at(n)
 			if p.state == packetSettled {
 				continue
 			}
-			s.arrivedPacket(p)
+			s.arrivedPacket(n, p)
 			progress = true
 		}
 		if a.Last >= r.arrived {
@@ -235,13 +249,17 @@ func (s *Session) receipted(now time.Duration, p *path, receipt *wire.Receipt) {
 }
 
 // arrivedPacket settles a packet that the peer has.
-func (s *Session) arrivedPacket(p *packet) {
+func (s *Session) arrivedPacket(number uint64, p *packet) {
 	if p.state == packetUnderWay {
 		s.recovery.underWay--
-		for i := range s.path {
-			if p.on.Has(Network(i)) {
-				s.path[i].arrived(int(p.size))
-			}
+	}
+	for i := range s.path {
+		switch {
+		case !p.on.Has(Network(i)):
+		case p.state == packetUnderWay:
+			s.path[i].arrived(int(p.size))
+		case p.state == packetLost:
+			s.path[i].late(number, s.recovery.next)
 		}
 	}
 	p.state = packetSettled
@@ -257,7 +275,6 @@ func (s *Session) judgeStale() {
 		p := &s.path[i]
 		if p.waiting && !p.stale && s.recovery.arrivedAt > p.waitingSince+max(staleAfter, p.lossDelay()) {
 			p.stale = true
-			p.window, p.threshold = firstWindow, maxWindow
 		}
 	}
 }
@@ -372,6 +389,7 @@ func (s *Session) timedOut(now time.Duration) {
 	for n := r.oldest; n < r.next && left > 0; n++ {
 		if r.at(n).state == packetUnderWay {
 			s.losePacket(now, n, true)
+			r.at(n).state = packetRepeated
 			left--
 		}
 	}

@@ -215,7 +215,8 @@ func TestLossOnBoth(t *testing.T) {
 		var st Stats
 		w.node[0].session.Stats(&st)
 		sent := uint64(f[LaneBulk].sent*f[LaneBulk].size + 3*1000*204)
-		if budget := sent/budgetShare + budgetMax + budgetRate; st.BytesResent > budget {
+		// And a fiftieth for what time-outs repeat.
+		if budget := (sent/budgetShare + budgetMax + budgetRate) * 51 / 50; st.BytesResent > budget {
 			t.Errorf("loss %v: %d bytes sent again of %d, the budget is %d", loss, st.BytesResent, sent, budget)
 		}
 		w.run(5 * time.Second)
@@ -226,6 +227,38 @@ func TestLossOnBoth(t *testing.T) {
 		}
 		t.Logf("loss %v: %d bytes sent again of %d; slowest %v %v %v %v", loss, st.BytesResent, sent,
 			f[0].slowest, f[1].slowest, f[2].slowest, f[3].slowest)
+	}
+}
+
+// TestUneven: a network that is much slower than the other, or whose frames are
+// held up now and then as by a busy machine, is used, and what is only late is not
+// sent again for long.
+func TestUneven(t *testing.T) {
+	for name, change := range map[string]func(w *world, ms int){
+		"slow": func(w *world, ms int) { w.onNetwork(B, func(f *fault) { f.delay = 3 * time.Millisecond }) },
+		"uneven": func(w *world, ms int) {
+			w.onNetwork(B, func(f *fault) { f.delay = time.Duration(100+ms*37%2500) * time.Microsecond })
+		},
+	} {
+		w := newWorld(t, 9, nil)
+		w.each(func(f *fault) { f.rate = 125_000_000 })
+		w.up()
+		f := flows(w)
+		for ms := range 1000 {
+			change(w, ms)
+			for range 18 { // 147 MB/s: more than one network carries
+				f[LaneBulk].send()
+			}
+			w.run(time.Millisecond)
+		}
+		w.run(50 * time.Millisecond)
+		var st Stats
+		w.node[0].session.Stats(&st)
+		share := float64(st.BytesResent) / float64(f[LaneBulk].sent*f[LaneBulk].size)
+		t.Logf("%s: %.1f %% sent again, B carried %d of %d bytes", name, 100*share, st.Network[B].BytesSent, st.Network[A].BytesSent+st.Network[B].BytesSent)
+		if f[LaneBulk].got != f[LaneBulk].sent || share > 0.05 || st.Network[B].BytesSent < st.Network[A].BytesSent/10 {
+			t.Errorf("%s: %d of %d records arrived, %.1f %% sent again, %d bytes on B", name, f[LaneBulk].got, f[LaneBulk].sent, 100*share, st.Network[B].BytesSent)
+		}
 	}
 }
 

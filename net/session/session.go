@@ -52,8 +52,9 @@ type Session struct {
 	draft       packet // of the frame being built
 	decoder     wire.Decoder
 
-	budgetBlocked bool // a retransmission waits for the budget
-	requestRun    int  // frames of the request lane since the last of the bulk lane
+	budgetBlocked bool    // a retransmission waits for the budget
+	striped       Network // of the last frame that left on one network only
+	requestRun    int     // frames of the request lane since the last of the bulk lane
 
 	// Failure detection.
 	observed  time.Duration // last time seen

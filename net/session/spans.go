@@ -68,9 +68,3 @@ func (s *spans) remove(lo, hi uint64) {
 		}
 	}
 }
-
-// contains reports whether n is in the set.
-func (s spans) contains(n uint64) bool {
-	i := s.find(n + 1)
-	return i < len(s) && s[i].lo <= n
-}

@@ -13,6 +13,9 @@ const (
 	// bulkShare gives the bulk lane one frame after so many of the request lane, so
 	// that a snapshot ends however busy the cluster is.
 	bulkShare = 7
+	// stripeRun is how many bytes in a row striping leaves on one network: runs keep
+	// the ranges of an ack few when one network is slower.
+	stripeRun = 16 << 10
 	// smallestFragment keeps fragments from being cut to fill the last bytes of a
 	// frame: below it the chunk's head is most of it.
 	smallestFragment = 64
@@ -177,8 +180,8 @@ func (s *Session) appendControl(now time.Duration, b []byte) []byte {
 		}
 	}
 	s.creditDue = 0
-	if r := &s.recovery; r.oldest-r.told >= floorEvery {
-		r.told = r.oldest
+	if r := &s.recovery; r.watched-r.told >= floorEvery {
+		r.told = r.watched
 		b = wire.AppendFloor(b, r.told)
 	}
 	return b
@@ -228,6 +231,7 @@ func (s *Session) route(now time.Duration, lane Lane, avoid Network, resend bool
 	case lane == LaneCommit || lane == LaneRequest && s.duplicates(now):
 		return s.carriers()
 	}
+	s.striped = best
 	return 1 << best
 }
 
@@ -248,24 +252,23 @@ func (p *path) grade(now time.Duration) int {
 	return 4
 }
 
-// best is the network with the most room among those of the highest grade; with
-// avoiding, another one if that has any.
+// best is the network for a frame that leaves on one only, and whether it has room:
+// of those of the highest grade another than the one to avoid, or the one that the
+// last such frame left on, unless the other has a run more of room.
 func (s *Session) best(now time.Duration, avoid Network, avoiding bool) (best Network, ok bool) {
 	ga, gb := s.path[A].grade(now), s.path[B].grade(now)
-	a, b := s.path[A].room(), s.path[B].room()
+	best = s.striped
 	switch {
 	case ga > gb:
-		return A, a > 0
+		best = A
 	case gb > ga:
-		return B, b > 0
-	case avoiding && avoid == A && b > 0 || avoiding && avoid == B && a <= 0:
-		return B, b > 0
-	case avoiding && avoid == B || avoiding && avoid == A && b <= 0:
-		return A, a > 0
-	case b > a:
-		return B, b > 0
+		best = B
+	case avoiding && s.path[1-avoid].room() > 0:
+		best = 1 - avoid
+	case s.path[best].room() <= 0 || s.path[1-best].room() >= s.path[best].room()+stripeRun:
+		best = 1 - best
 	}
-	return A, a > 0
+	return best, s.path[best].room() > 0
 }
 
 // duplicates reports whether there is room for the request lane on both networks.
@@ -325,11 +328,8 @@ func (s *Session) fill(now time.Duration, dst []byte, lane Lane, on Networks) (i
 	}
 	if resent > 0 {
 		s.stats.BytesResent += uint64(resent)
-		if r.urgent > 0 {
-			r.urgent--
-		} else {
-			r.resent(resent)
-		}
+		r.urgent = max(r.urgent-1, 0)
+		r.resent(resent)
 	}
 	return s.seal(now, dst, len(b), on)
 }
