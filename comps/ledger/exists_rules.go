@@ -25,7 +25,7 @@ func (l *Ledger) transferExists(in *ledgerpb.Transfer, ts uint64) ledgerpb.Creat
 	}
 	want := *in // what the request says, or leaves to the pending transfer
 	if in.Flags&(transferPost|transferVoid) != 0 {
-		pendingAt, _ := l.ids.find(l.state, in.PendingId)
+		pendingAt, _ := l.findID(in.PendingId)
 		want = inherit(in, &l.pendings.get(l.state, pendingAt).Transfer)
 	}
 	switch {

@@ -83,9 +83,11 @@ func TestStampsMustAdvance(t *testing.T) {
 // damaged is a State whose index names a transfer that is not there.
 type damaged struct{ *memstate.State }
 
-func (damaged) TransferID(u128.Int) (uint64, bool)              { return 77, true }
-func (damaged) TransferIDs(f func(id u128.Int, ts uint64) bool) { f(u128.Max, 77) }
-func (damaged) Transfer(ts uint64, t *ledgerpb.Transfer) bool   { return false }
+func (damaged) TransferID(u128.Int) (uint64, bool) { return 77, true }
+func (damaged) TransferIDs(f func(id u128.Int, ts uint64) bool) {
+	_ = f(u128.Max, 77) && f(u128.From64(9), 77)
+}
+func (damaged) Transfer(ts uint64, t *ledgerpb.Transfer) bool { return false }
 
 func TestDamagedState(t *testing.T) {
 	l, err := ledger.New(damaged{memstate.New()}, ledger.Config{})

@@ -57,7 +57,7 @@ func (l *Ledger) resolvePending(stamp uint64, in *ledgerpb.Transfer) (uint32, ui
 	case in.Timeout != 0:
 		return refuse(ledgerpb.CreateTransferStatusTimeoutReservedForPendingTransfer)
 	}
-	pendingAt, known := l.ids.find(l.state, in.PendingId)
+	pendingAt, known := l.findID(in.PendingId)
 	if !known || pendingAt == failedID {
 		return refuse(ledgerpb.CreateTransferStatusPendingTransferNotFound)
 	}
@@ -126,7 +126,7 @@ func (l *Ledger) resolvePending(stamp uint64, in *ledgerpb.Transfer) (uint32, ui
 	e.Transfer = t
 	e.Transfer.Timestamp = at
 	e.PendingTimestamp, e.PendingExpiry = pendingAt, due
-	l.ids.add(in.Id, at)
+	l.ids.Add(in.Id, at)
 	if due != 0 {
 		l.expireNoMore(due)
 	}

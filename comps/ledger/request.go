@@ -70,7 +70,7 @@ func (l *Ledger) CreateTransfers(ts uint64, in []ledgerpb.Transfer, out []Result
 		r.settle(status, at)
 		if transient(ledgerpb.CreateTransferStatus(status)) {
 			// After settle: a chain that broke is undone, its failure is remembered.
-			l.ids.add(t.Id, failedID)
+			l.ids.Add(t.Id, failedID)
 			l.failed = append(l.failed, t.Id)
 		}
 	}

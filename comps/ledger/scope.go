@@ -29,7 +29,7 @@ const (
 // all with Rollback. Scopes nest.
 func (l *Ledger) Begin() {
 	l.scopes = append(l.scopes, scopeMark{
-		events: len(l.events), failed: len(l.failed), ids: len(l.ids.youngKeys), expiring: len(l.expiring),
+		events: len(l.events), failed: len(l.failed), ids: l.ids.Mark(), expiring: len(l.expiring),
 		undo: len(l.undo), dirty: len(l.accounts.dirty), newAccounts: len(l.newAccounts),
 		lastAccount: l.lastAccount, lastEvent: l.lastEvent, nextExpiry: l.nextExpiry, nextKnown: l.nextKnown,
 	})
@@ -72,7 +72,7 @@ func (l *Ledger) Rollback() {
 	}
 	l.events = l.events[:m.events] // a scope holds no expiries
 	l.failed = l.failed[:m.failed]
-	l.ids.removeFrom(m.ids)
+	l.ids.Undo(m.ids)
 	l.expiring = l.expiring[:m.expiring]
 	l.newAccounts = l.newAccounts[:m.newAccounts]
 	l.lastAccount, l.lastEvent = m.lastAccount, m.lastEvent

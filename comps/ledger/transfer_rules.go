@@ -48,7 +48,7 @@ func (l *Ledger) createTransfer(stamp uint64, in *ledgerpb.Transfer) (uint32, ui
 	case in.Id == u128.Max:
 		return uint32(ledgerpb.CreateTransferStatusIdMustNotBeIntMax), stamp
 	}
-	if ts, known := l.ids.find(l.state, in.Id); known {
+	if ts, known := l.findID(in.Id); known {
 		if ts == failedID {
 			return uint32(ledgerpb.CreateTransferStatusIdAlreadyFailed), stamp
 		}
@@ -177,7 +177,7 @@ func (l *Ledger) move(stamp uint64, in *ledgerpb.Transfer) (uint32, uint64) {
 	e.Transfer = *in
 	e.Transfer.Amount = amount
 	e.Transfer.Timestamp = at
-	l.ids.add(in.Id, at)
+	l.ids.Add(in.Id, at)
 	if in.Flags&transferPending != 0 {
 		p := l.pendings.add(at)
 		p.Transfer, p.status = e.Transfer, StatusPending

@@ -74,6 +74,12 @@ func (d *DB) Commit(in *Batch) {
 	if in.Changes != nil {
 		d.overlay(in.Changes)
 	}
+	for i := range in.Txns {
+		if _, known, _ := d.txns.Find(in.Txns[i].ID); !known {
+			d.txns.Add(in.Txns[i].ID, struct{}{})
+		}
+	}
+	d.txns.Trim()
 	d.rotate()
 }
 
@@ -190,6 +196,19 @@ func (d *DB) sweep(b *commitBatch, stamp uint64) {
 		}
 		b.delete(d.number(b.key[:0], tableLifetimes, hour))
 		delete(d.lifetimes, hour)
+	}
+}
+
+// txnIDs yields the ids of the transactions that have a row, from the greatest
+// down.
+func (r rows) txnIDs(yield func(u128.Int, struct{}) bool) {
+	from, to := r.bounds(tableTransactions)
+	it := r.iter("transactions", from, to)
+	defer finish("transactions", it)
+	for ok := it.Last(); ok; ok = it.Prev() {
+		if !yield(u128.FromBytes([16]byte(it.Key()[prefixLen:])), struct{}{}) {
+			return
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/atomicfs"
 
 	"virtualservicesinc.com/comps/ledger"
+	"virtualservicesinc.com/comps/ledger/recent"
 )
 
 // Config describes a store.
@@ -23,7 +24,7 @@ type Config struct {
 	FS vfs.FS
 	// Group is the transaction group's number; 0 means 1.
 	Group uint16
-	// CacheBytes bounds the memory for rows that were read; 0 means 32 MiB.
+	// CacheBytes bounds the memory for rows that were read; 0 means 64 MiB.
 	CacheBytes int64
 	// Log takes the store's lines; nil means none.
 	Log *slog.Logger
@@ -32,7 +33,7 @@ type Config struct {
 }
 
 const (
-	defaultCacheBytes = 32 << 20
+	defaultCacheBytes = 64 << 20
 	// defaultSettleEvents is how many events the overlay gathers before it is
 	// settled: enough that a busy account is written once for hundreds of its
 	// transfers; a restart reads twice as many in a tenth of a second.
@@ -40,6 +41,9 @@ const (
 	// maxUnsettled bounds the overlay, in multiples of settleEvents, when settling
 	// does not keep up: beyond it Commit waits.
 	maxUnsettled = 4
+	// recentTxns is how many ids of transactions are known without reading, twice
+	// as many at other times: every new transaction asks whether its id was used.
+	recentTxns = 32_768
 )
 
 func (c *Config) validate() error {
@@ -105,8 +109,9 @@ type DB struct {
 	young, old *overlay // old is being settled; nil when none is
 	spare      *overlay
 	applied    uint64
-	commits    uint64 // counts Commits since Open: tells an idle store
-	lastEvent  uint64 // timestamps of the newest event and account
+	txns       recent.Window[struct{}] // transactions that have a row
+	commits    uint64                  // counts Commits since Open: tells an idle store
+	lastEvent  uint64                  // timestamps of the newest event and account
 	lastBorn   uint64
 }
 
@@ -181,6 +186,7 @@ func (d *DB) load() error {
 		d.applied = r.applied()
 		d.lastBorn, d.lastEvent = r.last(tableBirths), r.lastEvent()
 		d.lifetimes = r.lifetimes()
+		d.txns.Load(r.txnIDs, recentTxns)
 		d.indexed = [2]uint64{r.indexed(ledger.Accounts), r.indexed(ledger.Transfers)}
 		d.unsettled(r)
 		d.durable.Store(d.applied) // nothing but files was there to read

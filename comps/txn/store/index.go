@@ -17,23 +17,37 @@ import (
 // the more of them share an index row.
 const indexChunk = 65_536
 
-// posting is one entry of an index under construction.
+// postings are the entries of an index under construction: for each value of a
+// field the timestamps of the rows that have it.
+type postings struct {
+	lists map[posting]int // → times
+	keys  []posting
+	times [][]uint64
+}
+
 type posting struct {
 	field ledger.Field
 	value u128.Int
-	ts    uint64
 }
 
 func (a posting) compare(b posting) int {
-	return cmp.Or(cmp.Compare(a.field, b.field), a.value.Cmp(b.value), cmp.Compare(a.ts, b.ts))
+	return cmp.Or(cmp.Compare(a.field, b.field), a.value.Cmp(b.value))
 }
 
-// add appends a posting unless the value is 0, which no query asks for.
-func add(p []posting, field ledger.Field, value u128.Int, ts uint64) []posting {
+// add adds a row; timestamps ascend. No query asks for the value 0.
+func (p *postings) add(field ledger.Field, value u128.Int, ts uint64) {
 	if value.IsZero() {
-		return p
+		return
 	}
-	return append(p, posting{field, value, ts})
+	key := posting{field, value}
+	i, ok := p.lists[key]
+	if !ok {
+		i = len(p.keys)
+		p.lists[key] = i
+		p.keys = append(p.keys, key)
+		p.times = append(p.times, nil)
+	}
+	p.times[i] = append(p.times[i], ts)
 }
 
 // index sees to it that the index of a set reaches up to timestamp to.
@@ -61,31 +75,24 @@ func (d *DB) indexSome() {
 // indexNext indexes the next chunk of rows of a set, none later than to. It needs
 // indexing.
 func (d *DB) indexNext(set ledger.Set, to uint64) {
-	var p []posting
+	p := postings{lists: make(map[posting]int)}
 	var reached uint64
 	if set == ledger.Accounts {
-		p, reached = d.accountPostings(d.indexed[set]+1, to)
+		reached = d.accountPostings(&p, d.indexed[set]+1, to)
 	} else {
-		p, reached = d.transferPostings(d.indexed[set]+1, to)
+		reached = d.transferPostings(&p, d.indexed[set]+1, to)
 	}
-	slices.SortFunc(p, posting.compare)
+	slices.SortFunc(p.keys, posting.compare)
 
 	b := d.db.NewBatch()
 	defer b.Close()
 	var key, value []byte
-	var times []uint64
-	for len(p) > 0 {
-		first := p[0]
-		times = times[:0]
-		n := 0
-		for n < len(p) && n < maxTimes && p[n].field == first.field && p[n].value == first.value {
-			times = append(times, p[n].ts)
-			n++
+	for _, k := range p.keys {
+		for times := range slices.Chunk(p.times[p.lists[k]], maxTimes) {
+			key = binary.BigEndian.AppendUint64(d.keys.index(key[:0], set, k.field, k.value), times[0])
+			value = appendTimes(value[:0], times)
+			d.set(b, key, value)
 		}
-		p = p[n:]
-		key = binary.BigEndian.AppendUint64(d.keys.index(key[:0], set, first.field, first.value), times[0])
-		value = appendTimes(value[:0], times)
-		d.set(b, key, value)
 	}
 	d.set(b, d.keys.indexed(nil, set), binary.BigEndian.AppendUint64(nil, reached))
 	if err := b.Commit(pebble.NoSync); err != nil {
@@ -100,9 +107,9 @@ func (d *DB) set(b *pebble.Batch, key, value []byte) {
 	}
 }
 
-// accountPostings returns the postings of the next accounts from timestamp from
-// on, and the timestamp up to which they reach.
-func (d *DB) accountPostings(from, to uint64) (p []posting, reached uint64) {
+// accountPostings adds the next accounts from timestamp from on, and returns the
+// timestamp up to which they reach.
+func (d *DB) accountPostings(p *postings, from, to uint64) (reached uint64) {
 	r := d.rows()
 	it := r.iter("births", r.number(nil, tableBirths, from), r.number(nil, tableBirths, to+1))
 	defer finish("births", it)
@@ -110,24 +117,24 @@ func (d *DB) accountPostings(from, to uint64) (p []posting, reached uint64) {
 	n := 0
 	for ok := it.First(); ok; ok = it.Next() {
 		if n++; n > indexChunk {
-			return p, reached
+			return reached
 		}
 		if err := parseBirth(valueOf("births", it), &a); err != nil {
 			fail("births", err)
 		}
 		reached = suffix64(it.Key())
-		p = add(p, ledger.UserData128, a.UserData128, reached)
-		p = add(p, ledger.UserData64, u128.From64(a.UserData64), reached)
-		p = add(p, ledger.UserData32, u128.From64(uint64(a.UserData32)), reached)
-		p = add(p, ledger.LedgerField, u128.From64(uint64(a.Ledger)), reached)
-		p = add(p, ledger.CodeField, u128.From64(uint64(a.Code)), reached)
+		p.add(ledger.UserData128, a.UserData128, reached)
+		p.add(ledger.UserData64, u128.From64(a.UserData64), reached)
+		p.add(ledger.UserData32, u128.From64(uint64(a.UserData32)), reached)
+		p.add(ledger.LedgerField, u128.From64(uint64(a.Ledger)), reached)
+		p.add(ledger.CodeField, u128.From64(uint64(a.Code)), reached)
 	}
-	return p, to
+	return to
 }
 
-// transferPostings returns the postings of the next transfers from timestamp from
-// on, and the timestamp up to which they reach.
-func (d *DB) transferPostings(from, to uint64) (p []posting, reached uint64) {
+// transferPostings adds the next transfers from timestamp from on, and returns the
+// timestamp up to which they reach.
+func (d *DB) transferPostings(p *postings, from, to uint64) (reached uint64) {
 	it := d.rows().history()
 	defer finish("history", it)
 	ok := it.SeekLT(d.number(nil, tableHistory, from))
@@ -138,7 +145,7 @@ func (d *DB) transferPostings(from, to uint64) (p []posting, reached uint64) {
 	n := 0
 	for ; ok && n < indexChunk; ok = it.Next() {
 		if suffix64(it.Key()) > to {
-			return p, to
+			return to
 		}
 		if err := eachEvent(suffix64(it.Key()), valueOf("history", it), &e, func() bool {
 			if e.Timestamp > to {
@@ -149,13 +156,13 @@ func (d *DB) transferPostings(from, to uint64) (p []posting, reached uint64) {
 			}
 			n++
 			t := &e.Transfer
-			p = add(p, ledger.DebitAccount, t.DebitAccountId, t.Timestamp)
-			p = add(p, ledger.CreditAccount, t.CreditAccountId, t.Timestamp)
-			p = add(p, ledger.UserData128, t.UserData128, t.Timestamp)
-			p = add(p, ledger.UserData64, u128.From64(t.UserData64), t.Timestamp)
-			p = add(p, ledger.UserData32, u128.From64(uint64(t.UserData32)), t.Timestamp)
-			p = add(p, ledger.LedgerField, u128.From64(uint64(t.Ledger)), t.Timestamp)
-			p = add(p, ledger.CodeField, u128.From64(uint64(t.Code)), t.Timestamp)
+			p.add(ledger.DebitAccount, t.DebitAccountId, t.Timestamp)
+			p.add(ledger.CreditAccount, t.CreditAccountId, t.Timestamp)
+			p.add(ledger.UserData128, t.UserData128, t.Timestamp)
+			p.add(ledger.UserData64, u128.From64(t.UserData64), t.Timestamp)
+			p.add(ledger.UserData32, u128.From64(uint64(t.UserData32)), t.Timestamp)
+			p.add(ledger.LedgerField, u128.From64(uint64(t.Ledger)), t.Timestamp)
+			p.add(ledger.CodeField, u128.From64(uint64(t.Code)), t.Timestamp)
 			return true
 		}); err != nil {
 			fail("history", err)
@@ -164,7 +171,7 @@ func (d *DB) transferPostings(from, to uint64) (p []posting, reached uint64) {
 	if !ok {
 		reached = to
 	}
-	return p, reached
+	return reached
 }
 
 // indexed returns the timestamp up to which the index of a set reaches.

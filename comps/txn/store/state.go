@@ -167,6 +167,12 @@ func (d *DB) LastEvent() uint64 {
 
 // Txn implements State.
 func (d *DB) Txn(id u128.Int) (row []byte, ok bool) {
+	d.mu.RLock()
+	_, known, certain := d.txns.Find(id)
+	d.mu.RUnlock()
+	if certain && !known {
+		return nil, false
+	}
 	return d.rows().copyOf("a transaction", d.id(nil, tableTransactions, id))
 }
 

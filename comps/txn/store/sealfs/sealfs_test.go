@@ -1,0 +1,579 @@
+package sealfs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"virtualservicesinc.com/rrts/journal/keyring"
+	"virtualservicesinc.com/rrts/sim/disk"
+)
+
+// detRand is a deterministic source of keys and salts.
+type detRand struct{ *rand.Rand }
+
+func (r detRand) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = byte(r.Uint32())
+	}
+	return len(p), nil
+}
+
+func newRand(seed uint64) detRand { return detRand{rand.New(rand.NewPCG(seed, 21))} }
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func testRing(t testing.TB) *keyring.Live {
+	t.Helper()
+	ring, err := keyring.New(newRand(2))
+	check(t, err)
+	live := new(keyring.Live)
+	live.Set(ring)
+	return live
+}
+
+func newFS(t testing.TB, inner vfs.FS) *FS { return New(inner, testRing(t), newRand(3)) }
+
+func newDisk(seed uint64) *disk.Disk {
+	return disk.New(disk.Config{RNG: rand.New(rand.NewPCG(seed, 4))})
+}
+
+// put writes a file of the chunks, with a sync after each.
+func put(t testing.TB, fs vfs.FS, name string, chunks ...[]byte) {
+	t.Helper()
+	f, err := fs.Create(name, vfs.WriteCategoryUnspecified)
+	check(t, err)
+	for _, c := range chunks {
+		_, err := f.Write(bytes.Clone(c))
+		check(t, err)
+		check(t, f.Sync())
+	}
+	check(t, f.Close())
+}
+
+func get(fs vfs.FS, name string) ([]byte, error) {
+	f, err := fs.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(f)
+	return b, errors.Join(err, f.Close())
+}
+
+// noise is n bytes of no pattern.
+func noise(rng *rand.Rand, n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(rng.Uint32())
+	}
+	return b
+}
+
+// model drives a sealed file system and a plain one alike, by a program of
+// bytes, and compares everything that can be asked of them.
+type model struct {
+	t      testing.TB
+	rng    *rand.Rand
+	sealed *FS
+	plain  vfs.FS
+	open   [4][2]vfs.File // files being written
+	dirty  [4]bool
+}
+
+func (m *model) step(op, arg byte) {
+	slot := int(op>>3) % len(m.open)
+	name := fmt.Sprintf("/f%d", slot)
+	w := &m.open[slot]
+	both := func(f func(fs vfs.FS) error) {
+		m.t.Helper()
+		a, b := f(m.sealed), f(m.plain)
+		if (a == nil) != (b == nil) {
+			m.t.Fatalf("op %d on %s: sealed %v, plain %v", op&7, name, a, b)
+		}
+	}
+	closeIt := func() {
+		if w[0] != nil {
+			check(m.t, errors.Join(w[0].Close(), w[1].Close()))
+			*w, m.dirty[slot] = [2]vfs.File{}, false
+		}
+	}
+	switch op & 7 {
+	case 0:
+		closeIt()
+		var err error
+		w[0], err = m.sealed.Create(name, vfs.WriteCategoryUnspecified)
+		check(m.t, err)
+		w[1], err = m.plain.Create(name, vfs.WriteCategoryUnspecified)
+		check(m.t, err)
+	case 1, 2, 3:
+		if w[0] == nil {
+			return
+		}
+		n := int(arg)
+		switch op & 7 {
+		case 2:
+			n = int(arg) * 97
+		case 3:
+			n = int(arg)/64*pageData + int(arg%4) - 1
+		}
+		p := noise(m.rng, max(n, 0))
+		for _, f := range w {
+			k, err := f.Write(bytes.Clone(p))
+			if check(m.t, err); k != len(p) {
+				m.t.Fatalf("wrote %d of %d", k, len(p))
+			}
+		}
+		m.dirty[slot] = true
+	case 4:
+		if w[0] != nil {
+			check(m.t, w[0].Sync())
+			m.dirty[slot] = false
+		}
+	case 5:
+		closeIt()
+	case 6:
+		closeIt()
+		other := (slot + 1) % len(m.open)
+		if m.open[other][0] != nil {
+			return
+		}
+		switch to := fmt.Sprintf("/f%d", other); arg % 3 {
+		case 0:
+			both(func(fs vfs.FS) error { return fs.Rename(name, to) })
+		case 1:
+			both(func(fs vfs.FS) error { return fs.Link(name, to) })
+		case 2:
+			both(func(fs vfs.FS) error { return fs.Remove(name) })
+		}
+	case 7:
+		if w[0] != nil {
+			a, err := w[0].Stat()
+			check(m.t, err)
+			b, err := w[1].Stat()
+			if check(m.t, err); a.Size() != b.Size() {
+				m.t.Fatalf("%s, being written: %d bytes, want %d", name, a.Size(), b.Size())
+			}
+		}
+		if !m.dirty[slot] {
+			m.compare(name, int64(arg))
+		}
+	}
+}
+
+func (m *model) compare(name string, arg int64) {
+	ai, aerr := m.sealed.Stat(name)
+	bi, berr := m.plain.Stat(name)
+	if (aerr == nil) != (berr == nil) {
+		m.t.Fatalf("stat of %s: sealed %v, plain %v", name, aerr, berr)
+	}
+	if berr != nil {
+		return
+	}
+	if ai.Size() != bi.Size() || ai.Name() != bi.Name() {
+		m.t.Fatalf("%s has %d bytes, want %s with %d", ai.Name(), ai.Size(), bi.Name(), bi.Size())
+	}
+	a, err := m.sealed.Open(name)
+	check(m.t, err)
+	defer a.Close()
+	b, err := m.plain.Open(name)
+	check(m.t, err)
+	defer b.Close()
+	for range 4 {
+		off := m.rng.Int64N(bi.Size() + 10)
+		p, q := make([]byte, arg*arg+1), make([]byte, arg*arg+1)
+		n, aerr := a.ReadAt(p, off)
+		k, berr := b.ReadAt(q, off)
+		if n != k || aerr != berr || !bytes.Equal(p[:n], q[:k]) {
+			m.t.Fatalf("%s, %d bytes at %d: %d, %v; want %d, %v; or they differ", name, len(p), off, n, aerr, k, berr)
+		}
+		check(m.t, a.Prefetch(off, int64(len(p))))
+	}
+	all, err := io.ReadAll(a)
+	check(m.t, err)
+	want, err := io.ReadAll(b)
+	check(m.t, err)
+	if !bytes.Equal(all, want) {
+		m.t.Fatalf("%s read from front to back differs", name)
+	}
+}
+
+func runModel(t testing.TB, program []byte) {
+	plain := vfs.NewMem()
+	m := &model{t: t, rng: rand.New(rand.NewPCG(1, 1)), sealed: newFS(t, vfs.NewMem()), plain: plain}
+	for ; len(program) >= 2; program = program[2:] {
+		m.step(program[0], program[1])
+	}
+}
+
+func TestModel(t *testing.T) {
+	for seed := range uint64(150) {
+		rng := rand.New(rand.NewPCG(seed, 5))
+		runModel(t, noise(rng, 300))
+	}
+}
+
+func FuzzModel(f *testing.F) {
+	f.Add([]byte{0, 0, 1, 9, 4, 0, 7, 3, 2, 90, 5, 0, 7, 40})
+	f.Add([]byte{0, 0, 3, 129, 4, 0, 3, 65, 1, 1, 5, 0, 7, 200, 6, 1, 7, 3, 15, 3})
+	f.Fuzz(func(t *testing.T, program []byte) { runModel(t, program[:min(len(program), 400)]) })
+}
+
+// TestCrashes cuts the power at any point, and wants every synced byte back, and
+// behind them nothing but what was written.
+func TestCrashes(t *testing.T) {
+	longer, shorter := 0, 0
+	for seed := range uint64(600) {
+		d, rng := newDisk(seed), rand.New(rand.NewPCG(seed, 6))
+		fs := newFS(t, d)
+		left := rng.IntN(40)
+		d.Before(func(disk.Op) error {
+			if left--; left < 0 {
+				return disk.ErrPower
+			}
+			return nil
+		})
+		var written []byte
+		synced := 0
+		named := false
+		err := func() error {
+			f, err := fs.Create("/f", vfs.WriteCategoryUnspecified)
+			if err != nil {
+				return err
+			}
+			dir, err := fs.OpenDir("/")
+			if err != nil {
+				return err
+			}
+			if err := dir.Sync(); err != nil {
+				return err
+			}
+			named = true
+			for {
+				p := noise(rng, rng.IntN([]int{50, 5000, 100000}[rng.IntN(3)]))
+				written = append(written, p...)
+				if _, err := f.Write(p); err != nil {
+					return err
+				}
+				if rng.IntN(2) == 0 {
+					if err := f.Sync(); err != nil {
+						return err
+					}
+					synced = len(written)
+				}
+			}
+		}()
+		if !errors.Is(err, disk.ErrPower) {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		d.Before(nil)
+		d.Crash()
+		got, err := get(fs, "/f")
+		if synced == 0 && (!named || err != nil) {
+			continue // nothing was promised
+		}
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		if len(got) < synced || !bytes.HasPrefix(written, got) {
+			t.Fatalf("seed %d: %d bytes came back of %d, %d were synced, or they differ", seed, len(got), len(written), synced)
+		}
+		if len(got) > synced {
+			longer++
+		} else if len(written) > synced {
+			shorter++
+		}
+	}
+	if longer == 0 || shorter == 0 {
+		t.Errorf("%d tails survived and %d were lost: one of them never came", longer, shorter)
+	}
+}
+
+// TestRot flips each byte in turn of files of all shapes, and wants the right
+// bytes or ErrCorrupt.
+func TestRot(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 7))
+	for name, chunks := range map[string][][]byte{
+		"small":  {noise(rng, 100)},
+		"full":   {noise(rng, pageData)},
+		"table":  {noise(rng, 3*pageData+5)},
+		"synced": {noise(rng, 10), noise(rng, pageData), noise(rng, 1)},
+	} {
+		d := newDisk(1)
+		fs := newFS(t, d)
+		put(t, fs, "/f", chunks...)
+		want := bytes.Join(chunks, nil)
+		whole := readInner(t, d, "/f")
+		bad := 0
+		for off := 0; off < len(whole); off += 1 + rng.IntN(13) {
+			check(t, d.FlipBit("/f", int64(off), uint(off)))
+			got, err := get(fs, "/f")
+			if err != nil && !errors.Is(err, ErrCorrupt) {
+				t.Fatalf("%s, byte %d: %v", name, off, err)
+			}
+			if err != nil {
+				bad++
+			} else if !bytes.Equal(got, want) && !isTail(name, got, want, off) {
+				t.Fatalf("%s, byte %d: wrong bytes and no error", name, off)
+			}
+			if off < dataStart && err != nil {
+				t.Fatalf("%s, byte %d of a header: %v, though there are two", name, off, err)
+			}
+			check(t, d.FlipBit("/f", int64(off), uint(off)))
+		}
+		if bad == 0 && name != "small" && name != "full" {
+			t.Errorf("%s: no change was noticed", name)
+		}
+	}
+}
+
+// isTail reports whether got is what was synced before the last page, which a
+// file's reader cannot tell from a torn one: the content up to the former sync.
+func isTail(name string, got, want []byte, off int) bool {
+	switch name {
+	case "small", "full": // a single page: as if never synced
+		return len(got) == 0 && off >= dataStart
+	case "synced": // the last sync's page
+		return bytes.Equal(got, want[:len(want)-1]) && off >= dataStart+2*pageBytes
+	}
+	return false
+}
+
+func readInner(t *testing.T, fs vfs.FS, name string) []byte {
+	t.Helper()
+	b, err := get(fs, name)
+	check(t, err)
+	return b
+}
+
+// TestCut cuts a table at each block and around it.
+func TestCut(t *testing.T) {
+	d := newDisk(1)
+	fs := newFS(t, d)
+	put(t, fs, "/f", noise(rand.New(rand.NewPCG(1, 8)), 20*pageData))
+	size := int64(len(readInner(t, d, "/f")))
+	for size > dataStart+2*pageBytes {
+		size -= []int64{1, 4095, 2000, 2096}[size%4]
+		check(t, d.Truncate("/f", size))
+		if _, err := get(fs, "/f"); !errors.Is(err, ErrCorrupt) {
+			t.Fatalf("cut to %d bytes: %v", size, err)
+		}
+	}
+}
+
+// TestPagesKeepTheirPlace moves pages within a file and between files.
+func TestPagesKeepTheirPlace(t *testing.T) {
+	d := newDisk(1)
+	fs := newFS(t, d)
+	rng := rand.New(rand.NewPCG(1, 9))
+	put(t, fs, "/a", noise(rng, 5*pageData))
+	put(t, fs, "/b", noise(rng, 5*pageData))
+	a, b := readInner(t, d, "/a"), readInner(t, d, "/b")
+	for name, from := range map[string][]byte{
+		"another page": a[dataStart+pageBytes:][:pageBytes],
+		"another file": b[dataStart+2*pageBytes:][:pageBytes],
+	} {
+		f, err := d.OpenReadWrite("/a", vfs.WriteCategoryUnspecified)
+		check(t, err)
+		_, err = f.WriteAt(from, dataStart+2*pageBytes)
+		check(t, err)
+		check(t, f.Close())
+		if _, err := get(fs, "/a"); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("page 2 of %s: %v", name, err)
+		}
+	}
+}
+
+func TestNothingInClear(t *testing.T) {
+	d := newDisk(1)
+	ring := testRing(t)
+	fs := New(d, ring, newRand(3))
+	secret := strings.Repeat("secret ", 1000)
+	put(t, fs, "/f", []byte(secret), []byte(secret))
+	put(t, fs, "/g", []byte(secret), []byte(secret))
+	f, g := readInner(t, d, "/f"), readInner(t, d, "/g")
+	_, key := ring.Current()
+	if bytes.Contains(f, []byte("secret")) || bytes.Contains(f, key[:8]) {
+		t.Error("the file holds content or key in clear")
+	}
+	if bytes.Equal(f[dataStart+pageClear:][:64], g[dataStart+pageClear:][:64]) {
+		t.Error("two files of the same content look alike")
+	}
+}
+
+func TestWriteOnce(t *testing.T) {
+	fs := newFS(t, vfs.NewMem())
+	put(t, fs, "/f", []byte("one"))
+	if _, err := fs.OpenReadWrite("/f", vfs.WriteCategoryUnspecified); !errors.Is(err, ErrWriteOnce) {
+		t.Errorf("OpenReadWrite of a file that exists: %v", err)
+	}
+	w, err := fs.OpenReadWrite("/g", vfs.WriteCategoryUnspecified)
+	check(t, err)
+	if _, err := w.WriteAt([]byte("x"), 0); !errors.Is(err, ErrWriteOnce) {
+		t.Errorf("WriteAt: %v", err)
+	}
+	check(t, w.Close())
+	r, err := fs.Open("/f")
+	check(t, err)
+	if _, err := r.Write([]byte("x")); !errors.Is(err, ErrWriteOnce) {
+		t.Errorf("Write to an opened file: %v", err)
+	}
+	check(t, r.Close())
+	w, err = fs.ReuseForWrite("/f", "/h", vfs.WriteCategoryUnspecified)
+	check(t, err)
+	check(t, w.Close())
+	if got, err := get(fs, "/h"); err != nil || len(got) != 0 {
+		t.Errorf("a reused file holds %q, %v", got, err)
+	}
+}
+
+// TestFailedWrite wants a file whose write failed to stay failed.
+func TestFailedWrite(t *testing.T) {
+	d := newDisk(1)
+	fs := newFS(t, d)
+	f, err := fs.Create("/f", vfs.WriteCategoryUnspecified)
+	check(t, err)
+	boom := errors.New("boom")
+	d.Before(func(op disk.Op) error {
+		if op.Kind == disk.OpWrite {
+			return boom
+		}
+		return nil
+	})
+	if _, err := f.Write(make([]byte, 20*pageData)); !errors.Is(err, boom) {
+		t.Fatalf("%v", err)
+	}
+	d.Before(nil)
+	if _, err := f.Write([]byte("x")); !errors.Is(err, boom) {
+		t.Errorf("write after it: %v", err)
+	}
+	if err := f.Sync(); !errors.Is(err, boom) {
+		t.Errorf("sync after it: %v", err)
+	}
+	if err := f.Close(); !errors.Is(err, boom) {
+		t.Errorf("close after it: %v", err)
+	}
+}
+
+func TestKeys(t *testing.T) {
+	d := newDisk(1)
+	live := testRing(t)
+	fs := New(d, live, newRand(3))
+	first := live.Ring()
+	put(t, fs, "/a", []byte("under key 1"))
+	put(t, fs, "/b", []byte("also"))
+	check(t, d.MkdirAll("/sub", 0o700))
+	lock, err := fs.Lock("/LOCK")
+	check(t, err)
+	defer lock.Close()
+	open, err := fs.Create("/c", vfs.WriteCategoryUnspecified)
+	check(t, err)
+	second, err := first.Rotate(newRand(8))
+	check(t, err)
+	live.Set(second)
+	put(t, fs, "/d", []byte("under key 2"))
+
+	live.Set(first)
+	if _, err := get(fs, "/d"); !errors.Is(err, ErrUnknownKey) {
+		t.Errorf("open without key 2: %v", err)
+	}
+	other, err := keyring.New(newRand(99))
+	check(t, err)
+	live.Set(other)
+	if _, err := get(fs, "/a"); !errors.Is(err, ErrUnknownKey) {
+		t.Errorf("open with another key 1: %v", err)
+	}
+
+	live.Set(second)
+	if n, err := fs.Rewrap("/"); err != nil || n != 3 {
+		t.Fatalf("rewrapped %d files, %v; want 3", n, err)
+	}
+	if n, err := fs.Rewrap("/"); err != nil || n != 0 {
+		t.Fatalf("the second time %d files, %v", n, err)
+	}
+	live.Set(second.Without(1))
+	_, err = open.Write([]byte("written on"))
+	check(t, errors.Join(err, open.Close()))
+	for name, want := range map[string]string{"/a": "under key 1", "/b": "also", "/c": "written on", "/d": "under key 2"} {
+		if got, err := get(fs, name); err != nil || string(got) != want {
+			t.Errorf("%s after the rotation: %q, %v", name, got, err)
+		}
+	}
+}
+
+// TestCrashInRewrap cuts the power at each operation of a rewrap.
+func TestCrashInRewrap(t *testing.T) {
+	for seed := range uint64(200) {
+		d := newDisk(seed)
+		live := testRing(t)
+		fs := New(d, live, newRand(3))
+		put(t, fs, "/a", []byte("content"))
+		dir, err := fs.OpenDir("/")
+		check(t, err)
+		check(t, dir.Sync())
+		if seed%3 == 0 { // one copy has rotted
+			check(t, d.Rot("/a", int64(seed%2)*pageBytes, 8))
+		}
+		next, err := live.Ring().Rotate(newRand(8))
+		check(t, err)
+		live.Set(next)
+		left := int(seed % 10)
+		d.Before(func(disk.Op) error {
+			if left--; left < 0 {
+				return disk.ErrPower
+			}
+			return nil
+		})
+		_, rewrapped := fs.Rewrap("/")
+		d.Before(nil)
+		d.Crash()
+		if rewrapped == nil {
+			live.Set(next.Without(1))
+		}
+		if got, err := get(fs, "/a"); err != nil || string(got) != "content" {
+			t.Fatalf("seed %d: %q, %v", seed, got, err)
+		}
+	}
+}
+
+func TestAllocations(t *testing.T) {
+	fs := newFS(t, vfs.NewMem())
+	put(t, fs, "/f", make([]byte, 100*pageData))
+	r, err := fs.Open("/f")
+	check(t, err)
+	buf := make([]byte, 32<<10)
+	off := int64(0)
+	if n := testing.AllocsPerRun(200, func() {
+		if _, err := r.ReadAt(buf, off); err != nil {
+			t.Fatal(err)
+		}
+		off = (off + 4321) % (60 * pageData)
+	}); n != 0 {
+		t.Errorf("a read: %v allocations", n)
+	}
+}
+
+func FuzzHeader(f *testing.F) {
+	fs := New(vfs.NewMem(), testRing(f), newRand(3))
+	b, err := fs.wrap(make([]byte, 32))
+	check(f, err)
+	f.Add(b[:headerCheck+4])
+	f.Add([]byte(magic))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if _, key, err := fs.unwrap(b); err == nil && len(key) != 32 {
+			t.Fatalf("a key of %d bytes", len(key))
+		} else if err != nil && !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrUnknownKey) {
+			t.Fatal(err)
+		}
+	})
+}
