@@ -9,7 +9,6 @@ import (
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 
-	"virtualservicesinc.com/rrts/engine"
 	"virtualservicesinc.com/rrts/journal"
 )
 
@@ -199,7 +198,6 @@ const (
 func (c *Component) upkeep(ctx context.Context) {
 	ticker := time.NewTicker(upkeepInterval)
 	defer ticker.Stop()
-	full := false
 	flushedAt, flushedPos := c.host.Now(), c.log.Journal().Synced()
 	unborn := c.cfg.Birth && c.cfg.Born != nil
 	for {
@@ -212,18 +210,12 @@ func (c *Component) upkeep(ctx context.Context) {
 		}
 		if !c.log.Journal().Reserved() {
 			err := c.log.Journal().Reserve()
-			if isFull := errors.Is(err, journal.ErrNoSpace); isFull != full {
-				full = isFull
-				c.post(func() { c.loop.setFull(isFull) })
-				if full {
-					c.host.Alarm("disk-full", engine.Critical, err.Error()+"; new transactions are refused, reads go on; make room on the disk that holds "+c.cfg.Dir)
-				} else {
-					c.host.ClearAlarm("disk-full")
-				}
-			} else if err != nil && !isFull {
+			noRoom := errors.Is(err, journal.ErrNoSpace)
+			if err != nil && !noRoom {
 				c.host.Fatal(err)
 				return
 			}
+			c.post(func() { c.loop.noRoom = noRoom })
 		}
 		now, pos := c.host.Now(), c.log.Journal().Synced()
 		grown := int64(pos.Offset()) - int64(flushedPos.Offset())

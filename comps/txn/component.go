@@ -58,6 +58,12 @@ type Config struct {
 	// KeepBytes how much of the journal stays for members that lag; 0 means 64 and
 	// 256 MiB.
 	FlushBytes, KeepBytes int64
+	// Full, if not nil, reports whether the state waits for space on the disk: then
+	// new work is refused. It is asked at every tick.
+	Full func() bool
+	// Stopping, if not nil, is called first when the Component stops: what waits
+	// for the disk should give up.
+	Stopping func()
 	// OpenStore opens the state. The Component closes it.
 	OpenStore func() (store.Store, error)
 	// Machine bounds caches and names the window in which outcomes are kept.
@@ -116,6 +122,9 @@ func New(cfg Config) *Component {
 	}
 	if cfg.KeepBytes == 0 {
 		cfg.KeepBytes = defaultKeepBytes
+	}
+	if cfg.Full == nil {
+		cfg.Full = func() bool { return false }
 	}
 	if cfg.Wall == nil {
 		cfg.Wall = func() uint64 { return uint64(time.Now().UnixNano()) }
@@ -272,6 +281,9 @@ const (
 
 // Stop implements engine.Component.
 func (c *Component) Stop() {
+	if c.cfg.Stopping != nil {
+		c.cfg.Stopping()
+	}
 	if c.stop != nil {
 		c.stop()
 		c.running.Wait()

@@ -27,6 +27,7 @@ type loop struct {
 	out     replica.Output
 	ticked  time.Duration
 	ready   bool
+	noRoom  bool // the journal could not reserve its next segment
 	full    bool // the disk is: new work is refused
 	leading bool
 
@@ -83,6 +84,7 @@ func (l *loop) tick() {
 		}
 		l.ticked += l.c.cfg.Tick
 		l.replica.Tick(now, l.c.cfg.Wall())
+		l.lookAtDisk()
 	}
 }
 
@@ -211,8 +213,20 @@ func (l *loop) handOver() handOverState {
 	return nobodyElse
 }
 
-// setFull notes whether the disk has room for new work.
-func (l *loop) setFull(full bool) { l.full = full }
+// lookAtDisk notes whether the disk has room for new work.
+func (l *loop) lookAtDisk() {
+	full := l.noRoom || l.c.cfg.Full()
+	if full == l.full {
+		return
+	}
+	l.full = full
+	if full {
+		l.c.host.Alarm("disk-full", engine.Critical,
+			"new transactions are refused, reads go on; make room on the disk that holds "+l.c.cfg.Dir)
+	} else {
+		l.c.host.ClearAlarm("disk-full")
+	}
+}
 
 // close releases what the loop holds; it must not run any more.
 func (l *loop) close() {

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"virtualservicesinc.com/comps/ledger"
+	"virtualservicesinc.com/comps/txn/entry"
 	"virtualservicesinc.com/comps/txn/machine"
 	"virtualservicesinc.com/comps/txn/replica"
 	"virtualservicesinc.com/comps/txn/store"
@@ -62,7 +63,8 @@ func (d txnService) Submit(r message.Responder[*txnpb.Outcomes], in *txnpb.Submi
 func overloaded(in *txnpb.SubmitBatch) *txnpb.Outcomes {
 	out := &txnpb.Outcomes{Outcomes: make([]txnpb.Outcome, len(in.Submissions))}
 	for i := range out.Outcomes {
-		out.Outcomes[i] = txnpb.Outcome{State: txnpb.StateOverloaded, Reason: "the leader's disk is full"}
+		key, _ := entry.KeyOf(&in.Submissions[i]) // whoever sent nonsense may hear the same
+		out.Outcomes[i] = txnpb.Outcome{Id: key.ID, State: txnpb.StateOverloaded, Reason: "the leader's disk is full"}
 	}
 	return out
 }

@@ -3,6 +3,7 @@ package client
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -36,6 +37,7 @@ type call struct {
 	sequence  uint64    // the order in which calls were made
 	conn      *conn     // where it is pending
 	number    uint64    // and as what
+	last      error     // the newest answer that decided nothing
 	sent      int       // how often it was sent
 	pauses    int       // how often it had to wait before it was sent again
 	notBefore time.Time // while in Client.delayed
@@ -184,6 +186,9 @@ func (c *Client) finishLocked(k *call, outcome *txnpb.Outcome, reply []byte, err
 // abandon ends k because its caller does not wait any longer.
 func (c *Client) abandon(k *call, err error) {
 	c.mu.Lock()
+	if k.last != nil {
+		err = fmt.Errorf("%w; the last answer was %w", err, k.last)
+	}
 	c.finishLocked(k, nil, nil, err)
 	c.mu.Unlock()
 }

@@ -105,6 +105,11 @@ func (c *Client) answered(cn *conn, e *message.Envelope) {
 	}
 
 	c.mu.Lock()
+	if again {
+		if k.last = err; err == nil {
+			k.last = &NotCommittedError{Outcome: outcome}
+		}
+	}
 	switch {
 	case k.finished:
 	case c.err != nil:

@@ -317,6 +317,12 @@ func caughtUp(ctx context.Context, a *arena.Arena) error {
 // nothing that was told is lost, and with more room work goes on.
 func TestFullDisk(t *testing.T) {
 	require.Root(t)
+	for _, n := range []int{1, 3} {
+		t.Run(fmt.Sprint(n, " SFUs"), func(t *testing.T) { fillDisk(t, n) })
+	}
+}
+
+func fillDisk(t *testing.T, n int) {
 	disk := filepath.Join(t.TempDir(), "disk")
 	if err := os.Mkdir(disk, 0o700); err != nil {
 		t.Fatal(err)
@@ -329,7 +335,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	mount("mount", "-t", "tmpfs", "-o", "size=48m", "rrts-test", disk)
 	t.Cleanup(func() { mount("umount", disk) })
-	a := newArena(t, 3, func(c *arena.Config) {
+	a := newArena(t, n, func(c *arena.Config) {
 		c.States = disk
 		c.Settings.Txn.JournalSegment = 1 << 20
 	})
@@ -359,6 +365,13 @@ func TestFullDisk(t *testing.T) {
 		if told = append(told, tx); len(told) > 1000 {
 			t.Fatal("the disk does not fill up")
 		}
+	}
+	// Whoever comes now hears why. (Where others' disks are full and the leader's is
+	// not, there is no quorum, and he hears that nothing is known.)
+	smallCtx, cancelSmall := context.WithTimeout(ctx, 3*time.Second)
+	defer cancelSmall()
+	if _, err := c.Submit(smallCtx, pay(c, 1)); err == nil || n == 1 && !strings.Contains(err.Error(), "disk is full") {
+		t.Fatalf("with a full disk: %v", err)
 	}
 	accounts, err := c.LookupAccounts(ctx, u128.From64(1))
 	if err != nil || len(accounts) != 1 || accounts[0].DebitsPosted.Less(u128.From64(uint64(2000*len(told)))) {

@@ -23,6 +23,7 @@ import (
 	"virtualservicesinc.com/comps/txn"
 	"virtualservicesinc.com/comps/txn/machine"
 	"virtualservicesinc.com/comps/txn/store"
+	"virtualservicesinc.com/comps/txn/store/patientfs"
 	"virtualservicesinc.com/net/fabric"
 	"virtualservicesinc.com/rrts/config"
 	"virtualservicesinc.com/rrts/config/genesis"
@@ -175,14 +176,16 @@ func (a *assembler) transactions() (engine.Component, error) {
 			members = append(members, txn.Member{Node: uint64(m.Number), SFU: m.Number})
 		}
 	}
+	disk := patientfs.New(vfs.Default, a.log)
 	return txn.New(txn.Config{
 		Group: group, Epoch: epoch, Node: uint64(a.cfg.Self.Number), Members: members,
 		Tick: c.Transactions.Tick, Heartbeat: c.Transactions.Heartbeat, Election: c.Transactions.ElectionTimeout,
 		Birth: birth, Born: func() error { return genesis.Born(dir) },
 		FS: vfs.Default, Dir: filepath.Join(dir, "journal"), Keys: keys, Cluster: [16]byte(c.ID),
 		SegmentBytes: a.cfg.SFU.Txn.JournalSegment,
+		Full:         disk.Full, Stopping: disk.Stop,
 		OpenStore: func() (store.Store, error) {
-			return store.Open(store.Config{Dir: filepath.Join(dir, "store"), CacheBytes: a.cfg.SFU.Txn.Cache, Log: a.log})
+			return store.Open(store.Config{Dir: filepath.Join(dir, "store"), FS: disk, CacheBytes: a.cfg.SFU.Txn.Cache, Log: a.log})
 		},
 		Machine: machine.Config{Window: c.Transactions.DedupeWindow, Ledger: ledger.Config{MaxCachedAccounts: a.cfg.SFU.Txn.Balances}},
 	}), nil
