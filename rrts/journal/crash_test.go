@@ -276,25 +276,25 @@ func TestCrashes(t *testing.T) {
 	})
 }
 
-var errPower = errors.New("power failed")
+var errDisk = errors.New("the disk failed")
 
-// TestCrashesInside cuts the power in the middle of operations, by failing one of
-// the disk's and all after it.
+// TestCrashesInside cuts the power in the middle of operations, or lets the disk fail
+// there and the process end.
 func TestCrashesInside(t *testing.T) {
 	seeds(t, 400, func(t *testing.T, seed uint64) {
 		w := newWorld(t, seed)
 		for range 6 {
-			left := w.rng.IntN(80)
+			left, failure := w.rng.IntN(80), []error{disk.ErrPower, errDisk}[w.rng.IntN(2)]
 			w.disk.Before(func(op disk.Op) error {
 				if left--; left < 0 && op.Kind != disk.OpRead {
-					return errPower
+					return failure
 				}
 				return nil
 			})
-			w.untilPowerFails()
+			w.untilFailure(failure)
 			w.disk.Before(nil)
-			if w.rng.IntN(3) == 0 {
-				w.disk.Kill() // the disk failed, not the power: the page cache shows what is not on it
+			if failure == errDisk && w.rng.IntN(2) == 0 {
+				w.disk.Kill() // the page cache shows what is not on the disk
 			} else {
 				w.disk.Crash()
 			}
@@ -307,9 +307,9 @@ func TestCrashesInside(t *testing.T) {
 	})
 }
 
-// untilPowerFails works until an operation fails for want of power, and keeps
-// the model on the side of what the journal said.
-func (w *world) untilPowerFails() {
+// untilFailure works until an operation fails for that reason, and keeps the
+// model on the side of what the journal said.
+func (w *world) untilFailure(failure error) {
 	for {
 		var err error
 		switch w.rng.IntN(8) {
@@ -341,7 +341,7 @@ func (w *world) untilPowerFails() {
 			w.synced++
 		}
 		if err != nil {
-			if !errors.Is(err, errPower) {
+			if !errors.Is(err, failure) {
 				w.fatalf("%v", err)
 			}
 			return

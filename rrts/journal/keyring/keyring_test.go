@@ -167,7 +167,6 @@ func TestLoadSave(t *testing.T) {
 // TestCrashInSave cuts the power at each operation of a save, and wants the old or
 // the new ring whole, and the new one when Save had returned.
 func TestCrashInSave(t *testing.T) {
-	power := errors.New("power failed")
 	olds, news := 0, 0
 	for seed := range uint64(300) {
 		d := disk.New(disk.Config{RNG: rand.New(rand.NewPCG(seed, 1))})
@@ -175,7 +174,7 @@ func TestCrashInSave(t *testing.T) {
 		left := int(seed % 8)
 		d.Before(func(disk.Op) error {
 			if left--; left < 0 {
-				return power
+				return disk.ErrPower
 			}
 			return nil
 		})

@@ -92,6 +92,11 @@ type Disk struct {
 
 var _ vfs.FS = (*Disk)(nil)
 
+// ErrPower, returned by a Before function, says that the power is off: the
+// operation has no effect, and what it should have made durable may still have been, or not.
+// Crash comes next.
+var ErrPower = errors.New("disk: the power is off")
+
 // ErrDead answers every use of a handle from before a crash.
 var ErrDead = errors.New("disk: handle is from before the crash")
 

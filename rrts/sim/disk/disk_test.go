@@ -181,6 +181,37 @@ func TestFailedSync(t *testing.T) {
 	}
 }
 
+// TestPowerInSync wants a sync that the power cut to have done its work in part.
+func TestPowerInSync(t *testing.T) {
+	kept, lost := 0, 0
+	for seed := range uint64(50) {
+		d := newDisk(seed)
+		f := create(t, d, "f")
+		must[int](t)(f.WriteAt(make([]byte, SectorBytes), 0))
+		check(t, f.Sync())
+		syncDir(t, d, "/")
+		must[int](t)(f.WriteAt(bytes.Repeat([]byte{2}, SectorBytes), 0))
+		d.Before(func(Op) error { return ErrPower })
+		if err := f.Sync(); !errors.Is(err, ErrPower) {
+			t.Fatal(err)
+		}
+		if n, err := f.WriteAt([]byte{3}, 0); n != 0 || !errors.Is(err, ErrPower) {
+			t.Fatalf("a write without power: %d, %v", n, err)
+		}
+		d.Before(nil)
+		d.Crash()
+		switch read(t, d, "f")[0] {
+		case 0:
+			lost++
+		case 2:
+			kept++
+		}
+	}
+	if kept == 0 || lost == 0 {
+		t.Errorf("%d kept, %d lost: one of them never came", kept, lost)
+	}
+}
+
 func TestFullDisk(t *testing.T) {
 	d := New(Config{RNG: rand.New(rand.NewPCG(1, 1)), CapacityBytes: 1000})
 	f := create(t, d, "f")

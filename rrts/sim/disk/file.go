@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"errors"
 	"io"
 	"io/fs"
 	"path"
@@ -105,6 +106,9 @@ func (f *file) WriteAt(p []byte, off int64) (int, error) {
 	if !f.write || f.n.isDir() {
 		return 0, pathError("write", f.name, syscall.EBADF)
 	}
+	if errors.Is(failed, ErrPower) {
+		return 0, failed
+	}
 	if failed != nil {
 		p = p[:f.d.cfg.RNG.IntN(len(p)+1)]
 	}
@@ -159,6 +163,9 @@ func (f *file) Sync() error {
 	f.d.mu.Unlock()
 
 	failed := f.d.before(op)
+	if errors.Is(failed, ErrPower) {
+		return failed
+	}
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
 	if err := f.aliveLocked(); err != nil {
