@@ -101,6 +101,26 @@ func TestCarrier(t *testing.T) {
 	if got := w.at(t, 0, NetworkUp, 2*time.Second); !near(got, time.Second, 30*time.Millisecond) {
 		t.Errorf("up again after %v; the hold-down is 1 s", got)
 	}
+	// A carrier that comes back after a loss does not wait for the next retry.
+	for _, moment := range []time.Duration{2000, 2050, 2130, 2200, 2270} {
+		for _, n := range w.node {
+			n.session.LinkState(w.now, A, false)
+			n.session.LinkState(w.now, B, false)
+		}
+		w.each(cut)
+		w.run(moment * time.Millisecond)
+		if s.up {
+			t.Fatal("the peer is still up")
+		}
+		w.each(heal)
+		for _, n := range w.node {
+			n.session.LinkState(w.now, A, true)
+		}
+		w.run(firstRetry + time.Millisecond)
+		if !s.up {
+			t.Errorf("carrier lost for %d ms: not up %v after it came back", moment, firstRetry)
+		}
+	}
 	// A network that a session does not have is nobody's carrier.
 	s.LinkState(w.now, 7, false)
 }
@@ -364,8 +384,12 @@ func TestClock(t *testing.T) {
 		w.node[0].session.SetWall(w.now, wall)
 		w.node[1].session.SetWall(w.now, wall+int64(offset))
 		w.run(3 * time.Second)
+		w.each(func(f *fault) { f.delay = 5 * time.Millisecond })
+		w.run(300 * time.Millisecond)
+		w.each(func(f *fault) { f.delay = 100 * time.Microsecond })
 		for i, sign := range []time.Duration{1, -1} {
 			w.node[i].session.Stats(&st)
+			// A moment of slow answers does not spoil the estimate.
 			if st.ClockError <= 0 || st.ClockError > time.Millisecond || !near(st.ClockOffset, sign*offset, st.ClockError) {
 				t.Errorf("SFU %d: offset %v ± %v, want %v", i+1, st.ClockOffset, st.ClockError, sign*offset)
 			}

@@ -218,6 +218,31 @@ func TestForgedCopy(t *testing.T) {
 	}
 }
 
+// TestForgedResponse: a response that somebody else makes up does not disturb the
+// handshake that it claims to answer.
+func TestForgedResponse(t *testing.T) {
+	w := newWorld(t, 18, nil)
+	w.tap = func(d *delivery) {
+		h, err := wire.ParseHeader(d.frame)
+		if err != nil || h.Type != wire.TypeInitiation {
+			return
+		}
+		forged := make([]byte, wire.ResponseSize)
+		answer := wire.Header{Type: wire.TypeResponse, Length: wire.ResponseSize, Cluster: h.Cluster,
+			SFU: uint16(d.from + 1), Slot: w.node[d.from].cfg.Slot, Number: h.Number}
+		answer.Put(forged)
+		forged[40] = 1
+		w.schedule(&delivery{from: 1 - d.from, net: A, frame: forged}, time.Microsecond)
+	}
+	w.run(10 * time.Millisecond)
+	for i, n := range w.node {
+		w.expect(t, i, "up incarnation=1")
+		if got := counters(n.session); got[1] == 0 {
+			t.Errorf("SFU %d: no forged response was counted", i+1)
+		}
+	}
+}
+
 // TestReflected sends a side's own frames back to it, handshake included.
 func TestReflected(t *testing.T) {
 	w := newWorld(t, 13, nil)

@@ -332,9 +332,28 @@ func TestBuffer(t *testing.T) {
 			t.Fatalf("%d blocks kept for %d bytes", len(b.blocks), high-low)
 		}
 	}
+	b.write(uint64(high), make([]byte, 2*poolBlocks*blockSize))
 	b.reset()
-	if b.base != 0 || len(b.blocks) != 0 || len(p.free) == 0 {
+	if b.base != 0 || len(b.blocks) != 0 || len(p.free) != poolBlocks {
 		t.Errorf("after reset: base %d, %d blocks, %d free", b.base, len(b.blocks), len(p.free))
+	}
+}
+
+// TestHoles: pieces that wait for an earlier one are bounded in number.
+func TestHoles(t *testing.T) {
+	l := receiveLane{buf: buffer{pool: new(pool)}, window: 1 << 20, limit: 1 << 20}
+	held := 0
+	for at := uint64(1); at < 1<<15; at += 2 {
+		if l.fits(at, 1) {
+			l.add(at, []byte{0})
+			held++
+		}
+	}
+	if held != maxHeld || len(l.held) != maxHeld {
+		t.Errorf("%d pieces taken, %d held, the bound is %d", held, len(l.held), maxHeld)
+	}
+	if !l.fits(0, 1) {
+		t.Error("the piece that they wait for does not fit")
 	}
 }
 

@@ -70,7 +70,7 @@ func TestCut(t *testing.T) {
 			w.node[1].session.LinkState(w.now, net, false)
 		}},
 	}
-	moments := 6
+	moments := 4
 	if testing.Short() {
 		moments = 3
 	}
@@ -227,6 +227,43 @@ func TestLossOnBoth(t *testing.T) {
 		}
 		t.Logf("loss %v: %d bytes sent again of %d; slowest %v %v %v %v", loss, st.BytesResent, sent,
 			f[0].slowest, f[1].slowest, f[2].slowest, f[3].slowest)
+	}
+}
+
+// TestLate: one packet that was held up costs a spurious loss, which is taken back
+// when it arrives: the window is as before, and there is more patience for a while.
+func TestLate(t *testing.T) {
+	w := newWorld(t, 10, nil)
+	w.up()
+	f := flows(w)
+	p := &w.node[0].session.path[A]
+	w.onNetwork(B, cut)
+	w.node[0].session.LinkState(w.now, B, false)
+	for range 10 { // the window is open
+		for range 4 {
+			f[LaneBulk].send()
+		}
+		w.run(time.Millisecond)
+	}
+	before := p.window
+	w.link[0][A].delay = 2 * time.Millisecond // two frames are late, the next ones not
+	f[LaneBulk].send()
+	w.node[0].flush()
+	w.link[0][A].delay = 100 * time.Microsecond
+	for range 4 {
+		f[LaneBulk].send()
+	}
+	w.run(1900 * time.Microsecond)
+	if p.window >= before || p.slack != 0 {
+		t.Errorf("nothing was lost: window %d of %d, slack %v", p.window, before, p.slack)
+	}
+	w.run(2 * time.Millisecond)
+	if p.window < before || p.slack != firstSlack {
+		t.Errorf("after it arrived: window %d of %d, slack %v", p.window, before, p.slack)
+	}
+	w.run(10 * time.Second)
+	if p.slack > firstSlack/100 {
+		t.Errorf("10 s later the slack is still %v", p.slack)
 	}
 }
 

@@ -137,7 +137,7 @@ func (c *checker) event(e Event) {
 // duplication, corruption, cuts, pauses and restarts, then heals everything and
 // waits for what was sent. RRTS_SEEDS sets the number of seeds, RRTS_SEED runs one.
 func TestSimulation(t *testing.T) {
-	first, count := 1, 150
+	first, count := 1, 80
 	if testing.Short() {
 		count = 30
 	}
