@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -16,7 +17,23 @@ import (
 // tight is a file system whose files have room for some bytes together.
 type tight struct {
 	vfs.FS
+	mu   sync.Mutex
 	room int
+}
+
+// take takes up to n bytes of room; make makes room.
+func (t *tight) take(n int) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n = min(n, t.room)
+	t.room -= n
+	return n
+}
+
+func (t *tight) make(room int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.room = room
 }
 
 type tightFile struct {
@@ -25,7 +42,7 @@ type tightFile struct {
 }
 
 func (t *tight) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	if t.room == 0 {
+	if t.take(1) == 0 {
 		return nil, syscall.ENOSPC
 	}
 	f, err := t.FS.Create(name, c)
@@ -33,8 +50,7 @@ func (t *tight) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 }
 
 func (f *tightFile) Write(b []byte) (int, error) {
-	n := min(len(b), f.fs.room)
-	f.fs.room -= n
+	n := f.fs.take(len(b))
 	if m, err := f.File.Write(bytes.Clone(b[:n])); err != nil {
 		return m, err
 	}
@@ -60,9 +76,9 @@ func TestWaits(t *testing.T) {
 			if !fs.Full() {
 				t.Error("a second later it does not say that it waits")
 			}
-			disk.room = 3
+			disk.make(3)
 			time.Sleep(time.Second)
-			disk.room = 100
+			disk.make(100)
 		}()
 		began := time.Now()
 		if n, err := f.Write(bytes.Clone(want)); n != len(want) || err != nil {
