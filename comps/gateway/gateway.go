@@ -182,7 +182,7 @@ func (g *Gateway) Drain(ctx context.Context) error {
 	for _, c := range conns {
 		c.cut(message.Draining, "the gateway stops: use another")
 	}
-	lingerCtx, cancel := context.WithTimeout(ctx, linger)
+	lingerCtx, cancel := context.WithTimeout(ctx, stopLinger)
 	defer cancel()
 	g.waitFor(lingerCtx, func() bool { return g.clients() == 0 })
 	return err

@@ -51,9 +51,11 @@ const (
 	stall      = 5 * time.Second
 	// maxBacklogs bounds them for all clients together; the worst reader goes first.
 	maxBacklogs = 256 << 20
-	// linger is how long a client may take to read the gateway's last word, and what
-	// waits before it.
-	linger = 3 * time.Second
+	// linger is how long a client may take to read the gateway's last word, and up to
+	// maxBacklog that waits before it; stopLinger is how long a stopping gateway waits
+	// for that.
+	linger     = 10 * time.Second
+	stopLinger = time.Second
 
 	// maxQueued and maxQueuedBytes bound the transactions that wait for an answer, of
 	// all connections: some seconds of a fast cluster's work.

@@ -58,6 +58,7 @@ type world struct {
 	behave   func(s *txnpb.Submission, tx *txnpb.Transaction) (txnpb.State, bool) // a state instead of executing
 	fate     func(r message.Responder[*txnpb.Outcomes], in *txnpb.SubmitBatch) bool
 	requests []string // every body that reached the transaction service
+	answer   txnpb.QueryAnswer
 }
 
 // row is what the world remembers of a transaction.
@@ -149,7 +150,7 @@ func (w *world) startSFU(number uint16, l net.Listener, all []string, adjust ...
 	}
 	s := &sfu{number: number, address: l.Addr().String(), done: make(chan error, 1)}
 	s.admin = filepath.Join(w.t.TempDir(), "admin")
-	e, err := engine.New(engine.Config{SFU: number, Registry: registry, Incarnation: 1, DrainWithin: 2 * time.Second,
+	e, err := engine.New(engine.Config{SFU: number, Registry: registry, Incarnation: 1, DrainWithin: time.Second,
 		Log: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	if err != nil {
 		w.t.Fatal(err)
@@ -352,14 +353,8 @@ func (l *ledgerComponent) Resolve(r message.Responder[*txnpb.Outcome], in *txnpb
 	r.Reply(&w.rows[in.Id].outcome)
 }
 
-func (l *ledgerComponent) Read(r message.Responder[*txnpb.QueryAnswer], in *txnpb.Query) {
-	a := &txnpb.QueryAnswer{Csn: in.MinCsn}
-	if in.LookupAccounts != nil {
-		for _, id := range in.LookupAccounts.Ids {
-			a.Accounts = append(a.Accounts, ledgerpb.Account{Id: id, UserData128: u128.Max, CreditsPosted: u128.Max, UserData64: ^uint64(0)})
-		}
-	}
-	r.Reply(a)
+func (l *ledgerComponent) Read(r message.Responder[*txnpb.QueryAnswer], _ *txnpb.Query) {
+	r.Reply(&l.world.answer)
 }
 
 func (l *ledgerComponent) FindUser(r message.Responder[*txnpb.UserAnswer], in *txnpb.UserQuery) {
