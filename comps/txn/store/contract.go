@@ -11,9 +11,9 @@ import (
 // transaction group on one SFU. After a crash it holds exactly what it held after
 // some Commit, and nothing of a later one: Batch.Applied travels with the rows.
 //
-// Commit belongs to one goroutine, the apply thread. The reads may run beside it
-// on any goroutine; each sees all of a Commit or nothing. A read that fails panics
-// with a *ledger.ReadError.
+// Commit belongs to one goroutine, the apply thread, and so do the reads of
+// ledger.State. The others may run beside it on any goroutine; each sees all of a
+// Commit or nothing. A read that fails panics with a *ledger.ReadError.
 type State interface {
 	ledger.State
 

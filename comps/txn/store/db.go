@@ -88,6 +88,9 @@ type DB struct {
 	due       uint64            // no pending transfer expires before it
 	cached    blockCache
 
+	// swap is held for reading by what uses db beside the apply thread without a
+	// view or snapshot, and for writing while Switch replaces it.
+	swap sync.RWMutex
 	// stale says that a flush has ended since durable was read.
 	stale   atomic.Bool
 	durable atomic.Uint64
@@ -242,6 +245,8 @@ func (d *DB) Applied() uint64 {
 
 // Flush implements State.
 func (d *DB) Flush() error {
+	d.swap.RLock()
+	defer d.swap.RUnlock()
 	if err := d.db.Flush(); err != nil {
 		return fmt.Errorf("store: flush: %w", err)
 	}
@@ -251,6 +256,8 @@ func (d *DB) Flush() error {
 
 // Flushed implements State.
 func (d *DB) Flushed() uint64 {
+	d.swap.RLock()
+	defer d.swap.RUnlock()
 	if d.stale.CompareAndSwap(true, false) {
 		from := d.table(nil, tableState)
 		it, err := d.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: append(from, 0), OnlyReadGuaranteedDurable: true})
@@ -283,6 +290,8 @@ type Metrics struct {
 
 // Metrics returns the store's figures.
 func (d *DB) Metrics() Metrics {
+	d.swap.RLock()
+	defer d.swap.RUnlock()
 	m := d.db.Metrics()
 	d.mu.RLock()
 	defer d.mu.RUnlock()

@@ -84,6 +84,8 @@ func (r *restore) Switch() error {
 
 // switchTo puts another directory of rows, closed, in the place of the open one.
 func (d *DB) switchTo(name string) error {
+	d.swap.Lock()
+	defer d.swap.Unlock()
 	close(d.stop)
 	d.stopped.Wait()
 	if err := d.marker.Move(name); err != nil {
