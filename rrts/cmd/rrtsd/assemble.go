@@ -24,6 +24,7 @@ import (
 	"virtualservicesinc.com/comps/txn/machine"
 	"virtualservicesinc.com/comps/txn/store"
 	"virtualservicesinc.com/comps/txn/store/patientfs"
+	"virtualservicesinc.com/comps/txn/store/sealfs"
 	"virtualservicesinc.com/net/fabric"
 	"virtualservicesinc.com/rrts/config"
 	"virtualservicesinc.com/rrts/config/genesis"
@@ -185,7 +186,7 @@ func (a *assembler) transactions() (engine.Component, error) {
 		SegmentBytes: a.cfg.SFU.Txn.JournalSegment,
 		Full:         disk.Full, Stopping: disk.Stop,
 		OpenStore: func() (store.Store, error) {
-			return store.Open(store.Config{Dir: filepath.Join(dir, "store"), FS: disk, CacheBytes: a.cfg.SFU.Txn.Cache, Log: a.log})
+			return store.Open(store.Config{Dir: filepath.Join(dir, "store"), FS: sealfs.New(disk, keys, rand.Reader), CacheBytes: a.cfg.SFU.Txn.Cache, Log: a.log})
 		},
 		Machine: machine.Config{Window: c.Transactions.DedupeWindow, Ledger: ledger.Config{MaxCachedAccounts: a.cfg.SFU.Txn.Balances}},
 	}), nil

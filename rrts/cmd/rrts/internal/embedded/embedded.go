@@ -31,6 +31,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"virtualservicesinc.com/comps/ledger"
 	"virtualservicesinc.com/comps/ledger/exec"
 	"virtualservicesinc.com/comps/txn/entry"
@@ -48,8 +50,8 @@ type Config struct {
 	Dir string
 	// Virtual chooses the virtual clock.
 	Virtual bool
-	// Log takes the store's lines; nil means none.
-	Log *slog.Logger
+
+	fs vfs.FS // set by tests; nil means the machine's own
 }
 
 // Ledger is an open ledger. It belongs to one goroutine.
@@ -57,6 +59,7 @@ type Ledger struct {
 	store   *store.DB
 	machine *machine.Machine
 	virtual bool
+	broken  chan error
 	out     []entry.Result
 }
 
@@ -68,11 +71,12 @@ func Open(cfg Config) (*Ledger, error) {
 	if err := mayHold(cfg.Dir); err != nil {
 		return nil, err
 	}
-	s, err := store.Open(store.Config{Dir: cfg.Dir, Log: cfg.Log})
+	broken := make(chan error, 1)
+	s, err := store.Open(store.Config{Dir: cfg.Dir, FS: cfg.fs, Log: slog.New(watch{broken})})
 	if err != nil {
 		return nil, fmt.Errorf("embedded: %w", err)
 	}
-	l := &Ledger{store: s, virtual: cfg.Virtual}
+	l := &Ledger{store: s, virtual: cfg.Virtual, broken: broken}
 	if err := l.open(cfg.Dir); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -112,6 +116,31 @@ func mayHold(dir string) error {
 		if !ours {
 			return fmt.Errorf("embedded: %s holds %s, which is no part of a ledger; name a new or an empty directory", dir, f.Name())
 		}
+	}
+	return nil
+}
+
+// Broken receives an error when the disk does not take what the store writes in
+// the background. The store tries again for ever, so that Close and other calls may
+// not return: the process ought to end.
+func (l *Ledger) Broken() <-chan error { return l.broken }
+
+// watch is a slog.Handler that keeps the first error among the store's lines.
+type watch struct{ broken chan error }
+
+func (w watch) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelError }
+func (w watch) WithAttrs([]slog.Attr) slog.Handler               { return w }
+func (w watch) WithGroup(string) slog.Handler                    { return w }
+
+func (w watch) Handle(_ context.Context, r slog.Record) error {
+	what := r.Message
+	r.Attrs(func(a slog.Attr) bool {
+		what += ": " + a.Value.String()
+		return true
+	})
+	select {
+	case w.broken <- errors.New("embedded: " + what):
+	default: // one is enough
 	}
 	return nil
 }

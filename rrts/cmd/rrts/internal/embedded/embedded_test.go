@@ -6,9 +6,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/google/go-cmp/cmp"
 	"go.etcd.io/raft/v3/raftpb"
 
@@ -232,4 +236,32 @@ func TestOtherDirectories(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(replica, "is the store of an SFU, which only its cluster may change")
+}
+
+// A disk that takes no more is told, with the system's reason in one line.
+func TestDiskFull(t *testing.T) {
+	var full atomic.Bool
+	disk := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if full.Load() && op.Kind.ReadOrWrite() == errorfs.OpIsWrite {
+			return syscall.ENOSPC
+		}
+		return nil
+	}))
+	l := open(t, Config{Dir: "ledger", fs: disk})
+	run(t, l, twoAccounts)
+	full.Store(true)
+	done := make(chan error)
+	go func() { done <- l.Close() }()
+	select {
+	case err := <-l.Broken():
+		if !strings.HasPrefix(err.Error(), "embedded: store: ") || !strings.Contains(err.Error(), syscall.ENOSPC.Error()) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("told %q", err)
+		}
+	case err := <-done:
+		t.Fatalf("closed with %v", err)
+	}
+	full.Store(false) // so that the store comes to its end
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }
