@@ -111,3 +111,56 @@ func BenchmarkPair(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkHandshake is what one initiation costs: its sender, and who opens and
+// answers it.
+func BenchmarkHandshake(b *testing.B) {
+	w := newWorld(b, 1, nil)
+	one, two := w.node[0], w.node[1]
+	var begin, answer time.Duration
+	for i := 0; b.Loop(); i++ {
+		now := time.Duration(i) * time.Second
+		start := time.Now()
+		one.session.initiate(now)
+		begin += time.Since(start)
+		start = time.Now()
+		in, err := two.resp.Open(now, one.session.initiating.frame[:])
+		if err != nil {
+			b.Fatal(err)
+		}
+		two.session.Accept(now, in)
+		answer += time.Since(start)
+	}
+	b.ReportMetric(float64(begin.Microseconds())/float64(b.N), "begin-µs")
+	b.ReportMetric(float64(answer.Microseconds())/float64(b.N), "answer-µs")
+}
+
+// BenchmarkGarbage is what a frame costs that is not from the cluster.
+func BenchmarkGarbage(b *testing.B) {
+	p := newPair(b, nil)
+	w := newWorld(b, 1, nil)
+	n := w.node[0]
+	frame := make([]byte, 1500)
+	for _, c := range []struct {
+		name string
+		head wire.Header
+	}{
+		{"initiation", wire.Header{Type: wire.TypeInitiation, Length: wire.InitiationSize}},
+		{"data", wire.Header{Type: wire.TypeData, Length: 1500, Slot: n.cfg.Slot, Number: 1 << 20}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			c.head.Cluster, c.head.SFU = n.cfg.ClusterHash, n.cfg.Local
+			c.head.Put(frame)
+			b.ReportAllocs()
+			for b.Loop() {
+				if c.head.Type == wire.TypeInitiation {
+					if _, err := n.resp.Open(0, frame); err != ErrInitiation {
+						b.Fatal(err)
+					}
+				} else if p.s[0].Receive(p.now, A, frame) {
+					b.Fatal("garbage is authentic")
+				}
+			}
+		})
+	}
+}

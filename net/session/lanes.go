@@ -143,12 +143,16 @@ type receiveLane struct {
 	broken         bool // the peer claims a record longer than it may send
 }
 
-// reset begins a new stream. What is complete can still be taken until Events has
-// told of the loss.
-func (l *receiveLane) reset() {
+// reset begins a new stream. With keep, what is complete can still be taken, until
+// Events has told of the loss.
+func (l *receiveLane) reset(keep bool) {
 	l.buf.reset()
+	orphan := l.orphan
+	if keep {
+		orphan = append(orphan, l.ready...)
+	}
 	*l = receiveLane{buf: l.buf, held: l.held[:0], window: l.window, limit: uint64(l.window), record: shrink(l.record),
-		out: l.out, spare: l.spare, orphan: append(l.orphan, l.ready...), records: l.records, bytes: l.bytes}
+		out: l.out, spare: l.spare, orphan: orphan, records: l.records, bytes: l.bytes}
 }
 
 // shrink empties b for reuse if it is short.

@@ -233,6 +233,29 @@ func TestOldRecords(t *testing.T) {
 	if got := take(); got != "[new 1]" {
 		t.Errorf("after it: %s", got)
 	}
+	// A connection that begins and ends between two calls of Events leaves no records:
+	// there is no turn in which they could be taken.
+	send("new 2")
+	hold(5 * time.Millisecond)
+	w.node[0].start()
+	hold(300 * time.Millisecond)
+	w.node[0].session.Events()
+	send("short")
+	hold(5 * time.Millisecond)
+	w.node[0].session.Close(w.now)
+	hold(5 * time.Millisecond)
+	if got := take(); got != "[new 2]" {
+		t.Errorf("before two losses are told: %s", got)
+	}
+	kinds := ""
+	for _, e := range s.Events() {
+		if e.Kind == Up || e.Kind == Lost {
+			kinds += e.Kind.String() + " "
+		}
+	}
+	if got := take(); got != "[]" || kinds != "lost up lost " {
+		t.Errorf("after %s: %s", kinds, got)
+	}
 }
 
 // contains reports whether n is in the set.

@@ -13,7 +13,7 @@ import (
 
 const (
 	// InitiationRate and InitiationBurst bound the initiations that are opened and
-	// answered: at some 400 µs each, a flood of recorded ones costs under 3 % of a
+	// answered: at some 500 µs each, a flood of recorded ones costs 3 % of a
 	// core, and a cluster of a hundred SFUs may start at once.
 	InitiationRate  = 64 // per second
 	InitiationBurst = 128

@@ -121,7 +121,7 @@ func (s *Session) begin(now time.Duration, peer *wire.Hello, id uint64) {
 	for i := range s.send {
 		credit := min(int(peer.Credit[i]), MaxLaneBytes)
 		s.send[i].reset(uint64(credit))
-		s.receive[i].reset()
+		s.receive[i].reset(false)
 		s.maxRecord[i] = longestRecord(min(credit, s.cfg.LaneBytes[i]))
 	}
 	s.creditDue = 0
@@ -149,7 +149,8 @@ func (s *Session) lose(now time.Duration, reason Reason) {
 	s.retry, s.retryAt = 0, now
 	for i := range s.send {
 		s.send[i].reset(0)
-		s.receive[i].reset()
+		// Records of a connection whose Up was not told yet would come out of turn.
+		s.receive[i].reset(!s.untold)
 	}
 	s.untold = true
 	s.stats.Losses++

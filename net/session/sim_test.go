@@ -135,17 +135,18 @@ func (c *checker) event(e Event) {
 
 // TestSimulation runs many seeds of two sessions through loss, reordering,
 // duplication, corruption, cuts, pauses and restarts, then heals everything and
-// waits for what was sent. RRTS_SEEDS sets the number of seeds, RRTS_SEED runs one.
+// waits for what was sent. RRTS_SEEDS sets the number of seeds, RRTS_SEED the
+// first; alone, it is run with all its events shown.
 func TestSimulation(t *testing.T) {
 	first, count := 1, 80
 	if testing.Short() {
 		count = 30
 	}
-	if n, err := strconv.Atoi(os.Getenv("RRTS_SEEDS")); err == nil {
-		count = n
-	}
 	if n, err := strconv.Atoi(os.Getenv("RRTS_SEED")); err == nil {
 		first, count = n, 1
+	}
+	if n, err := strconv.Atoi(os.Getenv("RRTS_SEEDS")); err == nil {
+		count = n
 	}
 	records, losses := 0, 0
 	for seed := first; seed < first+count; seed++ {
