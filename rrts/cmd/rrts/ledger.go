@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -78,7 +79,7 @@ virtual its time begins at 0, goes on by one nanosecond with each event, and by
 				in = f
 			}
 			if dir != "" {
-				return c.execEmbedded(cmd.Context(), in, embedded.Config{Dir: dir, Virtual: clock == clockVirtual, Log: warnings()})
+				return c.execEmbedded(cmd.Context(), in, embedded.Config{Dir: dir, Virtual: clock == clockVirtual})
 			}
 			op, _, err := c.operator(cmd.Context(), "")
 			if err != nil {
@@ -93,18 +94,23 @@ virtual its time begins at 0, goes on by one nanosecond with each event, and by
 	return cmd
 }
 
-// warnings returns a logger to standard error of what somebody has to see.
-func warnings() *slog.Logger {
-	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-}
-
 // execEmbedded executes in on a ledger in a directory.
 func (c *cli) execEmbedded(ctx context.Context, in io.Reader, cfg embedded.Config) error {
+	// A reader of the answers that goes away must not end the process before what was
+	// executed is on disk: the next answer fails instead.
+	signal.Ignore(syscall.SIGPIPE)
 	l, err := embedded.Open(cfg)
 	if err != nil {
 		return err
 	}
-	return errors.Join(c.exec(ctx, in, l), l.Close())
+	done := make(chan error, 1)
+	go func() { done <- errors.Join(c.exec(ctx, in, l), l.Close()) }()
+	select {
+	case err := <-done:
+		return err
+	case err := <-l.Broken(): // the other one may never end
+		return fmt.Errorf("%w; make room, then run all the lines again: the ledger is as it was at the last end of this command, or some lines on", err)
+	}
 }
 
 // exec executes the requests of in and prints the answers. When ctx ends it stops

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	osexec "os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -144,6 +146,35 @@ func TestLedgerExecClusterErrors(t *testing.T) {
 			_, err := l.Query(t.Context(), &txnpb.Query{})
 			check(err, c.query)
 		}
+	}
+}
+
+// When nobody reads the answers any more, the command ends; what it has executed
+// is on disk.
+func TestLedgerExecAnswersUnread(t *testing.T) {
+	dir := t.TempDir()
+	command := func(stdin string) *osexec.Cmd {
+		cmd := osexec.Command(filepath.Join(arenatest.Programs(t), "rrts"), "ledger", "exec", "--embedded", dir)
+		cmd.Stdin = strings.NewReader(stdin)
+		return cmd
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	cmd := command(`{"create_accounts":[{"id":1,"ledger":1,"code":1}]}` + "\n" + `{"create_accounts":[{"id":2,"ledger":1,"code":1}]}`)
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = w, &said
+	err = cmd.Run()
+	w.Close()
+	var exit *osexec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != exitFailure || !strings.Contains(said.String(), "exec: answer to line 1: write") {
+		t.Errorf("%v, said %q", err, said.String())
+	}
+	got, err := command(`{"lookup_accounts":[1,2]}`).Output()
+	if err != nil || strings.Count(string(got), `"id":`) != 1 || !strings.Contains(string(got), `"id":"1"`) {
+		t.Errorf("%v, %s", err, got)
 	}
 }
 

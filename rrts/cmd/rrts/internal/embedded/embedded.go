@@ -10,7 +10,8 @@
 // Every request is one log entry for comps/txn/machine over comps/txn/store, so
 // rules, results and rows are those of a cluster. There is no journal: after a
 // crash the directory holds what it held at some request between the last Close
-// and the crash, and nothing of those after it.
+// and the crash, and nothing of those after it. A disk that takes no more is such a
+// crash too; see Broken.
 //
 // # Clocks
 //
