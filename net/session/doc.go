@@ -62,13 +62,15 @@
 // A data frame is sealed once. Frames of the control and commit lanes leave on both
 // networks, always; those of the request lane while both networks have half of
 // their window free and little waits; those of the bulk lane on the network with the
-// most room. The receiver opens every copy, counts it for its network, and takes
+// most room, in runs. The receiver opens every copy, counts it for its network, and takes
 // the first.
 //
 // A packet is lost on a network when three later packets of that network arrived,
 // or when it is older than 9/8 of a round trip and any later packet arrived; it is
 // lost when it is lost on all networks that it left on. Its fragments then leave
-// under a new packet number, on the other network if they were on one. If no ack
+// under a new packet number, on the other network if they were on one. A packet that
+// was taken for lost and arrives after all takes the conclusions back, and makes the
+// judgement by age more patient for some seconds. If no ack
 // comes at all, the oldest two packets leave again on all networks, after 3 ms at
 // least. Retransmissions are a tenth of the traffic at most, beyond a small constant;
 // what a dead network lost is not counted. A network that delivers nothing while the

@@ -295,7 +295,7 @@ func (s *Session) NextTimeout() time.Duration {
 // peer's credit: a lane that is not taken holds its sender back and no other lane.
 // Take every lane before Events: a Lost event ends what was not taken, and records
 // of a new connection come only after Events has returned its Up (so after an Up,
-// Take again).
+// Take again); a connection that began and ended in between leaves none.
 func (s *Session) Take(lane Lane) [][]byte {
 	l := &s.receive[lane]
 	records := l.take(s.untold)
