@@ -12,6 +12,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
+	"time"
 
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/message/u128"
@@ -37,10 +39,14 @@ const (
 // ErrMalformed is returned for a submission that cannot be a transaction.
 var ErrMalformed = errors.New("entry: malformed transaction")
 
-// Key recognises a submission.
+// Key recognises a request: a submission, or the wish for a final answer.
 type Key struct {
-	ID      u128.Int
-	Content [16]byte // digest of principal and transaction bytes; zero for a resolve
+	ID u128.Int
+	// Content is the digest of principal and transaction bytes; of a resolve it
+	// holds the principal.
+	Content [16]byte
+	// Resolve tells a resolve from a submission.
+	Resolve bool
 }
 
 // idField is the number of Transaction.id.
@@ -49,19 +55,9 @@ const idField = 1
 // KeyOf returns the key of a submission without decoding its operations. The
 // error is ErrMalformed: over a bound, not protobuf, or without an id.
 func KeyOf(s *txnpb.Submission) (Key, error) {
-	if len(s.Transaction) > MaxTransactionBytes {
-		return Key{}, fmt.Errorf("%w: %d bytes, the bound is %d", ErrMalformed, len(s.Transaction), MaxTransactionBytes)
-	}
-	raw, err := message.FindBytes(s.Transaction, idField)
+	id, err := idOf(s.Transaction)
 	if err != nil {
-		return Key{}, fmt.Errorf("%w: %v", ErrMalformed, err)
-	}
-	id, err := u128.ParseWire(raw)
-	if err != nil {
-		return Key{}, fmt.Errorf("%w: id: %v", ErrMalformed, err)
-	}
-	if id.IsZero() {
-		return Key{}, fmt.Errorf("%w: its id is missing or zero", ErrMalformed)
+		return Key{}, err
 	}
 	h := sha256.New()
 	var who [8]byte
@@ -73,9 +69,42 @@ func KeyOf(s *txnpb.Submission) (Key, error) {
 	return Key{ID: id, Content: [16]byte(sum[:16])}, nil
 }
 
-// MillisOf returns the time that stands in an id (UUIDv7, RFC 9562): its leading
-// 48 bits, milliseconds since 1970.
-func MillisOf(id u128.Int) uint64 { return id.Hi >> 16 }
+func idOf(transaction []byte) (u128.Int, error) {
+	if len(transaction) > MaxTransactionBytes {
+		return u128.Int{}, fmt.Errorf("%w: %d bytes, the bound is %d", ErrMalformed, len(transaction), MaxTransactionBytes)
+	}
+	raw, err := message.FindBytes(transaction, idField)
+	if err != nil {
+		return u128.Int{}, fmt.Errorf("%w: %v", ErrMalformed, err)
+	}
+	id, err := u128.ParseWire(raw)
+	if err != nil {
+		return u128.Int{}, fmt.Errorf("%w: id: %v", ErrMalformed, err)
+	}
+	if id.IsZero() {
+		return u128.Int{}, fmt.Errorf("%w: its id is missing or zero", ErrMalformed)
+	}
+	return id, nil
+}
+
+// ResolveKey returns the key of a principal's wish for a final answer. What one
+// principal may hear another one may not, so the key names it.
+func ResolveKey(id u128.Int, principal uint64) Key {
+	k := Key{ID: id, Resolve: true}
+	binary.BigEndian.PutUint64(k.Content[8:], principal)
+	return k
+}
+
+// TimeOf returns the time that stands in an id (UUIDv7, RFC 9562), in nanoseconds
+// since 1970: its leading 48 bits are milliseconds. A time that nanoseconds cannot
+// tell, beyond the year 2554, is the greatest one that they can.
+func TimeOf(id u128.Int) uint64 {
+	millis := id.Hi >> 16
+	if millis > math.MaxUint64/uint64(time.Millisecond) {
+		return math.MaxUint64
+	}
+	return millis * uint64(time.Millisecond)
+}
 
 // Result is what became of one submission or resolve when its entry was applied.
 type Result struct {

@@ -24,12 +24,16 @@
 // # Versions
 //
 // An entry that names an apply version which this machine does not know stops it
-// with a *VersionError: applying it by other rules would split the replicas.
+// with a *VersionError, and one with a field that the version does not have with
+// ErrUnknownField: applying them by other rules would split the replicas. What
+// transactions are answered, to the letter, is part of the replicated state: other
+// words for why one was aborted are another apply version.
 package machine
 
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash"
 	"slices"
@@ -53,7 +57,13 @@ const (
 	MaxAhead = 5 * time.Minute
 	// metaKey is the store's meta row that holds txnpb.Meta.
 	metaKey = "txn"
+	// maxProposed bounds the leader's clock: it leaves 36 years of stamps, one a
+	// nanosecond, before they end. A clock gone mad must not stop every replica.
+	maxProposed = ledger.MaxTimestamp - 1<<60
 )
+
+// ErrUnknownField is returned for an entry that newer software has made.
+var ErrUnknownField = errors.New("machine: the entry holds a field that its apply version does not have: install the newer software on this SFU")
 
 // VersionError says that an entry wants rules that this machine does not have.
 type VersionError struct {
@@ -104,6 +114,7 @@ func Open(s store.State, cfg Config, members *raftpb.ConfState) (*Machine, error
 		return nil, fmt.Errorf("machine: %w", err)
 	}
 	m := &Machine{store: s, ledger: l, window: uint64(cfg.Window), rows: map[u128.Int]int{}, digest: sha256.New()}
+	m.users.reset()
 	if raw := s.Meta(metaKey); raw != nil {
 		if err := m.meta.Parse(slices.Clone(raw)); err != nil {
 			return nil, fmt.Errorf("machine: the store's meta row: %w", err)
@@ -146,7 +157,8 @@ func (m *Machine) skip(index, term uint64) {
 
 // Apply applies one normal entry and appends an outcome for each of its
 // submissions and resolves, in their order, to out. The outcomes belong to the
-// caller. The error is a *VersionError, or says that the entry is not one.
+// caller. The error is a *VersionError, ErrUnknownField, or says that the entry is
+// not one; then nothing has changed.
 func (m *Machine) Apply(index, term uint64, data []byte, out []entry.Result) ([]entry.Result, error) {
 	if index != m.meta.AppliedIndex+1 {
 		return out, fmt.Errorf("machine: entry %d after %d: entries are applied one by one", index, m.meta.AppliedIndex)
@@ -162,13 +174,18 @@ func (m *Machine) Apply(index, term uint64, data []byte, out []entry.Result) ([]
 	if e.ApplyVersion == 0 || e.ApplyVersion > entry.ApplyVersion {
 		return out, &VersionError{Index: index, Version: e.ApplyVersion, Know: entry.ApplyVersion}
 	}
+	if !entry.KnownEntry(data) {
+		return out, fmt.Errorf("%w (entry %d)", ErrUnknownField, index)
+	}
 	m.digest.Reset()
 	m.digest.Write(m.meta.Chain)
 	m.digest.Write(data)
 
-	m.meta.Stamp = max(m.meta.Stamp, e.Proposed-min(e.Proposed, 1)) // so that the next stamp is no less than proposed
+	// The next stamp is no less than proposed.
+	proposed := min(e.Proposed, maxProposed)
+	m.meta.Stamp = max(m.meta.Stamp, proposed-min(proposed, 1))
 	if e.Expire > 0 {
-		m.meta.Stamp += uint64(m.ledger.Expire(m.meta.Stamp+1, int(e.Expire)))
+		m.meta.Stamp += uint64(m.ledger.Expire(m.meta.Stamp+1, int(min(e.Expire, ledger.MaxEvents))))
 	}
 	first := len(out)
 	for i := range e.Submissions {
@@ -178,17 +195,31 @@ func (m *Machine) Apply(index, term uint64, data []byte, out []entry.Result) ([]
 		out = append(out, m.resolve(&e.Resolves[i]))
 	}
 	for i := range out[first:] {
-		m.hash(&out[first+i].Outcome)
+		m.hashOutcome(&out[first+i].Outcome)
 	}
 	changes := m.ledger.Changes()
 	for i := range changes.Accounts() {
 		a, _ := changes.Account(i)
 		m.hash(a)
 	}
+	for i := range m.users.list {
+		m.hash(&m.users.list[i])
+	}
 	m.meta.Chain = m.digest.Sum(m.meta.Chain[:0])
 	m.meta.AppliedIndex, m.meta.AppliedTerm = index, term
 	m.commit()
 	return out, nil
+}
+
+// hashOutcome adds an answer. Why a request was refused is not remembered and may
+// be worded better some day.
+func (m *Machine) hashOutcome(o *txnpb.Outcome) {
+	if o.State == txnpb.StateRefused {
+		plain := *o
+		plain.Reason = ""
+		o = &plain
+	}
+	m.hash(o)
 }
 
 // hash adds a message to the entry's digest.
@@ -210,74 +241,10 @@ func (m *Machine) commit() {
 	m.store.Commit(&m.batch)
 	m.ledger.Reset()
 	m.batch.Reset()
-	m.users.reset()
+	if len(m.users.list) > 0 {
+		m.users.reset()
+	}
 	clear(m.rows)
-}
-
-// submit executes one submission unless its id says that this was done already.
-func (m *Machine) submit(s *txnpb.Submission) entry.Result {
-	key, err := entry.KeyOf(s)
-	if err != nil {
-		return refused(key, err.Error())
-	}
-	now := m.meta.Stamp + 1
-	if row, ok := m.row(key.ID, now); ok {
-		switch {
-		case len(row.Content) > 0 && [16]byte(row.Content) != key.Content:
-			return entry.Result{Key: key, Outcome: txnpb.Outcome{Id: key.ID, State: txnpb.StateIdReused}}
-		default:
-			return entry.Result{Key: key, Outcome: *row.Outcome}
-		}
-	}
-	if state := m.judgeAge(key.ID, now); state != txnpb.StateUnknown {
-		return entry.Result{Key: key, Outcome: txnpb.Outcome{Id: key.ID, State: state}}
-	}
-	if err := m.tx.Parse(s.Transaction); err != nil {
-		return refused(key, err.Error())
-	}
-	if reason := m.check(&m.tx, s); reason != "" {
-		return refused(key, reason)
-	}
-	o := m.execute(&m.tx)
-	m.meta.Stamp += uint64(max(1, operations(&m.tx)))
-	m.remember(key.ID, &txnpb.StoredOutcome{Content: key.Content[:], Outcome: &o, Principal: s.Principal, Committed: now})
-	return entry.Result{Key: key, Outcome: o}
-}
-
-// resolve returns what stands under an id, or puts "cancelled" there.
-func (m *Machine) resolve(q *txnpb.ResolveRequest) entry.Result {
-	key := entry.Key{ID: q.Id}
-	now := m.meta.Stamp + 1
-	if row, ok := m.row(q.Id, now); ok {
-		if row.Principal != q.Principal && q.Principal != 0 {
-			return refused(key, "the transaction belongs to another user")
-		}
-		return entry.Result{Key: key, Outcome: *row.Outcome}
-	}
-	if state := m.judgeAge(q.Id, now); state != txnpb.StateUnknown {
-		return entry.Result{Key: key, Outcome: txnpb.Outcome{Id: q.Id, State: state}}
-	}
-	m.meta.Stamp++
-	o := txnpb.Outcome{Id: q.Id, State: txnpb.StateAborted, Reason: "cancelled"}
-	m.remember(q.Id, &txnpb.StoredOutcome{Outcome: &o, Principal: q.Principal, Committed: now})
-	return entry.Result{Key: key, Outcome: o}
-}
-
-func refused(key entry.Key, reason string) entry.Result {
-	return entry.Result{Key: key, Outcome: txnpb.Outcome{Id: key.ID, State: txnpb.StateRefused, Reason: reason}}
-}
-
-// judgeAge refuses ids that are too far ahead of ledger time or so old that
-// their row may be gone.
-func (m *Machine) judgeAge(id u128.Int, now uint64) txnpb.State {
-	at := entry.MillisOf(id) * uint64(time.Millisecond)
-	switch {
-	case at > now+uint64(MaxAhead):
-		return txnpb.StateIdFromFuture
-	case at+m.window < now:
-		return txnpb.StateExpired
-	}
-	return txnpb.StateUnknown
 }
 
 // Lookup returns the row of a transaction, for Status: what it says is final.
@@ -305,94 +272,4 @@ func CSN(v store.View) (uint64, error) {
 		return 0, fmt.Errorf("machine: the store's meta row: %w", err)
 	}
 	return meta.Csn, nil
-}
-
-// row returns the living row of a transaction.
-func (m *Machine) row(id u128.Int, now uint64) (*txnpb.StoredOutcome, bool) {
-	var row *txnpb.StoredOutcome
-	if i, ok := m.rows[id]; ok {
-		row = &txnpb.StoredOutcome{}
-		if err := row.Parse(slices.Clone(m.batch.Txns[i].Row)); err != nil {
-			panic(err) // written a moment ago
-		}
-		row.Outcome.Id = id
-	} else {
-		var err error
-		if row, err = Lookup(m.store, id); err != nil {
-			panic(&ledger.ReadError{Op: "transaction row", Err: err})
-		}
-		if row == nil {
-			return nil, false
-		}
-	}
-	at := entry.MillisOf(id) * uint64(time.Millisecond)
-	return row, max(at, row.Committed)+m.window >= now
-}
-
-// remember writes the row of a transaction that is final now.
-func (m *Machine) remember(id u128.Int, row *txnpb.StoredOutcome) {
-	o := *row.Outcome
-	o.Id = u128.Int{}
-	row.Outcome = &o
-	m.rows[id] = len(m.batch.Txns)
-	at := entry.MillisOf(id) * uint64(time.Millisecond)
-	m.batch.Txns = append(m.batch.Txns, store.Txn{ID: id, Until: max(at, row.Committed) + m.window, Row: message.Marshal(row)})
-	m.meta.Transactions++
-}
-
-// check returns why a well-formed transaction may not be executed, or "".
-func (m *Machine) check(tx *txnpb.Transaction, s *txnpb.Submission) string {
-	switch {
-	case operations(tx) > entry.MaxOperations:
-		return fmt.Sprintf("%d operations, the bound is %d: send several transactions", operations(tx), entry.MaxOperations)
-	case tx.Mode != txnpb.ModeAtomic && tx.Mode != txnpb.ModeIndependent:
-		return fmt.Sprintf("unknown mode %d", tx.Mode)
-	case len(tx.Users) > 0 && message.Role(s.Role) != message.RoleOperator:
-		return "only an operator may change users"
-	}
-	return ""
-}
-
-func operations(tx *txnpb.Transaction) int {
-	return len(tx.Accounts) + len(tx.Transfers) + len(tx.Users)
-}
-
-// execute runs a transaction's operations and returns its outcome.
-func (m *Machine) execute(tx *txnpb.Transaction) txnpb.Outcome {
-	first := m.meta.Stamp + 1
-	atomic := tx.Mode == txnpb.ModeAtomic
-	if atomic {
-		m.ledger.Begin()
-		m.users.begin()
-	}
-	res := m.ledger.CreateAccounts(first, tx.Accounts, m.results[:0])
-	res = m.ledger.CreateTransfers(first+uint64(len(tx.Accounts)), tx.Transfers, res)
-	m.results = res
-
-	o := txnpb.Outcome{Id: tx.Id, State: txnpb.StateCommitted, Results: &txnpb.Results{Timestamp: first, Count: uint32(operations(tx))}}
-	for i, r := range res {
-		if r.Status != 0 || r.Timestamp != first+uint64(i) {
-			o.Results.Exceptions = append(o.Results.Exceptions, txnpb.Exception{Index: uint32(i), Status: uint32(r.Status), Timestamp: r.Timestamp})
-		}
-	}
-	for i := range tx.Users {
-		status, number := m.changeUser(&tx.Users[i], first+uint64(len(res)+i))
-		if status != txnpb.UserStatusCreated {
-			o.Results.Exceptions = append(o.Results.Exceptions, txnpb.Exception{Index: uint32(len(res) + i), Status: uint32(status)})
-		} else {
-			o.UserNumbers = append(o.UserNumbers, number)
-		}
-	}
-	if atomic {
-		if reason := firstFailure(tx, &o); reason != "" {
-			m.ledger.Rollback()
-			m.users.rollback()
-			o.State, o.Reason, o.UserNumbers = txnpb.StateAborted, reason, nil
-			return o
-		}
-		m.ledger.Commit()
-	}
-	m.meta.Csn++
-	o.Csn = m.meta.Csn
-	return o
 }

@@ -23,13 +23,57 @@ const (
 
 // userChanges are the users that this entry changed, until the store has them.
 type userChanges struct {
-	list []txnpb.User // one per user, its newest form
-	undo []txnpb.User // list as it was when the scope began
+	list   []txnpb.User // one per user, its newest form
+	number map[uint64]int
+	login  map[string]int // index in list of who has the login hash; may be out of date
+	name   map[string]int // likewise
+	undo   []userUndo     // since the scope began
+	kept   int            // length of list when the scope began
+	last   uint64         // the greatest number then
 }
 
-func (u *userChanges) begin()    { u.undo = slices.Clone(u.list) }
-func (u *userChanges) rollback() { u.list = u.undo }
-func (u *userChanges) reset()    { u.list, u.undo = nil, nil }
+type userUndo struct {
+	at     int
+	before txnpb.User
+}
+
+func (u *userChanges) reset() {
+	*u = userChanges{number: map[uint64]int{}, login: map[string]int{}, name: map[string]int{}}
+}
+
+// begin opens a scope; last is the greatest user number so far.
+func (u *userChanges) begin(last uint64) { u.undo, u.kept, u.last = u.undo[:0], len(u.list), last }
+
+// rollback puts everything back as it was when the scope began, and returns the
+// greatest user number of then.
+func (u *userChanges) rollback() (last uint64) {
+	if len(u.undo) == 0 && len(u.list) == u.kept {
+		return u.last
+	}
+	for i := len(u.undo) - 1; i >= 0; i-- {
+		u.list[u.undo[i].at] = u.undo[i].before
+	}
+	list, kept, last := u.list, u.kept, u.last
+	u.reset()
+	for _, v := range list[:kept] {
+		u.put(v)
+	}
+	return last
+}
+
+// put adds a user or replaces its earlier form.
+func (u *userChanges) put(v txnpb.User) {
+	i, ok := u.number[v.Number]
+	if ok {
+		u.undo = append(u.undo, userUndo{i, u.list[i]})
+		u.list[i] = v
+	} else {
+		i = len(u.list)
+		u.list = append(u.list, v)
+		u.number[v.Number] = i
+	}
+	u.login[string(v.LoginHash)], u.name[v.PublicName] = i, i
+}
 
 func (u *userChanges) appendTo(b *store.Batch) {
 	for i := range u.list {
@@ -38,33 +82,12 @@ func (u *userChanges) appendTo(b *store.Batch) {
 	}
 }
 
-// find returns the changed user that f accepts.
-func (u *userChanges) find(f func(*txnpb.User) bool) *txnpb.User {
-	for i := range u.list {
-		if f(&u.list[i]) {
-			return &u.list[i]
-		}
-	}
-	return nil
-}
-
-// put adds a user or replaces its earlier form.
-func (u *userChanges) put(v txnpb.User) {
-	if old := u.find(func(x *txnpb.User) bool { return x.Number == v.Number }); old != nil {
-		*old = v
-		return
-	}
-	u.list = append(u.list, v)
-}
-
-// FindUser returns the stored user of that number, or else of that login hash.
+// FindUser returns the stored user of that number, or, when it is 0, of that login
+// hash; nil when there is none.
 func FindUser(s store.State, number uint64, loginHash []byte) (*txnpb.User, error) {
-	if number == 0 {
-		n, ok := s.UserByLogin(loginHash)
-		if !ok {
-			return nil, nil
-		}
-		number = n
+	byLogin := number == 0
+	if byLogin {
+		number, _ = s.UserByLogin(loginHash)
 	}
 	raw, ok := s.User(number)
 	if !ok {
@@ -73,6 +96,9 @@ func FindUser(s store.State, number uint64, loginHash []byte) (*txnpb.User, erro
 	u := &txnpb.User{}
 	if err := u.Parse(slices.Clone(raw)); err != nil {
 		return nil, fmt.Errorf("machine: user %d: %w", number, err)
+	}
+	if byLogin && !bytes.Equal(u.LoginHash, loginHash) {
+		return nil, nil // the login that the user had once
 	}
 	return u, nil
 }
@@ -133,8 +159,8 @@ func validUser(c *txnpb.UserChange) bool {
 
 // user returns a user as of now, or nil.
 func (m *Machine) user(number uint64) *txnpb.User {
-	if u := m.users.find(func(u *txnpb.User) bool { return u.Number == number }); u != nil {
-		return u
+	if i, ok := m.users.number[number]; ok {
+		return &m.users.list[i]
 	}
 	u, err := FindUser(m.store, number, nil)
 	if err != nil {
@@ -143,18 +169,22 @@ func (m *Machine) user(number uint64) *txnpb.User {
 	return u
 }
 
+// loginTaken and nameTaken look at who had the login or the name last, here and
+// in the store: one that was given up is free.
 func (m *Machine) loginTaken(hash []byte) bool {
-	if m.users.find(func(u *txnpb.User) bool { return bytes.Equal(u.LoginHash, hash) }) != nil {
+	has := func(u *txnpb.User) bool { return u != nil && bytes.Equal(u.LoginHash, hash) }
+	if i, ok := m.users.login[string(hash)]; ok && has(&m.users.list[i]) {
 		return true
 	}
 	n, ok := m.store.UserByLogin(hash)
-	return ok && m.user(n) != nil && bytes.Equal(m.user(n).LoginHash, hash)
+	return ok && has(m.user(n))
 }
 
 func (m *Machine) nameTaken(name string) bool {
-	if m.users.find(func(u *txnpb.User) bool { return u.PublicName == name }) != nil {
+	has := func(u *txnpb.User) bool { return u != nil && u.PublicName == name }
+	if i, ok := m.users.name[name]; ok && has(&m.users.list[i]) {
 		return true
 	}
 	n, ok := m.store.UserByName(name)
-	return ok && m.user(n) != nil && m.user(n).PublicName == name
+	return ok && has(m.user(n))
 }

@@ -27,10 +27,18 @@
 // Submissions queue. As long as fewer than MaxInflightEntries entries of this
 // leader are under way, all that is queued (within MaxEntryBytes) becomes the
 // next entry; what arrives meanwhile waits and makes a larger one. So a lone
-// client sees one round of disk and network, and many clients share it.
+// client sees one round of disk and network, and many clients share it. Pending
+// transfers whose time is over expire with the next entry.
 //
 // A batch is finished when each of its submissions is: committed or aborted after
 // apply, refused before the log, or, when leadership or the deadline is lost,
 // told that nothing is known (STATE_UNKNOWN, STATE_PENDING) so that whoever asked
-// asks again with the same id.
+// asks again with the same id. A request that is repeated while it is under way
+// waits for the same result.
+//
+// # How reads flow
+//
+// A leader that has applied an entry of its own asks a quorum whether it still leads,
+// once for all reads that are there; each is served when the state has come as far
+// as what was committed then.
 package replica

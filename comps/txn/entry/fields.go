@@ -1,0 +1,70 @@
+package entry
+
+import "virtualservicesinc.com/rrts/message"
+
+// shape is what a message may hold, by tag: nil what it may not, scalar a field
+// without fields of its own. Every tag fits into one byte: numbers are below 16.
+type shape [128]*shape
+
+var scalar = new(shape)
+
+// holding returns the shape of a message with these numbers and byte strings.
+func holding(varints, strings []uint64) *shape {
+	s := new(shape)
+	for _, n := range varints {
+		s[n<<3|message.WireVarint] = scalar
+	}
+	for _, n := range strings {
+		s[n<<3|message.WireBytes] = scalar
+	}
+	return s
+}
+
+// and adds a field that is a message.
+func (s *shape) and(number uint64, of *shape) *shape {
+	s[number<<3|message.WireBytes] = of
+	return s
+}
+
+// What apply version 1 knows. A version that adds a field adds a shape; the older
+// versions go on without it.
+var (
+	accountV1     = holding([]uint64{7, 8, 9, 10, 11, 12}, []uint64{1, 2, 3, 4, 5, 6})
+	transferV1    = holding([]uint64{7, 8, 9, 10, 11, 12, 13}, []uint64{1, 2, 3, 4, 5, 6})
+	userV1        = holding([]uint64{1, 5, 6}, []uint64{2, 3, 4})
+	transactionV1 = holding([]uint64{2}, []uint64{1}).and(3, accountV1).and(4, transferV1).and(5, userV1)
+
+	submissionV1 = holding([]uint64{2, 3, 4}, []uint64{1})
+	resolveV1    = holding([]uint64{2}, []uint64{1})
+	entryV1      = holding([]uint64{1, 2, 3, 5}, nil).and(4, submissionV1).and(6, resolveV1)
+)
+
+// KnownTransaction reports whether an encoded transaction holds nothing but fields
+// that the apply version has. Decoders skip what they do not know: a replica would
+// execute a part of what newer software executes whole.
+func KnownTransaction(b []byte) bool { return transactionV1.knows(b) }
+
+// KnownEntry reports the same of an encoded entry, without what its transactions hold.
+func KnownEntry(b []byte) bool { return entryV1.knows(b) }
+
+// knows reports whether b is a message of this shape.
+func (s *shape) knows(b []byte) bool {
+	for i := 0; i < len(b); {
+		tag, next := message.Varint(b, i)
+		if next < 0 || tag >= uint64(len(s)) || s[tag] == nil {
+			return false
+		}
+		if of := s[tag]; of == scalar {
+			i = message.Skip(b, next, tag)
+		} else {
+			var inner []byte
+			if inner, i = message.Bytes(b, next); i >= 0 && !of.knows(inner) {
+				return false
+			}
+		}
+		if i < 0 {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,174 @@
+package machine
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"virtualservicesinc.com/comps/ledger"
+	"virtualservicesinc.com/comps/txn/entry"
+	"virtualservicesinc.com/comps/txn/store"
+	"virtualservicesinc.com/rrts/message"
+	"virtualservicesinc.com/rrts/message/u128"
+	"virtualservicesinc.com/rrts/schema/txnpb"
+)
+
+// submit executes one submission unless its id says that this was done already.
+func (m *Machine) submit(s *txnpb.Submission) entry.Result {
+	key, err := entry.KeyOf(s)
+	if err != nil {
+		return refused(key, err.Error())
+	}
+	now := m.meta.Stamp + 1
+	if row, ok := m.row(key.ID, now); ok {
+		if len(row.Content) > 0 && !bytes.Equal(row.Content, key.Content[:]) {
+			return entry.Result{Key: key, Outcome: txnpb.Outcome{Id: key.ID, State: txnpb.StateIdReused}}
+		}
+		return entry.Result{Key: key, Outcome: *row.Outcome}
+	}
+	if state := m.judgeAge(key.ID, now); state != txnpb.StateUnknown {
+		return entry.Result{Key: key, Outcome: txnpb.Outcome{Id: key.ID, State: state}}
+	}
+	if err := m.tx.Parse(s.Transaction); err != nil {
+		return refused(key, err.Error())
+	}
+	if !entry.KnownTransaction(s.Transaction) {
+		return refused(key, "the transaction holds a field that this cluster does not know: upgrade the cluster before its clients")
+	}
+	if reason := m.check(&m.tx, s); reason != "" {
+		return refused(key, reason)
+	}
+	o := m.execute(&m.tx)
+	m.meta.Stamp += uint64(max(1, operations(&m.tx)))
+	m.remember(key.ID, &txnpb.StoredOutcome{Content: key.Content[:], Outcome: &o, Principal: s.Principal, Committed: now})
+	return entry.Result{Key: key, Outcome: o}
+}
+
+// resolve returns what stands under an id, or puts "cancelled" there.
+func (m *Machine) resolve(q *txnpb.ResolveRequest) entry.Result {
+	key := entry.ResolveKey(q.Id, q.Principal)
+	now := m.meta.Stamp + 1
+	if row, ok := m.row(q.Id, now); ok {
+		if row.Principal != q.Principal && q.Principal != 0 {
+			return refused(key, "the transaction belongs to another user")
+		}
+		return entry.Result{Key: key, Outcome: *row.Outcome}
+	}
+	if state := m.judgeAge(q.Id, now); state != txnpb.StateUnknown {
+		return entry.Result{Key: key, Outcome: txnpb.Outcome{Id: q.Id, State: state}}
+	}
+	m.meta.Stamp++
+	o := txnpb.Outcome{Id: q.Id, State: txnpb.StateAborted, Reason: "cancelled"}
+	m.remember(q.Id, &txnpb.StoredOutcome{Outcome: &o, Principal: q.Principal, Committed: now})
+	return entry.Result{Key: key, Outcome: o}
+}
+
+func refused(key entry.Key, reason string) entry.Result {
+	return entry.Result{Key: key, Outcome: txnpb.Outcome{Id: key.ID, State: txnpb.StateRefused, Reason: reason}}
+}
+
+// judgeAge refuses ids that are too far ahead of ledger time or so old that
+// their row may be gone.
+func (m *Machine) judgeAge(id u128.Int, now uint64) txnpb.State {
+	switch at := entry.TimeOf(id); {
+	case at > now+uint64(MaxAhead):
+		return txnpb.StateIdFromFuture
+	case at+m.window < now:
+		return txnpb.StateExpired
+	}
+	return txnpb.StateUnknown
+}
+
+// until is the stamp up to which the row of a transaction must be kept. It is
+// never before the one from which the id itself is too old.
+func (m *Machine) until(id u128.Int, committed uint64) uint64 {
+	return max(entry.TimeOf(id), committed) + m.window
+}
+
+// row returns the living row of a transaction.
+func (m *Machine) row(id u128.Int, now uint64) (*txnpb.StoredOutcome, bool) {
+	var row *txnpb.StoredOutcome
+	if i, ok := m.rows[id]; ok {
+		row = &txnpb.StoredOutcome{}
+		if err := row.Parse(slices.Clone(m.batch.Txns[i].Row)); err != nil {
+			panic(err) // written a moment ago
+		}
+		row.Outcome.Id = id
+	} else {
+		var err error
+		if row, err = Lookup(m.store, id); err != nil {
+			panic(&ledger.ReadError{Op: "transaction row", Err: err})
+		}
+		if row == nil {
+			return nil, false
+		}
+	}
+	return row, m.until(id, row.Committed) >= now
+}
+
+// remember writes the row of a transaction that is final now.
+func (m *Machine) remember(id u128.Int, row *txnpb.StoredOutcome) {
+	o := *row.Outcome
+	o.Id = u128.Int{}
+	row.Outcome = &o
+	m.rows[id] = len(m.batch.Txns)
+	m.batch.Txns = append(m.batch.Txns, store.Txn{ID: id, Until: m.until(id, row.Committed), Row: message.Marshal(row)})
+	m.meta.Transactions++
+}
+
+// check returns why a well-formed transaction may not be executed, or "".
+func (m *Machine) check(tx *txnpb.Transaction, s *txnpb.Submission) string {
+	switch {
+	case operations(tx) > entry.MaxOperations:
+		return fmt.Sprintf("%d operations, the bound is %d: send several transactions", operations(tx), entry.MaxOperations)
+	case tx.Mode != txnpb.ModeAtomic && tx.Mode != txnpb.ModeIndependent:
+		return fmt.Sprintf("unknown mode %d", tx.Mode)
+	case len(tx.Users) > 0 && message.Role(s.Role) != message.RoleOperator:
+		return "only an operator may change users"
+	}
+	return ""
+}
+
+func operations(tx *txnpb.Transaction) int {
+	return len(tx.Accounts) + len(tx.Transfers) + len(tx.Users)
+}
+
+// execute runs a transaction's operations and returns its outcome.
+func (m *Machine) execute(tx *txnpb.Transaction) txnpb.Outcome {
+	first := m.meta.Stamp + 1
+	atomic := tx.Mode == txnpb.ModeAtomic
+	if atomic {
+		m.ledger.Begin()
+		m.users.begin(m.meta.LastUser)
+	}
+	res := m.ledger.CreateAccounts(first, tx.Accounts, m.results[:0])
+	res = m.ledger.CreateTransfers(first+uint64(len(tx.Accounts)), tx.Transfers, res)
+	m.results = res
+
+	o := txnpb.Outcome{Id: tx.Id, State: txnpb.StateCommitted, Results: &txnpb.Results{Timestamp: first, Count: uint32(operations(tx))}}
+	for i, r := range res {
+		if r.Status != 0 || r.Timestamp != first+uint64(i) {
+			o.Results.Exceptions = append(o.Results.Exceptions, txnpb.Exception{Index: uint32(i), Status: uint32(r.Status), Timestamp: r.Timestamp})
+		}
+	}
+	for i := range tx.Users {
+		status, number := m.changeUser(&tx.Users[i], first+uint64(len(res)+i))
+		if status != txnpb.UserStatusCreated {
+			o.Results.Exceptions = append(o.Results.Exceptions, txnpb.Exception{Index: uint32(len(res) + i), Status: uint32(status)})
+		} else {
+			o.UserNumbers = append(o.UserNumbers, number)
+		}
+	}
+	if atomic {
+		if reason := firstFailure(tx, &o); reason != "" {
+			m.ledger.Rollback()
+			m.meta.LastUser = m.users.rollback()
+			o.State, o.Reason, o.UserNumbers = txnpb.StateAborted, reason, nil
+			return o
+		}
+		m.ledger.Commit()
+	}
+	m.meta.Csn++
+	o.Csn = m.meta.Csn
+	return o
+}

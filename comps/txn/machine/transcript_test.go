@@ -1,0 +1,331 @@
+package machine
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+	"go.etcd.io/raft/v3/raftpb"
+
+	"virtualservicesinc.com/comps/ledger"
+	"virtualservicesinc.com/comps/txn/entry"
+	"virtualservicesinc.com/comps/txn/store/memstore"
+	"virtualservicesinc.com/rrts/message"
+	"virtualservicesinc.com/rrts/message/u128"
+	"virtualservicesinc.com/rrts/schema/ledgerpb"
+	"virtualservicesinc.com/rrts/schema/txnpb"
+)
+
+// testWindow is short, so that transcripts reach its edges in numbers that people read.
+const testWindow = time.Hour
+
+var (
+	testMembers = &raftpb.ConfState{Voters: []uint64{1, 2, 3}}
+	smallLedger = ledger.Config{MaxCachedAccounts: 1000, MaxCachedPendings: 1000, MaxCachedIDs: 1000}
+)
+
+// bench is a machine on a store.
+type bench struct {
+	t     *testing.T
+	store *memstore.Store
+	*Machine
+}
+
+func (b *bench) open() {
+	m, err := Open(b.store, Config{Window: testWindow, Ledger: smallLedger}, testMembers)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.Machine = m
+}
+
+// idAt makes the id number n of a time in milliseconds.
+func idAt(n, millis uint64) u128.Int { return u128.Int{Hi: millis << 16, Lo: n} }
+
+// words are the words of one line: bare ones, key=value, and key=(a,b,c).
+type words struct {
+	t    *testing.T
+	list []string
+}
+
+func (w words) has(word string) bool {
+	for _, x := range w.list {
+		if x == word {
+			return true
+		}
+	}
+	return false
+}
+
+func (w words) get(key string) string {
+	for _, x := range w.list {
+		if v, ok := strings.CutPrefix(x, key+"="); ok {
+			return v
+		}
+	}
+	return ""
+}
+
+func (w words) number(key string) uint64 {
+	v := w.get(key)
+	if v == "" {
+		return 0
+	}
+	n, err := strconv.ParseUint(v, 0, 64)
+	if err != nil {
+		w.t.Fatalf("%s: %v", key, err)
+	}
+	return n
+}
+
+func (w words) each(key string, f func(string)) {
+	if v := strings.Trim(w.get(key), "()"); v != "" {
+		for item := range strings.SplitSeq(v, ",") {
+			f(item)
+		}
+	}
+}
+
+// submission reads what a client submits:
+//
+//	1 at=5000 by=7 [operator] [independent] accounts=(1,2:limit) transfers=(11:1>2:100,12:1>2:5:linked) users=(new:alice,3:disable)
+func (w words) submission() txnpb.Submission {
+	n, err := strconv.ParseUint(w.list[0], 10, 64)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	tx := txnpb.Transaction{Id: idAt(n, w.number("at"))}
+	if w.has("independent") {
+		tx.Mode = txnpb.ModeIndependent
+	}
+	if v := w.get("mode"); v != "" {
+		tx.Mode = txnpb.Mode(w.number("mode"))
+	}
+	w.each("accounts", func(item string) {
+		id, flags, _ := strings.Cut(item, ":")
+		a := ledgerpb.Account{Id: u128.From64(w.parse(id)), Ledger: 1, Code: 1}
+		for f := range strings.SplitSeq(flags, ":") {
+			switch f {
+			case "limit":
+				a.Flags |= uint32(ledgerpb.AccountFlagsDebitsMustNotExceedCredits)
+			case "linked":
+				a.Flags |= uint32(ledgerpb.AccountFlagsLinked)
+			}
+		}
+		tx.Accounts = append(tx.Accounts, a)
+	})
+	w.each("transfers", func(item string) {
+		f := strings.Split(item, ":")
+		from, to, _ := strings.Cut(f[1], ">")
+		t := ledgerpb.Transfer{Id: u128.From64(w.parse(f[0])), DebitAccountId: u128.From64(w.parse(from)),
+			CreditAccountId: u128.From64(w.parse(to)), Amount: u128.From64(w.parse(f[2])), Ledger: 1, Code: 1}
+		for _, f := range f[3:] {
+			switch {
+			case f == "linked":
+				t.Flags |= uint32(ledgerpb.TransferFlagsLinked)
+			case strings.HasPrefix(f, "pending"):
+				t.Flags |= uint32(ledgerpb.TransferFlagsPending)
+				t.Timeout = uint32(w.parse(strings.TrimPrefix(f, "pending")))
+			case strings.HasPrefix(f, "post"):
+				t.Flags |= uint32(ledgerpb.TransferFlagsPostPendingTransfer)
+				t.PendingId = u128.From64(w.parse(strings.TrimPrefix(f, "post")))
+			}
+		}
+		tx.Transfers = append(tx.Transfers, t)
+	})
+	w.each("users", func(item string) {
+		f := strings.Split(item, ":")
+		var u txnpb.UserChange
+		if f[0] != "new" {
+			u.Number = w.parse(f[0])
+		} else {
+			u = txnpb.UserChange{LoginHash: loginOf(f[1]), PublicName: f[1], Verifier: "$argon2id$" + f[1], Role: uint32(message.RoleClient)}
+		}
+		for _, f := range f[1:] {
+			switch key, value, _ := strings.Cut(f, "="); key {
+			case "disable":
+				u.Disabled = true
+			case "login":
+				u.LoginHash = loginOf(value)
+			case "hash":
+				u.LoginHash = []byte(value)
+			case "name":
+				u.PublicName = value
+			case "long":
+				u.PublicName = strings.Repeat("x", int(w.parse(value)))
+			case "role":
+				u.Role = uint32(w.parse(value))
+			case "noverifier":
+				u.Verifier = ""
+			}
+		}
+		tx.Users = append(tx.Users, u)
+	})
+	s := txnpb.Submission{Transaction: message.Marshal(&tx), Principal: w.number("by")}
+	if w.has("operator") {
+		s.Role = uint32(message.RoleOperator)
+	}
+	if w.has("newer") { // a client that knows a field which this cluster does not
+		s.Transaction = append(s.Transaction, 15<<3|message.WireVarint, 1)
+	}
+	if w.has("broken") {
+		s.Transaction = append(s.Transaction, 4<<3|message.WireBytes, 2, 0x0a, 9)
+	}
+	return s
+}
+
+func (w words) parse(s string) uint64 {
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return n
+}
+
+// loginOf stands in for the keyed hash of a login name.
+func loginOf(name string) []byte { return []byte(fmt.Sprintf("%-32s", "login "+name))[:loginHashBytes] }
+
+// line prints one outcome.
+func line(o *txnpb.Outcome) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d: %v", o.Id.Lo, o.State)
+	if o.Csn != 0 {
+		fmt.Fprintf(&b, " csn %d", o.Csn)
+	}
+	if o.Reason != "" {
+		fmt.Fprintf(&b, " (%s)", o.Reason)
+	}
+	if r := o.Results; r != nil {
+		fmt.Fprintf(&b, " stamps %s+%d", stamp(r.Timestamp), r.Count)
+		for _, x := range r.Exceptions {
+			fmt.Fprintf(&b, " [%d: status %d", x.Index, x.Status)
+			if x.Timestamp != 0 {
+				fmt.Fprintf(&b, " at %s", stamp(x.Timestamp))
+			}
+			b.WriteByte(']')
+		}
+	}
+	if len(o.UserNumbers) > 0 {
+		fmt.Fprintf(&b, " users %v", o.UserNumbers)
+	}
+	return b.String() + "\n"
+}
+
+// stamp prints milliseconds, and nanoseconds beyond them.
+func stamp(ns uint64) string {
+	s := fmt.Sprintf("%dms", ns/uint64(time.Millisecond))
+	if rest := ns % uint64(time.Millisecond); rest != 0 {
+		s += fmt.Sprintf("+%d", rest)
+	}
+	return s
+}
+
+// TestTranscripts plays testdata/transcripts; `go test -rewrite` writes what is said now.
+func TestTranscripts(t *testing.T) {
+	datadriven.Walk(t, "testdata/transcripts", func(t *testing.T, path string) {
+		b := &bench{t: t, store: memstore.New()}
+		b.open()
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			w := words{t: t}
+			for _, a := range d.CmdArgs {
+				w.list = append(w.list, a.String())
+			}
+			switch d.Cmd {
+			case "apply": // ms=5000 [version=2] [expire=10] [field]
+				return b.entry(w, d.Input)
+			case "empty": // a new leader's first entry
+				index, term := b.Applied()
+				if _, err := b.Apply(index+1, term+1, nil, nil); err != nil {
+					t.Fatal(err)
+				}
+			case "raw": // index=+2 data=…
+				index, term := b.Applied()
+				_, err := b.Apply(index+w.number("skip")+1, term, []byte(w.get("data")), nil)
+				return fmt.Sprintln(err)
+			case "state":
+				dg := b.Digest()
+				return fmt.Sprintf("applied %d csn %d transactions %d stamp %s users %d expiry %s\n",
+					dg.AppliedIndex, dg.Csn, dg.Transactions, stamp(b.Stamp()), b.meta.LastUser, stamp(b.NextExpiry()))
+			case "account":
+				var a ledgerpb.Account
+				if !b.store.Account(u128.From64(w.number("id")), &a) {
+					return "none\n"
+				}
+				return fmt.Sprintf("debits %v+%v credits %v+%v\n", a.DebitsPosted, a.DebitsPending, a.CreditsPosted, a.CreditsPending)
+			case "user": // number=1, or login=alice
+				u, err := FindUser(b.store, w.number("number"), loginOf(w.get("login")))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if u == nil {
+					return "none\n"
+				}
+				return fmt.Sprintf("%d: %s login %q role %d disabled=%v version %d created %s\n", u.Number, u.PublicName,
+					strings.TrimSpace(string(u.LoginHash)), u.Role, u.Disabled, u.Version, stamp(u.Created))
+			case "row":
+				row, err := Lookup(b.store, idAt(w.number("id"), w.number("at")))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if row == nil {
+					return "none\n"
+				}
+				return fmt.Sprintf("by %d at %s, %s", row.Principal, stamp(row.Committed), line(row.Outcome))
+			case "reopen":
+				b.open()
+			default:
+				t.Fatalf("unknown command %q", d.Cmd)
+			}
+			return "ok\n"
+		})
+	})
+}
+
+// entry applies one entry: each line of the input a submission, or "resolve ID at= by=".
+func (b *bench) entry(w words, input string) string {
+	e := txnpb.Entry{ApplyVersion: entry.ApplyVersion, Epoch: 1, Proposed: w.number("ms") * uint64(time.Millisecond), Expire: uint32(w.number("expire"))}
+	if v := w.get("proposed"); v != "" {
+		e.Proposed = w.number("proposed")
+	}
+	if v := w.get("version"); v != "" {
+		e.ApplyVersion = uint32(w.number("version"))
+	}
+	for l := range strings.Lines(input) {
+		w := words{b.t, strings.Fields(l)}
+		if w.list[0] == "resolve" {
+			w.list = w.list[1:]
+			e.Resolves = append(e.Resolves, txnpb.ResolveRequest{Id: idAt(w.parse(w.list[0]), w.number("at")), Principal: w.number("by")})
+			continue
+		}
+		e.Submissions = append(e.Submissions, w.submission())
+	}
+	data := message.Marshal(&e)
+	if w.has("field") {
+		data = append(data, 15<<3|message.WireVarint, 1)
+	}
+	index, term := b.Applied()
+	before := b.Digest()
+	results, err := b.Apply(index+1, term, data, nil)
+	if err != nil {
+		var v *VersionError
+		if now := b.Digest(); now.String() != before.String() || len(results) > 0 {
+			b.t.Fatalf("a refused entry left a trace: %v, before %v", now, before)
+		}
+		return fmt.Sprintf("%v\nversion error: %v, unknown field: %v\n", err, errors.As(err, &v), errors.Is(err, ErrUnknownField))
+	}
+	var out strings.Builder
+	for i := range results {
+		if results[i].Key.ID != results[i].Outcome.Id {
+			b.t.Fatalf("result %d is keyed %v and answers %v", i, results[i].Key.ID, results[i].Outcome.Id)
+		}
+		out.WriteString(line(&results[i].Outcome))
+	}
+	if out.Len() == 0 {
+		return "ok\n"
+	}
+	return out.String()
+}

@@ -1,0 +1,66 @@
+package replica
+
+import "go.etcd.io/raft/v3"
+
+// Suspect tells what the interconnect thinks of a peer. When the leader falls
+// silent, the lowest of the other voters campaigns at once and the rest are ready
+// to vote for it: two candidates at the same time would split the votes.
+func (r *Replica) Suspect(peer uint64, suspect bool) {
+	if !suspect {
+		delete(r.suspects, peer)
+		return
+	}
+	r.suspects[peer] = true
+	if peer != r.lead || r.leading {
+		return
+	}
+	for id := range r.node.Status().Config.Voters.IDs() {
+		if id < r.cfg.ID && !r.suspects[id] {
+			_ = r.node.ForgetLeader() // refused by a learner only, which has no vote to lend
+			return
+		}
+	}
+	_ = r.node.Campaign() // refused with a membership change to apply: the timer will campaign
+}
+
+// Unreachable tells raft that messages to the peer were not sent.
+func (r *Replica) Unreachable(peer uint64) { r.node.ReportUnreachable(peer) }
+
+// SnapshotSent tells raft how the transfer of a snapshot to the peer ended.
+func (r *Replica) SnapshotSent(peer uint64, ok bool) {
+	status := raft.SnapshotFinish
+	if !ok {
+		status = raft.SnapshotFailure
+	}
+	r.node.ReportSnapshot(peer, status)
+}
+
+// HandOver passes leadership to the voter that has most of the log, if this
+// replica leads and another voter is there. It reports whether it tries, now or
+// since an earlier call; success shows in Output.Lead. What is submitted meanwhile
+// waits. Raft gives up after an election's time.
+func (r *Replica) HandOver() bool {
+	if !r.leading {
+		return false
+	}
+	status := r.node.Status()
+	if status.LeadTransferee != 0 { // another target would campaign against this one
+		return true
+	}
+	var best, match uint64
+	for id := range status.Config.Voters.IDs() {
+		p := status.Progress[id]
+		if id == r.cfg.ID || r.suspects[id] || !p.RecentActive {
+			continue
+		}
+		if best == 0 || p.Match > match || p.Match == match && id < best {
+			best, match = id, p.Match
+		}
+	}
+	if best == 0 {
+		return false
+	}
+	r.node.TransferLeader(best)
+	r.handing = true
+	return true
+}
