@@ -299,6 +299,51 @@ func TestCrashes(t *testing.T) {
 	}
 }
 
+// TestNeverSynced crashes with a small file that was never synced, or in its
+// first sync: it reads as empty or whole. So do the log files that Pebble makes and never fills.
+func TestNeverSynced(t *testing.T) {
+	outcomes := make(map[string]int)
+	for seed := range uint64(600) {
+		d := newDisk(seed)
+		fs := newFS(t, d)
+		left := int(seed % 8)
+		d.Before(func(op disk.Op) error {
+			if left--; left < 0 {
+				return disk.ErrPower
+			}
+			return nil
+		})
+		_ = func() error {
+			f, err := fs.Create("/f", vfs.WriteCategoryUnspecified)
+			if err != nil {
+				return err
+			}
+			if _, err = f.Write([]byte("content")); err != nil {
+				return err
+			}
+			return f.Close()
+		}()
+		d.Before(nil)
+		d.Crash()
+		got, err := get(fs, "/f")
+		switch {
+		case err != nil && strings.Contains(err.Error(), "not exist"):
+			outcomes["no file"]++
+		case err != nil:
+			t.Fatalf("seed %d: %v", seed, err)
+		case len(got) == 0:
+			outcomes["empty"]++
+		case string(got) == "content":
+			outcomes["whole"]++
+		default:
+			t.Fatalf("seed %d: %q", seed, got)
+		}
+	}
+	if len(outcomes) != 3 {
+		t.Errorf("only %v came", outcomes)
+	}
+}
+
 // TestRot flips each byte in turn of files of all shapes, and wants the right
 // bytes or ErrCorrupt.
 func TestRot(t *testing.T) {
@@ -408,6 +453,11 @@ func TestNothingInClear(t *testing.T) {
 	}
 	if bytes.Equal(f[dataStart+pageClear:][:64], g[dataStart+pageClear:][:64]) {
 		t.Error("two files of the same content look alike")
+	}
+	put(t, fs, "/zero", make([]byte, 2*pageData))
+	z := readInner(t, d, "/zero")
+	if bytes.Equal(z[dataStart+pageClear:][:64], z[dataStart+pageBytes+pageClear:][:64]) {
+		t.Error("two pages of the same content look alike")
 	}
 }
 
@@ -537,12 +587,23 @@ func TestCrashInRewrap(t *testing.T) {
 		_, rewrapped := fs.Rewrap("/")
 		d.Before(nil)
 		d.Crash()
+		want := func() {
+			t.Helper()
+			if got, err := get(fs, "/a"); err != nil || string(got) != "content" {
+				t.Fatalf("seed %d: %q, %v", seed, got, err)
+			}
+		}
 		if rewrapped == nil {
 			live.Set(next.Without(1))
 		}
-		if got, err := get(fs, "/a"); err != nil || string(got) != "content" {
-			t.Fatalf("seed %d: %q, %v", seed, got, err)
+		want()
+		if _, err := fs.Rewrap("/"); err != nil {
+			t.Fatalf("seed %d: the second time: %v", seed, err)
 		}
+		live.Set(next.Without(1))
+		want()
+		check(t, d.Rot("/a", int64(seed%2)*pageBytes, 8)) // either copy does
+		want()
 	}
 }
 
