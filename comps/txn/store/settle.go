@@ -34,7 +34,6 @@ func (d *DB) retire() {
 	if d.spare = nil; d.young == nil {
 		d.young = newOverlay()
 	}
-	d.old.views = nil // what changes from now on changes the new one
 	select {
 	case d.wake <- struct{}{}:
 	default: // it will look anyway
