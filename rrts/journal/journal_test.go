@@ -196,5 +196,3 @@ func TestLargeRecords(t *testing.T) {
 		}
 	}
 }
-
-func isErr(err, target error) bool { return errors.Is(err, target) }

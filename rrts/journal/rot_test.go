@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -215,10 +216,10 @@ func TestRot(t *testing.T) {
 					wrong := slices.Clone(shared)
 					i := w.rng.IntN(len(wrong))
 					wrong[i].Payload = append(slices.Clone(wrong[i].Payload), 'x')
-					if err := w.j.Repair(d, wrong); !isErr(err, ErrMismatch) {
+					if err := w.j.Repair(d, wrong); !errors.Is(err, ErrMismatch) {
 						w.fatalf("repair with a wrong record: %v", err)
 					}
-					if err := w.j.Repair(d, shared[1:]); !isErr(err, ErrMismatch) {
+					if err := w.j.Repair(d, shared[1:]); !errors.Is(err, ErrMismatch) {
 						w.fatalf("repair with a record too few: %v", err)
 					}
 				}
@@ -290,4 +291,82 @@ func TestRot(t *testing.T) {
 func order(payload string) (n int) {
 	fmt.Sscan(payload, &n)
 	return n
+}
+
+// between lists the shared records that are missing between the good ones on
+// either side of the range.
+func (w *world) between(d Damage) []Record {
+	from, to, have := -1, 1<<30, make(map[int]bool)
+	for _, g := range w.readable() {
+		n := order(g.payload)
+		have[n] = true
+		if g.pos < d.From {
+			from = n
+		} else if to == 1<<30 {
+			to = n
+		}
+	}
+	var lost []Record
+	for _, it := range w.log[w.trimmed:] {
+		if n := order(it.payload); n > from && n < to && it.pos < d.To && !have[n] && !it.kind.Local() {
+			lost = append(lost, Record{it.kind, []byte(it.payload)})
+		}
+	}
+	return lost
+}
+
+// TestCrashInRepair cuts the power in the middle of repairs until one gets
+// through, and wants each try to leave a smaller damage or the same.
+func TestCrashInRepair(t *testing.T) {
+	cuts := 0
+	seeds(t, 400, func(t *testing.T, seed uint64) {
+		w := rotted(t, seed)
+		w.open()
+		for n := 0; len(w.j.Damage()) > 0; n++ {
+			d := w.j.Damage()[0]
+			if d.Unknown {
+				return // nothing to repair with
+			}
+			lost := w.between(d)
+			if len(lost) != d.Shared {
+				w.fatalf("try %d, %v: the model misses %d", n, d, len(lost))
+			}
+			left := w.rng.IntN(60)
+			if n > 20 {
+				left = 1 << 30
+			}
+			w.disk.Before(func(op disk.Op) error {
+				if left--; left < 0 && op.Kind != disk.OpRead {
+					return disk.ErrPower
+				}
+				return nil
+			})
+			err := w.j.Repair(d, lost)
+			w.disk.Before(nil)
+			if err != nil {
+				if !errors.Is(err, disk.ErrPower) {
+					w.fatalf("try %d: %v", n, err)
+				}
+				cuts++
+				w.disk.Crash()
+				w.open()
+			}
+		}
+		have, last := make(map[int]bool), -1
+		for _, it := range w.replayed() {
+			n := order(it.payload)
+			if n <= last {
+				w.fatalf("record %d comes behind %d", n, last)
+			}
+			have[n], last = true, n
+		}
+		for i, it := range w.log[w.trimmed:] {
+			if w.trimmed+i < w.marked && !it.kind.Local() && !have[order(it.payload)] {
+				w.fatalf("the marked record %.20q is gone after the repair", it.payload)
+			}
+		}
+	})
+	if cuts == 0 {
+		t.Error("no repair was cut")
+	}
 }

@@ -136,6 +136,27 @@ func TestCrashDirectory(t *testing.T) {
 	}
 }
 
+// TestBefore wants the hook to hear what is done, where and how much.
+func TestBefore(t *testing.T) {
+	d := newDisk(1)
+	var heard []string
+	d.Before(func(op Op) error {
+		heard = append(heard, fmt.Sprint(op.Kind, " ", op.Name, " ", op.Offset, " ", op.Bytes))
+		return nil
+	})
+	f := create(t, d, "f")
+	must[int](t)(f.WriteAt(make([]byte, 600), 100))
+	check(t, f.Sync())
+	must[int](t)(f.ReadAt(make([]byte, 10), 5))
+	check(t, d.Rename("f", "g"))
+	check(t, d.Remove("g"))
+	syncDir(t, d, "/")
+	want := []string{"open f 0 0", "write f 100 600", "sync f 0 1024", "read f 5 10", "rename g 0 0", "remove g 0 0", "open / 0 0", "syncdir / 0 0"}
+	if !slices.Equal(heard, want) {
+		t.Errorf("heard %q, want %q", heard, want)
+	}
+}
+
 func TestKillKeepsEverything(t *testing.T) {
 	d := newDisk(1)
 	f := create(t, d, "f")
