@@ -6,6 +6,8 @@
 package require
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"testing"
@@ -28,11 +30,31 @@ func Tool(t testing.TB, name, pkg string) {
 	}
 }
 
-// Skip skips t, or fails it when RRTS_REQUIRE=all.
+// Skip skips t, or fails it when RRTS_REQUIRE=all. `go test` says nothing about
+// skips, so the file that RRTS_SKIPPED names gets a line for each.
 func Skip(t testing.TB, why string) {
 	t.Helper()
 	if os.Getenv("RRTS_REQUIRE") == "all" {
 		t.Fatal("skipped although RRTS_REQUIRE=all: " + why)
 	}
+	if list := os.Getenv("RRTS_SKIPPED"); list != "" {
+		if err := note(list, t.Name(), why); err != nil {
+			t.Fatal(err)
+		}
+	}
 	t.Skip(why)
+}
+
+// note appends the directory of the running package, its test and the reason.
+func note(list, test, why string) error {
+	dir, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(list, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(f, "%s %s: %s\n", dir, test, why)
+	return errors.Join(err, f.Close())
 }
