@@ -3,13 +3,17 @@
 GO      ?= go
 BUILD   := build
 GOFLAGS_STATIC := -trimpath -ldflags "-s -w -buildid="
-# Debian packages that the privileged tests use; installed by `make test` as root.
-TEST_PACKAGES := iproute2 nftables systemd
+# Debian packages that the privileged tests and the race detector use; installed by `make test` as root.
+TEST_PACKAGES := iproute2 systemd gcc libc6-dev
 
 export CGO_ENABLED ?= 0
+# Root may build in somebody else's checkout, where git would refuse to say what is built.
+export GOFLAGS += -buildvcs=false
+# Where Go's own instructions put it; sudo does not look there.
+export PATH := $(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := build
-.PHONY: build demo demo-ethernet test test-race fuzz test-long bench deb generate lint clean help need-go need-test
+.PHONY: build demo demo-ethernet test test-race fuzz test-long bench deb generate lint clean help need-go need-ip need-test
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -19,13 +23,17 @@ need-go:
 
 build: need-go ## build rrtsd, rrts and rrtsgen into build/
 	@mkdir -p $(BUILD)
+	@chown --reference=. $(BUILD) 2>/dev/null || true
 	$(GO) build $(GOFLAGS_STATIC) -o $(BUILD)/ ./rrts/cmd/...
 
 demo: build ## three SFUs on this machine move 20,000 payments, lose a machine and a network, and lose nothing
 	$(BUILD)/rrts demo
 
-demo-ethernet: build ## the same over raw Ethernet frames in network namespaces (as root)
+demo-ethernet: need-ip build ## the same over raw Ethernet frames in network namespaces (as root)
 	$(BUILD)/rrts demo --ethernet
+
+need-ip: need-go
+	@packaging/need-packages "network namespaces" iproute2
 
 need-test: need-go
 	@packaging/need-test $(TEST_PACKAGES)
