@@ -57,9 +57,10 @@ const (
 	MaxAhead = 5 * time.Minute
 	// metaKey is the store's meta row that holds txnpb.Meta.
 	metaKey = "txn"
-	// maxProposed bounds the leader's clock: it leaves 36 years of stamps, one a
-	// nanosecond, before they end. A clock gone mad must not stop every replica.
-	maxProposed = ledger.MaxTimestamp - 1<<60
+	// MaxProposed bounds the leader's clock: it leaves 36 years of stamps, one a
+	// nanosecond, before they end. A clock gone mad must not stop every replica; an
+	// entry that proposes more is applied as if it proposed this.
+	MaxProposed = ledger.MaxTimestamp - 1<<60
 )
 
 // ErrUnknownField is returned for an entry that newer software has made.
@@ -182,7 +183,7 @@ func (m *Machine) Apply(index, term uint64, data []byte, out []entry.Result) ([]
 	m.digest.Write(data)
 
 	// The next stamp is no less than proposed.
-	proposed := min(e.Proposed, maxProposed)
+	proposed := min(e.Proposed, MaxProposed)
 	m.meta.Stamp = max(m.meta.Stamp, proposed-min(proposed, 1))
 	if e.Expire > 0 {
 		m.meta.Stamp += uint64(m.ledger.Expire(m.meta.Stamp+1, int(min(e.Expire, ledger.MaxEvents))))

@@ -205,9 +205,9 @@ func (l *Ledger) Query(_ context.Context, q *txnpb.Query) (a *txnpb.QueryAnswer,
 	return machine.Query(view, q)
 }
 
-// endOfTime is how far ticks may go: the last quarter of an hour of ledger time is
-// left for events.
-const endOfTime = ledger.MaxTimestamp - uint64(15*time.Minute)
+// endOfTime is how far ticks may go: what a machine takes as its clock at most. What
+// is left of ledger time is for events.
+const endOfTime = machine.MaxProposed - 1
 
 // Tick implements exec.Target.
 func (l *Ledger) Tick(_ context.Context, nanoseconds uint64) error {
