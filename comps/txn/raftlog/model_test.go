@@ -156,10 +156,10 @@ func (m *model) compact() {
 	if limit > m.applied.index {
 		m.fatalf("CompactTo says %d, the limit is %d", limit, m.applied.index)
 	}
-	m.base = max(m.base, min(limit, m.now().last()))
+	m.base = max(m.base, min(limit, m.now().last()-1))
 	shots := m.shots
 	if m.done(m.log.Compact(limit)) {
-		m.shots = shots // it does not sync as a rule
+		m.shots = shots // it does not sync
 		m.compare()
 	}
 }

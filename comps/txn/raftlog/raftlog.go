@@ -23,7 +23,7 @@
 //
 //	entry (1, shared)       0  8 index   8  8 term   16  8 term of index-1   24  1 type   25 … data
 //	hard state (128)        0  8 term    8  8 vote   16  8 commit
-//	base (129)              0  8 index   8  8 term      where the log begins: in every segment's head, and when a cut leaves no entry
+//	base (129)              0  8 index   8  8 term      where the log begins: in every segment's head
 //	install (130)           0  8 index   8  8 term      a snapshot replaced everything before
 //	intent (131)            0  8 index   8  8 term      the state is about to be replaced by such a snapshot
 //

@@ -1,7 +1,6 @@
 package raftlog
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"sort"
@@ -23,7 +22,7 @@ func (a *addition) last() uint64 { return a.after + uint64(len(a.recs)) }
 // Append makes the entries and hard states of the given MsgStorageAppend messages
 // durable, with at most one sync; the snapshot of one is Intend's and Install's. An
 // error is fatal for the process, unless it is journal.ErrNoSpace: then the same
-// messages may be given again once there is space, before anything else is written.
+// messages must be given again once there is space; only Compact may come between.
 func (l *Log) Append(msgs []*raftpb.Message) error {
 	add := addition{after: l.last()}
 	durable, commit := false, l.hard.commit
@@ -172,34 +171,21 @@ func (l *Log) Install(s *raftpb.Snapshot) error {
 }
 
 // Compact forgets the entries up to index and gives the journal's segments below
-// them back. The owner keeps index at or below what its state has flushed. A disk
-// that is too full to write down that no entry is left keeps the log as it is.
+// them back. The owner keeps index at or below what its state has flushed. The last
+// entry stays: it says where the log ends, without a record that would need room on a
+// disk that is full.
 func (l *Log) Compact(index uint64) error {
 	last := l.last()
-	if index <= l.base.index || index > last {
+	if index = min(index, last-min(last, 1)); index <= l.base.index {
 		return nil
 	}
 	term, _ := l.termLocked(index) // it is in range
-	p := point{index, term}
 	n := index - l.base.index
-	var keep journal.Position
-	if index < last {
-		keep = l.recs[n].pos
-	} else { // no entry is left that says where the log begins
-		keep = l.journal.Synced()
-		if err := l.writePoint(kindBase, p); errors.Is(err, journal.ErrNoSpace) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		if err := l.sync(); err != nil {
-			return err
-		}
-	}
+	keep := l.recs[n].pos
 	l.mu.Lock()
 	l.recs = slices.Clone(l.recs[n:])
 	l.dropLocked(max(0, len(l.tail)-len(l.recs)))
-	l.setBaseLocked(p)
+	l.setBaseLocked(point{index, term})
 	l.mu.Unlock()
 	if err := l.journal.TrimBefore(keep); err != nil {
 		return fmt.Errorf("raftlog: %w", err)
