@@ -69,29 +69,49 @@ func (a *appender) run(ctx context.Context) {
 			return
 		case <-a.wake:
 		case <-idle.C:
-			if a.c.log.Journal().NeedsMark() {
-				if err := a.c.log.Journal().Mark(); err != nil {
-					a.fatal(err)
-					return
-				}
+			if !a.mark() {
+				return
 			}
 			continue
 		}
 		a.mu.Lock()
-		msgs, compact := a.queue, a.compact
-		a.queue, a.compact = nil, 0
+		msgs := a.queue
+		a.queue = nil
 		a.mu.Unlock()
-		if !a.write(ctx, msgs) {
+		if !a.write(ctx, msgs) || !a.cut() {
 			return
-		}
-		if compact != 0 {
-			if err := a.c.log.Compact(compact); err != nil {
-				a.fatal(err)
-				return
-			}
 		}
 		idle.Reset(markDelay)
 	}
+}
+
+// mark tells the last records from a torn tail. On a full disk the next records do.
+func (a *appender) mark() bool {
+	if !a.c.log.Journal().NeedsMark() {
+		return true
+	}
+	err := a.c.log.Journal().Mark()
+	if err == nil || errors.Is(err, journal.ErrNoSpace) {
+		return true
+	}
+	a.fatal(err)
+	return false
+}
+
+// cut gives up the part of the log that was asked for.
+func (a *appender) cut() bool {
+	a.mu.Lock()
+	to := a.compact
+	a.compact = 0
+	a.mu.Unlock()
+	if to == 0 {
+		return true
+	}
+	if err := a.c.log.Compact(to); err != nil {
+		a.fatal(err)
+		return false
+	}
+	return true
 }
 
 // write makes messages durable and delivers their responses. It reports whether
@@ -115,10 +135,16 @@ func (a *appender) write(ctx context.Context, msgs []*raftpb.Message) bool {
 	return true
 }
 
-// append writes to the log; it waits while the disk is full.
+// append writes to the log.
 func (a *appender) append(ctx context.Context, msgs []*raftpb.Message) bool {
+	return a.patiently(ctx, func() error { return a.c.log.Append(msgs) })
+}
+
+// patiently does what needs space in the journal; while the disk is full it waits. It
+// reports whether the appender goes on.
+func (a *appender) patiently(ctx context.Context, do func() error) bool {
 	for {
-		err := a.c.log.Append(msgs)
+		err := do()
 		switch {
 		case err == nil:
 			return true
@@ -126,11 +152,14 @@ func (a *appender) append(ctx context.Context, msgs []*raftpb.Message) bool {
 			a.fatal(err)
 			return false
 		}
+		// upkeep raised the alarm. What the log can give up makes room, or the operator.
+		if !a.cut() {
+			return false
+		}
 		select {
 		case <-ctx.Done():
 			return false
 		case <-time.After(fullRetry):
-			// upkeep raised the alarm; when it can reserve a segment again, this goes on
 		}
 	}
 }
@@ -158,8 +187,7 @@ func (a *appender) respond(msgs []*raftpb.Message) {
 
 // install puts a received snapshot in the place of state and log.
 func (a *appender) install(ctx context.Context, s *raftpb.Snapshot) bool {
-	if err := a.c.log.Intend(s); err != nil {
-		a.fatal(err)
+	if !a.patiently(ctx, func() error { return a.c.log.Intend(s) }) {
 		return false
 	}
 	nextExpiry, err := a.c.applier.switchTo(ctx, s)
@@ -169,8 +197,7 @@ func (a *appender) install(ctx context.Context, s *raftpb.Snapshot) bool {
 		}
 		return false
 	}
-	if err := a.c.log.Install(s); err != nil {
-		a.fatal(err)
+	if !a.patiently(ctx, func() error { return a.c.log.Install(s) }) {
 		return false
 	}
 	index := s.GetMetadata().GetIndex()
@@ -198,6 +225,7 @@ const (
 func (c *Component) upkeep(ctx context.Context) {
 	ticker := time.NewTicker(upkeepInterval)
 	defer ticker.Stop()
+	full := false
 	flushedAt, flushedPos := c.host.Now(), c.log.Journal().Synced()
 	unborn := c.cfg.Birth && c.cfg.Born != nil
 	for {
@@ -208,15 +236,17 @@ func (c *Component) upkeep(ctx context.Context) {
 			}
 			unborn = false
 		}
-		if !c.log.Journal().Reserved() {
-			err := c.log.Journal().Reserve()
-			noRoom := errors.Is(err, journal.ErrNoSpace)
-			if err != nil && !noRoom {
-				c.host.Fatal(err)
-				return
-			}
-			c.post(func() { c.loop.noRoom = noRoom })
+		err := c.log.Journal().Reserve() // as a rule the next segment stands ready
+		isFull := errors.Is(err, journal.ErrNoSpace)
+		if err != nil && !isFull {
+			c.host.Fatal(err)
+			return
 		}
+		if isFull != full {
+			full = isFull
+			c.post(func() { c.loop.noRoom = isFull })
+		}
+		cut := full // what was flushed before a restart can be given up, too
 		now, pos := c.host.Now(), c.log.Journal().Synced()
 		grown := int64(pos.Offset()) - int64(flushedPos.Offset())
 		if pos.Segment() != flushedPos.Segment() {
@@ -231,6 +261,9 @@ func (c *Component) upkeep(ctx context.Context) {
 				return
 			}
 			flushedAt, flushedPos = now, pos
+			cut = true
+		}
+		if cut {
 			if to := c.log.CompactTo(c.store.Flushed(), c.cfg.KeepBytes); to > 0 {
 				c.appender.compactTo(to)
 			}

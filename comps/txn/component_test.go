@@ -88,13 +88,16 @@ func (p *plug) Send(to uint16, lane message.Lane, record []byte) error {
 
 // sfu is one engine with a transaction Component and its disk.
 type sfu struct {
-	number uint16
-	fs     *vfs.MemFS
-	born   bool
-	engine *engine.Engine
-	cancel context.CancelFunc
-	done   chan error
+	number  uint16
+	fs      *vfs.MemFS
+	journal vfs.FS // fs, as a rule
+	born    bool
+	engine  *engine.Engine
+	cancel  context.CancelFunc
+	done    chan error
 }
+
+const segmentBytes = 256 << 10
 
 type cluster struct {
 	t    *testing.T
@@ -105,13 +108,20 @@ type cluster struct {
 
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
+	return newClusterOf(t, 3, func(_ uint16, fs *vfs.MemFS) vfs.FS { return fs })
+}
+
+// newClusterOf starts that many SFUs; journal says where each one's journal lies.
+func newClusterOf(t *testing.T, n uint16, journal func(sfu uint16, fs *vfs.MemFS) vfs.FS) *cluster {
+	t.Helper()
 	keys, err := keyring.New(zeroes{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := &cluster{t: t, wire: &wire{inlets: map[uint16]engine.Inlet{}, lives: map[uint16]uint64{}}, keys: keys}
-	for n := uint16(1); n <= 3; n++ {
-		c.sfus = append(c.sfus, &sfu{number: n, fs: vfs.NewMem()})
+	for i := uint16(1); i <= n; i++ {
+		fs := vfs.NewMem()
+		c.sfus = append(c.sfus, &sfu{number: i, fs: fs, journal: journal(i, fs)})
 	}
 	for _, s := range c.sfus {
 		c.start(s)
@@ -142,6 +152,10 @@ func (c *cluster) start(s *sfu) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	var members []txn.Member
+	for _, m := range c.sfus {
+		members = append(members, txn.Member{Node: uint64(m.number), SFU: m.number})
+	}
 	birth := !s.born
 	s.born = true
 	add := func(make func() (engine.Component, error)) {
@@ -152,10 +166,10 @@ func (c *cluster) start(s *sfu) {
 	add(func() (engine.Component, error) { return &plug{w: c.wire, self: s.number}, nil })
 	add(func() (engine.Component, error) {
 		return txn.New(txn.Config{
-			Group: 1, Epoch: 1, Node: uint64(s.number), Members: []txn.Member{{Node: 1, SFU: 1}, {Node: 2, SFU: 2}, {Node: 3, SFU: 3}},
-			Birth: birth, FS: s.fs, Dir: "journal", Keys: c.keys, Cluster: [16]byte{1},
+			Group: 1, Epoch: 1, Node: uint64(s.number), Members: members,
+			Birth: birth, FS: s.journal, Dir: "journal", Keys: c.keys, Cluster: [16]byte{1},
 			// So small that a member that was away for some entries needs the state.
-			SegmentBytes: 256 << 10, FlushBytes: 64 << 10, KeepBytes: 1,
+			SegmentBytes: segmentBytes, FlushBytes: 64 << 10, KeepBytes: 1,
 			OpenStore: func() (store.Store, error) {
 				return store.Open(store.Config{Dir: path.Join("store"), FS: s.fs})
 			},
@@ -351,6 +365,7 @@ func TestLostDiskIsNotRevived(t *testing.T) {
 	s := c.sfus[0]
 	c.stop(s)
 	s.fs = vfs.NewMem()
+	s.journal = s.fs
 	c.start(s)
 	select {
 	case err := <-s.done:
