@@ -22,9 +22,11 @@
 //   - What a Sync covered is there after a crash. No later write touches its pages: a
 //     Sync ends its last page, and what follows begins the next one.
 //   - A changed page, a page in another place or of another file, and a file cut short
-//     are answered with ErrCorrupt, never with wrong bytes. Two things are beyond
-//     it: a whole file put back as it was at an earlier Sync, and one whose content was never synced,
-//     which reads as empty after a crash.
+//     are answered with ErrCorrupt, never with wrong bytes. Three things are beyond it: a
+//     whole file put back as it was at an earlier Sync; what the last of several Syncs wrote, which
+//     is taken for torn when it does not open (Pebble reads its manifests so itself); and a file
+//     of one page that does not open, which is taken for one that was never synced and reads as empty
+//     (Pebble compares a table's size with its manifest's).
 //   - Node keys rotate without rewriting files: Rewrap seals the files' own keys anew.
 //
 // # File format, version 1
