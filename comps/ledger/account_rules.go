@@ -35,7 +35,7 @@ func (l *Ledger) createAccount(stamp uint64, in *ledgerpb.Account) (uint32, uint
 		return refuse(ledgerpb.CreateAccountStatusIdMustNotBeIntMax)
 	}
 	if a, _ := l.accounts.get(l.state, in.Id); a != nil {
-		if s := accountExists(in, &a.Account); s != ledgerpb.CreateAccountStatusExists {
+		if s := accountExists(in, a); s != ledgerpb.CreateAccountStatusExists {
 			return refuse(s)
 		}
 		return uint32(ledgerpb.CreateAccountStatusExists), a.Timestamp
@@ -64,10 +64,10 @@ func (l *Ledger) createAccount(stamp uint64, in *ledgerpb.Account) (uint32, uint
 			return refuse(ledgerpb.CreateAccountStatusImportedEventTimestampMustNotRegress)
 		}
 	}
-	a, n := l.accounts.add(in.Id)
-	a.Account = *in
+	a := *in
 	a.Timestamp = at
-	l.accounts.touch(a, n)
+	n := l.accounts.add(&a)
+	l.accounts.touch(n)
 	if len(l.scopes) != 0 {
 		l.undo = append(l.undo, change{kind: accountCreated, slot: n})
 	}

@@ -5,20 +5,11 @@ import (
 	"virtualservicesinc.com/rrts/schema/ledgerpb"
 )
 
-// account is a cached account.
-type account struct {
-	ledgerpb.Account
-	dirty   bool // stands in accounts.dirty
-	created bool // did not exist at the last Reset
-	recent  bool // was used since the clock's hand last passed
-	free    bool // holds no account
-}
-
 // accounts is the cache of accounts. Slots lie in chunks that never move, so a
-// *account stays valid until trim.
+// *ledgerpb.Account stays valid until trim.
 type accounts struct {
-	index  map[u128.Int]uint32 // id → slot
-	chunks []*[chunkSlots]account
+	index  *index // id → slot
+	chunks []*chunk
 	used   uint32   // slots handed out at least once
 	freed  []uint32 // slots to hand out again
 	dirty  []uint32 // slots changed since the last Reset, by their first change
@@ -27,69 +18,93 @@ type accounts struct {
 }
 
 // chunkSlots is the number of slots in a chunk: a small ledger takes one chunk of
-// some 150 KB, and growing by one is soon done.
+// some 130 KB, and growing by one is soon done.
 const chunkSlots = 1024
 
-func (c *accounts) slot(n uint32) *account { return &c.chunks[n/chunkSlots][n%chunkSlots] }
+type chunk struct {
+	accounts [chunkSlots]ledgerpb.Account
+	marks    [chunkSlots]mark
+}
 
-// get returns the account with the given id, from the cache or else from state;
-// nil when there is none.
-func (c *accounts) get(state State, id u128.Int) (*account, uint32) {
-	if n, ok := c.index[id]; ok {
-		a := c.slot(n)
-		a.recent = true
-		return a, n
+// mark says how a slot stands.
+type mark uint8
+
+const (
+	dirty  mark = 1 << iota // stands in accounts.dirty
+	fresh                   // did not exist at the last Reset
+	lately                  // was used since the clock's hand last passed
+	empty                   // holds no account
+)
+
+func (c *accounts) slot(n uint32) *ledgerpb.Account {
+	return &c.chunks[n/chunkSlots].accounts[n%chunkSlots]
+}
+
+func (c *accounts) mark(n uint32) *mark { return &c.chunks[n/chunkSlots].marks[n%chunkSlots] }
+
+// get returns the account with the given id and its slot, from the cache or else
+// from state; nil when there is none.
+func (c *accounts) get(state State, id u128.Int) (*ledgerpb.Account, uint32) {
+	if n, ok := c.index.find(c, id); ok {
+		*c.mark(n) |= lately
+		return c.slot(n), n
 	}
 	if c.top.Less(id) {
 		return nil, 0
 	}
 	n := c.take()
 	a := c.slot(n)
-	if !state.Account(id, &a.Account) {
+	if !state.Account(id, a) {
 		c.drop(n)
 		return nil, 0
 	}
-	c.index[id] = n
+	c.index.put(c, n, id)
 	return a, n
 }
 
-// add returns a new slot for an account that state does not have.
-func (c *accounts) add(id u128.Int) (*account, uint32) {
+// add takes in an account that state does not have.
+func (c *accounts) add(a *ledgerpb.Account) (slot uint32) {
 	n := c.take()
-	c.index[id] = n
-	if c.top.Less(id) {
-		c.top = id
+	*c.slot(n) = *a
+	*c.mark(n) |= fresh
+	c.index.put(c, n, a.Id)
+	if c.top.Less(a.Id) {
+		c.top = a.Id
 	}
-	a := c.slot(n)
-	a.created = true
-	return a, n
+	return n
 }
 
-// take hands out an empty slot.
+// remove forgets the account in slot n.
+func (c *accounts) remove(n uint32) {
+	c.index.remove(c, n, c.slot(n).Id)
+	c.drop(n)
+}
+
+// take hands out a slot.
 func (c *accounts) take() uint32 {
 	var n uint32
 	if last := len(c.freed) - 1; last >= 0 {
 		n, c.freed = c.freed[last], c.freed[:last]
 	} else {
 		if n = c.used; n == uint32(len(c.chunks))*chunkSlots {
-			c.chunks = append(c.chunks, new([chunkSlots]account))
+			c.chunks = append(c.chunks, new(chunk))
 		}
 		c.used++
 	}
-	*c.slot(n) = account{recent: true}
+	*c.mark(n) = lately
 	return n
 }
 
-// drop takes a slot back, whose id must not be in the index any more.
+// drop takes a slot back that is not in the index.
 func (c *accounts) drop(n uint32) {
-	*c.slot(n) = account{free: true}
+	*c.mark(n) = empty
 	c.freed = append(c.freed, n)
 }
 
-// touch marks the account in slot n as changed.
-func (c *accounts) touch(a *account, n uint32) {
-	if !a.dirty {
-		a.dirty = true
+// touch notes that the account in slot n changes.
+func (c *accounts) touch(n uint32) {
+	if m := c.mark(n); *m&dirty == 0 {
+		*m |= dirty
 		c.dirty = append(c.dirty, n)
 	}
 }
@@ -97,8 +112,7 @@ func (c *accounts) touch(a *account, n uint32) {
 // clean forgets which accounts have changed.
 func (c *accounts) clean() {
 	for _, n := range c.dirty {
-		a := c.slot(n)
-		a.dirty, a.created = false, false
+		*c.mark(n) &^= dirty | fresh
 	}
 	c.dirty = c.dirty[:0]
 }
@@ -106,15 +120,13 @@ func (c *accounts) clean() {
 // trim evicts accounts until at most max are left, those first that were not used
 // since the hand last passed. None may be dirty.
 func (c *accounts) trim(max int) {
-	for len(c.index) > max {
-		a := c.slot(c.hand)
-		switch {
-		case a.free:
-		case a.recent:
-			a.recent = false
+	for c.index.count > max {
+		switch m := c.mark(c.hand); {
+		case *m&empty != 0:
+		case *m&lately != 0:
+			*m &^= lately
 		default:
-			delete(c.index, a.Id)
-			c.drop(c.hand)
+			c.remove(c.hand)
 		}
 		if c.hand++; c.hand == c.used {
 			c.hand = 0

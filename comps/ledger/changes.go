@@ -29,8 +29,8 @@ func (c *Changes) Accounts() int { return len(c.ledger.accounts.dirty) }
 // Account returns the i'th account that was created or changed, in the order of
 // their first change, as it is now. created is true when it is new.
 func (c *Changes) Account(i int) (a *ledgerpb.Account, created bool) {
-	s := c.ledger.accounts.slot(c.ledger.accounts.dirty[i])
-	return &s.Account, s.created
+	n := c.ledger.accounts.dirty[i]
+	return c.ledger.accounts.slot(n), *c.ledger.accounts.mark(n)&fresh != 0
 }
 
 // Event is one change of two accounts' balances.

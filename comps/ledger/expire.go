@@ -29,7 +29,7 @@ func (l *Ledger) Expire(ts uint64, max int) int {
 		cr, crSlot := l.accountOf(p.CreditAccountId)
 		l.release(&p.Transfer, dr, drSlot, cr, crSlot, true)
 		p.status = StatusExpired
-		e := l.record(ts+uint64(i), ledgerpb.ChangeEventTypeTwoPhaseExpired, &dr.Account, &cr.Account)
+		e := l.record(ts+uint64(i), ledgerpb.ChangeEventTypeTwoPhaseExpired, dr, cr)
 		e.Transfer = p.Transfer
 		e.PendingTimestamp, e.PendingExpiry = d.ts, d.expiry
 		l.expireNoMore(d.expiry)

@@ -14,8 +14,8 @@ const MaxEvents = 8192
 // Config bounds the ledger's memory.
 type Config struct {
 	// MaxCachedAccounts is the number of accounts kept in memory between Resets,
-	// at some 170 bytes each. 0 means 1,000,000; memory is taken as accounts are
-	// used. At least 1,000.
+	// at some 140 bytes each. 0 means 1,000,000; memory is taken as accounts are
+	// used. At least 1,000 and at most 60,000,000.
 	MaxCachedAccounts int
 	// MaxCachedPendings is the number of pending transfers kept in memory between
 	// Resets, at some 170 bytes each. 0 means 65,536. At least 1,000.
@@ -30,8 +30,9 @@ const (
 	defaultCachedPendings = 65_536
 	// Ids above the window cost nothing, ids below it a read of the store: this much
 	// lets clients' clocks lag by a third of a second at 100,000 transfers a second.
-	defaultCachedIDs = 32_768
-	minCached        = 1_000 // fewer would evict within a request what it needs again
+	defaultCachedIDs  = 32_768
+	maxCachedAccounts = 60_000_000 // the slots that an index can name, less what one batch touches
+	minCached         = 1_000      // fewer would evict within a request what it needs again
 )
 
 func (c *Config) validate() error {
@@ -47,6 +48,9 @@ func (c *Config) validate() error {
 	check("MaxCachedAccounts", &c.MaxCachedAccounts, defaultCachedAccounts)
 	check("MaxCachedPendings", &c.MaxCachedPendings, defaultCachedPendings)
 	check("MaxCachedIDs", &c.MaxCachedIDs, defaultCachedIDs)
+	if c.MaxCachedAccounts > maxCachedAccounts {
+		faults = append(faults, fmt.Errorf("ledger: MaxCachedAccounts is %d, must be at most %d", c.MaxCachedAccounts, maxCachedAccounts))
+	}
 	return errors.Join(faults...)
 }
 
@@ -111,7 +115,7 @@ func New(state State, cfg Config) (*Ledger, error) {
 		lastAccount: state.LastAccount(),
 		lastEvent:   state.LastEvent(),
 	}
-	l.accounts.index, l.accounts.top = make(map[u128.Int]uint32), state.TopAccount()
+	l.accounts.index, l.accounts.top = newIndex(), state.TopAccount()
 	l.pendings.index = make(map[uint64]uint32)
 	l.ids.Load(state.TransferIDs, cfg.MaxCachedIDs)
 	l.changes.ledger = l

@@ -122,7 +122,7 @@ func (l *Ledger) resolvePending(stamp uint64, in *ledgerpb.Transfer) (uint32, ui
 		dr.DebitsPosted, _ = dr.DebitsPosted.Add(t.Amount)
 		cr.CreditsPosted, _ = cr.CreditsPosted.Add(t.Amount)
 	}
-	e := l.record(at, kind, &dr.Account, &cr.Account)
+	e := l.record(at, kind, dr, cr)
 	e.Transfer = t
 	e.Transfer.Timestamp = at
 	e.PendingTimestamp, e.PendingExpiry = pendingAt, due
@@ -135,7 +135,7 @@ func (l *Ledger) resolvePending(stamp uint64, in *ledgerpb.Transfer) (uint32, ui
 
 // release takes the amount of pending transfer p off the accounts' pending
 // balances, and opens the accounts that p closed when reopen is set.
-func (l *Ledger) release(p *ledgerpb.Transfer, dr *account, drSlot uint32, cr *account, crSlot uint32, reopen bool) {
+func (l *Ledger) release(p *ledgerpb.Transfer, dr *ledgerpb.Account, drSlot uint32, cr *ledgerpb.Account, crSlot uint32, reopen bool) {
 	drOpens := reopen && p.Flags&transferClosingDebit != 0
 	crOpens := reopen && p.Flags&transferClosingCredit != 0
 	if !p.Amount.IsZero() || drOpens {
@@ -159,7 +159,7 @@ func (l *Ledger) release(p *ledgerpb.Transfer, dr *account, drSlot uint32, cr *a
 }
 
 // accountOf returns the account of a transfer that exists.
-func (l *Ledger) accountOf(id u128.Int) (*account, uint32) {
+func (l *Ledger) accountOf(id u128.Int) (*ledgerpb.Account, uint32) {
 	a, n := l.accounts.get(l.state, id)
 	if a == nil {
 		panic(&ReadError{Op: "the account of a transfer", Err: errNoAccount})

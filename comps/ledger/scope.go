@@ -50,16 +50,15 @@ func (l *Ledger) Rollback() {
 	l.scopes = l.scopes[:len(l.scopes)-1]
 
 	for _, n := range l.accounts.dirty[m.dirty:] {
-		l.accounts.slot(n).dirty = false
+		*l.accounts.mark(n) &^= dirty
 	}
 	l.accounts.dirty = l.accounts.dirty[:m.dirty]
 	for i := len(l.undo) - 1; i >= m.undo; i-- {
 		switch c := &l.undo[i]; c.kind {
 		case accountCreated:
-			delete(l.accounts.index, l.accounts.slot(c.slot).Id)
-			l.accounts.drop(c.slot)
+			l.accounts.remove(c.slot)
 		case accountChanged:
-			l.accounts.slot(c.slot).restore(&c.before)
+			c.before.restore(l.accounts.slot(c.slot))
 		case pendingResolved:
 			l.pendings.slot(l.pendings.index[c.ts]).status = StatusPending
 		}
@@ -80,14 +79,14 @@ func (l *Ledger) Rollback() {
 }
 
 // modify prepares account a in slot n for a change.
-func (l *Ledger) modify(a *account, n uint32) {
+func (l *Ledger) modify(a *ledgerpb.Account, n uint32) {
 	if len(l.scopes) != 0 {
-		l.undo = append(l.undo, change{kind: accountChanged, slot: n, before: sideOf(&a.Account)})
+		l.undo = append(l.undo, change{kind: accountChanged, slot: n, before: sideOf(a)})
 	}
-	l.accounts.touch(a, n)
+	l.accounts.touch(n)
 }
 
-func (a *account) restore(s *Side) {
+func (s *Side) restore(a *ledgerpb.Account) {
 	a.DebitsPending, a.DebitsPosted = s.DebitsPending, s.DebitsPosted
 	a.CreditsPending, a.CreditsPosted = s.CreditsPending, s.CreditsPosted
 	a.Flags = s.Flags

@@ -146,7 +146,7 @@ func (l *Ledger) move(stamp uint64, in *ledgerpb.Transfer) (uint32, uint64) {
 		credits, _ := cr.CreditsPosted.Add(cr.CreditsPending)
 		amount = u128.Min(amount, cr.DebitsPosted.SatSub(credits))
 	}
-	if s := checkLimits(&dr.Account, &cr.Account, in, amount, at); s != ledgerpb.CreateTransferStatusCreated {
+	if s := checkLimits(dr, cr, in, amount, at); s != ledgerpb.CreateTransferStatusCreated {
 		return refuse(s)
 	}
 
@@ -173,7 +173,7 @@ func (l *Ledger) move(stamp uint64, in *ledgerpb.Transfer) (uint32, uint64) {
 		dr.DebitsPosted, _ = dr.DebitsPosted.Add(amount)
 		cr.CreditsPosted, _ = cr.CreditsPosted.Add(amount)
 	}
-	e := l.record(at, kind, &dr.Account, &cr.Account)
+	e := l.record(at, kind, dr, cr)
 	e.Transfer = *in
 	e.Transfer.Amount = amount
 	e.Transfer.Timestamp = at
