@@ -139,6 +139,7 @@ func (d *DB) overlay(c *ledger.Changes) {
 			d.young.add(e.Transfer.Id, e.Timestamp)
 		}
 	}
+	d.unindexed.Add(int64(len(c.Events)))
 	if n := len(c.Events); n > 0 {
 		d.lastEvent = c.Events[n-1].Timestamp
 		d.young.last = d.lastEvent

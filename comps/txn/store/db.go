@@ -98,6 +98,9 @@ type DB struct {
 	indexing sync.Mutex // guards writing the index, and indexed
 	indexed  [2]uint64  // by ledger.Set: timestamp up to which its index reaches
 
+	// unindexed counts the events since Open less those that were indexed since.
+	unindexed atomic.Int64
+
 	wake    chan struct{} // capacity 1: there is something to settle
 	stop    chan struct{}
 	stopped sync.WaitGroup
@@ -192,6 +195,7 @@ func (d *DB) load() error {
 		d.txns.Load(r.txnIDs, recentTxns)
 		d.indexed = [2]uint64{r.indexed(ledger.Accounts), r.indexed(ledger.Transfers)}
 		d.unsettled(r)
+		d.unindexed.Store(0)
 		d.durable.Store(d.applied) // nothing but files was there to read
 	})
 }

@@ -143,6 +143,7 @@ func (d *DB) transferPostings(p *postings, from, to uint64) (reached uint64) {
 	}
 	var e ledger.Event
 	n := 0
+	defer func() { d.unindexed.Add(int64(-n)) }()
 	for ; ok && n < indexChunk; ok = it.Next() {
 		if suffix64(it.Key()) > to {
 			return to
@@ -151,10 +152,12 @@ func (d *DB) transferPostings(p *postings, from, to uint64) (reached uint64) {
 			if e.Timestamp > to {
 				return false
 			}
-			if reached = e.Timestamp; e.Timestamp < from || !e.IsTransfer() {
+			if reached = e.Timestamp; e.Timestamp < from {
 				return true
 			}
-			n++
+			if n++; !e.IsTransfer() {
+				return true
+			}
 			t := &e.Transfer
 			p.add(ledger.DebitAccount, t.DebitAccountId, t.Timestamp)
 			p.add(ledger.CreditAccount, t.CreditAccountId, t.Timestamp)

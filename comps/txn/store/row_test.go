@@ -110,25 +110,40 @@ func TestAccountRoundTrip(t *testing.T) {
 }
 
 // Any bytes may stand in a damaged row: the decoders refuse or accept, nothing else.
-func FuzzBlock(f *testing.F) {
+func FuzzRows(f *testing.F) {
 	e := ledger.Event{Timestamp: 7, Type: ledgerpb.ChangeEventTypeTwoPhasePosted, PendingTimestamp: 3, PendingExpiry: 9,
 		Transfer: ledgerpb.Transfer{Id: u128.Max, DebitAccountId: u128.From64(1), CreditAccountId: u128.From64(2), Amount: u128.From64(300)}}
 	f.Add(appendEvent(appendEvent(nil, &e, 7), &e, 7))
-	f.Add([]byte{})
-	f.Fuzz(func(t *testing.T, block []byte) {
+	f.Add(appendAccount(nil, &ledgerpb.Account{DebitsPosted: u128.Max, Ledger: 700}))
+	f.Add(appendBirth(nil, &ledgerpb.Account{Id: u128.Max, Ledger: 700}))
+	f.Add(appendTimes(nil, []uint64{7, 8, 9000}))
+	f.Add(appendState(nil, 12345))
+	f.Fuzz(func(t *testing.T, row []byte) {
+		check := func(err error) {
+			if err != nil && !errors.Is(err, ErrCorrupt) && !errors.Is(err, errFormat) {
+				t.Fatal(err)
+			}
+		}
 		var e ledger.Event
-		var again []byte
 		last := uint64(7)
-		if err := eachEvent(7, block, &e, func() bool {
-			again = appendEvent(again, &e, last)
+		check(eachEvent(7, row, &e, func() bool {
+			if e.Timestamp < last {
+				t.Fatal("timestamps go back")
+			}
 			last = e.Timestamp
 			return true
-		}); err != nil && !errors.Is(err, ErrCorrupt) {
-			t.Fatal(err)
-		}
+		}))
 		var a ledgerpb.Account
-		if err := parseAccount(block, &a); err != nil && !errors.Is(err, ErrCorrupt) {
-			t.Fatal(err)
+		check(parseAccount(row, &a))
+		check(parseBirth(row, &a))
+		times, err := parseTimes(nil, 7, row)
+		check(err)
+		if len(times) > len(row)+1 {
+			t.Fatalf("%d timestamps from %d bytes", len(times), len(row))
 		}
+		_, err = parseState(row)
+		check(err)
+		_, err = parseTransferRow(row)
+		check(err)
 	})
 }

@@ -55,7 +55,7 @@ func (d *DB) background() {
 			d.mu.RLock()
 			commits := d.commits
 			d.mu.RUnlock()
-			if commits == seen {
+			if commits == seen || d.unindexed.Load() > maxUnindexed {
 				d.indexSome()
 			}
 			seen = commits
@@ -63,9 +63,14 @@ func (d *DB) background() {
 	}
 }
 
-// idleInterval is how long a store must have had no Commit before it builds
-// indexes of its own accord.
-const idleInterval = 250 * time.Millisecond
+const (
+	// idleInterval is how long a store must have had no Commit before it builds
+	// indexes of its own accord.
+	idleInterval = 250 * time.Millisecond
+	// maxUnindexed is how many events a busy store lets wait for their indexes, and
+	// so bounds how long the first query waits: some seconds.
+	maxUnindexed = 4 << 20
+)
 
 // settleOld settles the old overlay, if there is one, and lets it go.
 func (d *DB) settleOld() {
