@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"maps"
 	"os"
 	osexec "os/exec"
 	"path/filepath"
@@ -20,6 +22,7 @@ import (
 	"virtualservicesinc.com/comps/ledger/exec"
 	"virtualservicesinc.com/rrts/client"
 	"virtualservicesinc.com/rrts/cmd/rrts/internal/arena/arenatest"
+	"virtualservicesinc.com/rrts/cmd/rrts/internal/embedded"
 	"virtualservicesinc.com/rrts/cmd/rrts/internal/term"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/message/u128"
@@ -74,6 +77,48 @@ func TestLedgerExecOnCluster(t *testing.T) {
 	if n := strings.Count(created, `{"status":"created",`); n != ledger.MaxEvents {
 		t.Errorf("%d transfers created: %.200s", n, created)
 	}
+}
+
+// The state of an SFU is left alone.
+func TestLedgerExecOnAnSFUsState(t *testing.T) {
+	a := newArena(t, 1, nil)
+	run(t, a)
+	if err := a.Stop(0); err != nil {
+		t.Fatal(err)
+	}
+	before := files(t, a.StateDir(0))
+	for dir, want := range map[string]string{
+		a.StateDir(0):                         "is no part of a ledger; name a new or an empty directory",
+		filepath.Join(a.StateDir(0), "store"): "it is damaged, or the sealed store of an SFU: name another directory",
+	} {
+		l, err := embedded.Open(embedded.Config{Dir: dir})
+		if err == nil {
+			l.Close()
+		}
+		if err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%s: %v", dir, err)
+		}
+	}
+	if after := files(t, a.StateDir(0)); !maps.Equal(before, after) {
+		t.Errorf("the files were\n%v\nand are\n%v", before, after)
+	}
+}
+
+// files returns what is below dir.
+func files(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	if err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.Type()&(fs.ModeDir|fs.ModeSocket) != 0 {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		all[path] = string(content)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return all
 }
 
 // fakeCluster answers every call with the same.

@@ -32,6 +32,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"virtualservicesinc.com/comps/ledger"
@@ -74,6 +75,9 @@ func Open(cfg Config) (*Ledger, error) {
 	}
 	broken := make(chan error, 1)
 	s, err := store.Open(store.Config{Dir: cfg.Dir, FS: cfg.fs, Log: slog.New(watch{broken})})
+	if pebble.IsCorruptionError(err) {
+		return nil, fmt.Errorf("embedded: %w; it is damaged, or the sealed store of an SFU: name another directory", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("embedded: %w", err)
 	}
