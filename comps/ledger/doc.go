@@ -2,9 +2,10 @@
 // and the rules by which a transfer is made or refused.
 //
 // It is a pure state machine. Requests and their timestamps go in, results and
-// changed rows come out; it reads committed rows through State and does no I/O,
-// reads no clock and draws no randomness itself. Given the same state and the
-// same calls every replica comes to the same results and the same rows.
+// changed rows come out; it reads committed rows through State, does no I/O and
+// reads no clock, and the one random number it draws, the key of a hash, shows in
+// nothing. Given the same state and the same calls every replica comes to the same
+// results and the same rows.
 //
 // Field meanings, flags, statuses and their order of precedence are those of
 // TigerBeetle's public data model; ledger.proto lists them. What stands out:
@@ -49,7 +50,8 @@
 //
 // # Memory
 //
-// Accounts, pending transfers and ids are cached within the bounds of Config.
+// Accounts (some 140 bytes each), pending transfers and ids are cached within the
+// bounds of Config.
 // Nothing is evicted before Reset; until then the caches also hold all that the
 // calls since the last Reset touched, so the caller bounds what it puts together.
 // In steady state a transfer allocates nothing.
