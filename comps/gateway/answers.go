@@ -19,17 +19,17 @@ type answers struct {
 
 // answer gives e's connection its answer: an encoded Outcome.
 func (a *answers) answer(e *entry, outcome []byte) {
-	e.c.reply(e.call, outcome)
-	a.done(e)
+	a.done(e).reply(e.call, outcome)
 }
 
 // refuse answers e with a failure.
 func (a *answers) refuse(e *entry, code message.Code, detail string) {
-	e.c.fail(e.call, code, detail)
-	a.done(e)
+	a.done(e).fail(e.call, code, detail)
 }
 
-func (a *answers) done(e *entry) {
+// done gives back what e took of the bounds, and returns its connection. It comes
+// before the answer: the client may send the next request as soon as it has that.
+func (a *answers) done(e *entry) *conn {
 	c := e.c
 	e.c = nil
 	a.count++
@@ -39,6 +39,7 @@ func (a *answers) done(e *entry) {
 	if c.dirty.CompareAndSwap(false, true) {
 		a.dirty = append(a.dirty, c)
 	}
+	return c
 }
 
 // flush sends what was queued: all answers for one connection at once.

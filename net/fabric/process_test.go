@@ -172,6 +172,9 @@ func withChild(t *testing.T) (*node, func(incarnation uint64) *process) {
 // A process that was stopped for half a second is suspected and recovers; by its
 // own clock it does not blame the others.
 func TestPause(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a machine that is busy with the race detector stretches its judgement: runs without -short")
+	}
 	one, spawn := withChild(t)
 	two := spawn(1)
 	one.sees(t, 2, fabric.A, fabric.B)
