@@ -341,8 +341,16 @@ func TestCrashInRepair(t *testing.T) {
 				}
 				return nil
 			})
+			ranges := len(w.j.Damage())
 			err := w.j.Repair(d, lost)
 			w.disk.Before(nil)
+			if err == nil && w.rng.IntN(2) == 0 {
+				w.disk.Crash()
+				w.open()
+				if len(w.j.Damage()) >= ranges {
+					w.fatalf("try %d: %v was repaired and is back", n, d)
+				}
+			}
 			if err != nil {
 				if !errors.Is(err, disk.ErrPower) {
 					w.fatalf("try %d: %v", n, err)

@@ -62,10 +62,7 @@ func (j *Journal) Reserve() error {
 		return fmt.Errorf("journal: reserve a segment: %w", err)
 	}
 	sp := &spare{path: j.path(num, spareSuffix), file: f, size: j.cfg.SegmentBytes}
-	if err = j.cfg.FS.Rename(tmp, sp.path); err == nil {
-		err = j.syncDir()
-	}
-	if err != nil {
+	if err := j.cfg.FS.Rename(tmp, sp.path); err != nil { // durable with the next name that counts
 		_ = f.Close()
 		return fmt.Errorf("journal: reserve a segment: %w", err)
 	}
