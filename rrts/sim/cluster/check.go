@@ -11,26 +11,32 @@ import (
 
 // check holds the end of a run against what the clients were told.
 func (w *world) check() {
-	first := w.nodes[0].machine.Digest()
-	for _, n := range w.nodes[1:] {
+	there := w.there()
+	first := there[0].machine.Digest()
+	for _, n := range there[1:] {
 		if d := n.machine.Digest(); d.AppliedIndex != first.AppliedIndex || !bytes.Equal(d.Chain, first.Chain) {
-			w.fail("node %d ends at entry %d with another state than node 1 at %d", n.id, d.AppliedIndex, first.AppliedIndex)
+			w.fail("node %d ends at entry %d with another state than node %d at %d", n.id, d.AppliedIndex, there[0].id, first.AppliedIndex)
 		}
 	}
-	for _, n := range w.nodes {
+	for _, n := range there {
 		w.checkTold(n)
 		w.checkBalance(n)
+	}
+	if w.err == nil {
+		w.checkOrder()
+	}
+	if w.err == nil {
+		w.checkLinearizable()
 	}
 }
 
 // checkTold looks every final answer up, and the effects that it promises or
 // excludes.
 func (w *world) checkTold(n *node) {
-	csns := map[uint64]u128.Int{}
 	for _, c := range w.clients {
 		for i := range c.history {
 			h := &c.history[i]
-			row, err := machine.Lookup(n.state, h.tx.Id)
+			row, err := machine.Lookup(n.rows, h.tx.Id)
 			switch {
 			case err != nil:
 				w.fail("node %d: %v", n.id, err)
@@ -42,45 +48,29 @@ func (w *world) checkTold(n *node) {
 			if w.err != nil {
 				return
 			}
-			if h.state == txnpb.StateCommitted {
-				if other, ok := csns[h.csn]; ok {
-					w.fail("%v and %v share CSN %d", other, h.tx.Id, h.csn)
-				}
-				csns[h.csn] = h.tx.Id
-			}
-			w.checkEffects(n, h, row.Outcome)
+			w.checkEffects(n, h)
 		}
-	}
-	if csn := n.machine.Digest().Csn; uint64(len(csns)) > csn {
-		w.fail("clients were told of %d commits, node %d has %d", len(csns), n.id, csn)
 	}
 }
 
 // checkEffects looks for each transfer in the ledger.
-func (w *world) checkEffects(n *node, h *told, o *txnpb.Outcome) {
-	failed := map[uint32]bool{}
-	if o.Results != nil {
-		for _, x := range o.Results.Exceptions {
-			if x.Status != 0 {
-				failed[x.Index] = true
-			}
-		}
-	}
+func (w *world) checkEffects(n *node, h *told) {
 	for i := range h.tx.Transfers {
-		ts, known := n.state.TransferID(h.tx.Transfers[i].Id)
-		want := h.state == txnpb.StateCommitted && !failed[uint32(len(h.tx.Accounts)+i)]
+		ts, known := n.rows.TransferID(h.tx.Transfers[i].Id)
+		want := h.state == txnpb.StateCommitted && !h.failed[len(h.tx.Accounts)+i]
 		if has := known && ts != 0; has != want {
 			w.fail("node %d: transfer %d of %v is in the ledger: %v, should be: %v", n.id, i, h, has, want)
 		}
 	}
 }
 
-// checkBalance sums all accounts and looks at their limits.
+// checkBalance sums all accounts and looks at their limits, and at what should have
+// expired.
 func (w *world) checkBalance(n *node) {
 	var debits, credits, debitsPending, creditsPending u128.Int
 	for i := range uint64(accounts) {
 		var a ledgerpb.Account
-		if !n.state.Account(u128.From64(i+1), &a) {
+		if !n.rows.Account(u128.From64(i+1), &a) {
 			if w.opened {
 				w.fail("node %d has no account %d", n.id, i+1)
 			}
@@ -96,5 +86,8 @@ func (w *world) checkBalance(n *node) {
 	}
 	if debits != credits || debitsPending != creditsPending {
 		w.fail("node %d: debits %v+%v, credits %v+%v", n.id, debits, debitsPending, credits, creditsPending)
+	}
+	if !debitsPending.IsZero() {
+		w.fail("node %d: %v still pends, and every time-out has passed", n.id, debitsPending)
 	}
 }

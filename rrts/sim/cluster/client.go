@@ -13,24 +13,39 @@ import (
 )
 
 const (
-	// accounts is how many accounts the clients move money between; the first of
-	// them may go below zero and feeds the others.
+	// accounts is how many accounts the clients move money between. The first of
+	// them may go below zero and feeds the others; with it half of all payments, and
+	// the second takes every fourth.
 	accounts = 8
 	// patience is how long a client waits for one answer, and hopelessness how long
 	// it asks for one id before it asks for a final answer by Resolve.
 	patience     = 150 * time.Millisecond
-	hopelessness = 1500 * time.Millisecond
+	hopelessness = 800 * time.Millisecond
 )
 
 // told is a final answer, as a client remembers it.
 type told struct {
-	tx    txnpb.Transaction
-	state txnpb.State
-	csn   uint64
+	tx                txnpb.Transaction
+	state             txnpb.State
+	csn               uint64
+	failed            map[int]bool // operations that were not executed, by their place
+	invoked, answered time.Duration
 }
 
+func (t *told) String() string { return fmt.Sprintf("%v %v at %d", t.tx.Id, t.state, t.csn) }
+
+// read is what a client read of all accounts.
+type read struct {
+	invoked, answered time.Duration
+	csn               uint64
+	balances          [accounts]balance
+}
+
+// balance is what was posted to an account.
+type balance struct{ debits, credits uint64 }
+
 // client submits one transaction after the other, asks again with the same id
-// until it has a final answer, and at times once more after that.
+// until it has a final answer, and at times once more after that. In between it reads.
 type client struct {
 	w       *world
 	id      int
@@ -40,6 +55,8 @@ type client struct {
 	asked   int // attempts for tx, and the number of the newest
 	open    bool
 	history []told
+	reads   []read
+	pending []ledgerpb.Transfer // of its own, to post or to void
 }
 
 func newClient(w *world, id int) *client {
@@ -50,18 +67,28 @@ func (c *client) idle() bool { return !c.open }
 
 // newID makes an id of this moment: milliseconds, client, sequence.
 func (c *client) newID() u128.Int {
-	at := uint64((c.w.start + c.w.Now()) / time.Millisecond)
+	at := uint64((epoch + c.w.Now()) / time.Millisecond)
 	return u128.Int{Hi: at<<16 | 0x7000 | uint64(c.id), Lo: c.rng.Uint64()}
 }
 
-// next begins a transaction, unless the run is about to end.
+// next begins something, unless the run is about to end.
 func (c *client) next() {
 	if c.w.calm {
 		return
 	}
+	c.open, c.since, c.asked = true, c.w.Now(), 0
+	if c.w.opened && c.rng.IntN(4) == 0 {
+		c.read()
+		return
+	}
 	c.tx = c.transaction()
-	c.since, c.asked, c.open = c.w.Now(), 0, true
 	c.ask()
+}
+
+// done ends what was begun.
+func (c *client) done() {
+	c.open = false
+	c.w.After(time.Duration(c.rng.Int64N(int64(20*time.Millisecond))), c.next)
 }
 
 // transaction makes one up.
@@ -82,83 +109,133 @@ func (c *client) transaction() txnpb.Transaction {
 		tx.Mode = txnpb.ModeIndependent
 	}
 	for range 1 + c.rng.IntN(4) {
-		from, to := c.rng.Uint64N(accounts)+1, c.rng.Uint64N(accounts)+1
-		if c.rng.IntN(2) == 0 {
-			from = 1
-		}
-		t := ledgerpb.Transfer{
-			Id: c.newID(), DebitAccountId: u128.From64(from), CreditAccountId: u128.From64(to),
-			Amount: u128.From64(1 + c.rng.Uint64N(100)), Ledger: 1, Code: 1,
-		}
-		if c.rng.IntN(8) == 0 {
-			t.Flags, t.Timeout = uint32(ledgerpb.TransferFlagsPending), 1
-		}
-		tx.Transfers = append(tx.Transfers, t)
+		tx.Transfers = append(tx.Transfers, c.transfer())
 	}
 	return tx
+}
+
+func (c *client) transfer() ledgerpb.Transfer {
+	t := ledgerpb.Transfer{Id: c.newID(), Ledger: 1, Code: 1}
+	if n := len(c.pending); n > 0 && c.rng.IntN(4) == 0 {
+		p := c.pending[n-1]
+		c.pending = c.pending[:n-1]
+		t.PendingId, t.Flags = p.Id, uint32(ledgerpb.TransferFlagsVoidPendingTransfer)
+		if c.rng.IntN(2) == 0 {
+			t.Amount, t.Flags = u128.Max, uint32(ledgerpb.TransferFlagsPostPendingTransfer)
+		}
+		return t
+	}
+	from, to := c.rng.Uint64N(accounts)+1, c.rng.Uint64N(accounts)+1
+	if c.rng.IntN(2) == 0 {
+		from = 1
+	}
+	if c.rng.IntN(4) == 0 {
+		to = 2
+	}
+	t.DebitAccountId, t.CreditAccountId, t.Amount = u128.From64(from), u128.From64(to), u128.From64(1+c.rng.Uint64N(100))
+	if c.rng.IntN(6) == 0 {
+		t.Flags, t.Timeout = uint32(ledgerpb.TransferFlagsPending), 1
+	}
+	return t
+}
+
+// node picks one to ask.
+func (c *client) node() *node { return c.w.nodes[c.rng.IntN(len(c.w.nodes))] }
+
+// attempt counts one more, and sees to it that the next follows when nobody answers.
+func (c *client) attempt(again func()) (is func() bool) {
+	c.asked++
+	number, since := c.asked, c.since
+	if number > 1 {
+		c.w.report.Retries++
+	}
+	is = func() bool { return c.open && c.since == since && c.asked == number }
+	c.w.After(patience, func() {
+		if is() {
+			again()
+		}
+	})
+	return is
+}
+
+// later tries again after a moment, if this is still the newest attempt.
+func (c *client) later(is func() bool, again func()) {
+	c.w.After(time.Duration(1+c.rng.IntN(20))*time.Millisecond, func() {
+		if is() {
+			again()
+		}
+	})
 }
 
 // ask submits the transaction, or resolves it when it has waited too long, at
 // some node.
 func (c *client) ask() {
-	c.asked++
-	attempt := c.asked
-	if attempt > 1 {
-		c.w.report.Retries++
-	}
-	n := c.w.nodes[c.rng.IntN(len(c.w.nodes))]
-	c.w.After(patience, func() {
-		if c.open && c.asked == attempt {
-			c.ask() // nobody answered
-		}
-	})
+	is := c.attempt(c.ask)
+	n := c.node()
 	l := n.life
 	if l == nil {
 		return
 	}
+	resolve := c.w.Now()-c.since > hopelessness && c.rng.IntN(2) == 0
+	encoded := message.Marshal(&c.tx)
+	if resolve {
+		c.w.report.Resolves++
+		encoded = message.Marshal(&txnpb.Transaction{Id: c.tx.Id})
+	}
 	b := &replica.Batch{Submissions: []txnpb.Submission{{
-		Transaction: message.Marshal(&c.tx), Principal: uint64(c.id + 1), RemainingMillis: uint32(patience / time.Millisecond),
+		Transaction: encoded, Principal: uint64(c.id + 1), RemainingMillis: uint32(patience / time.Millisecond),
 	}}}
 	b.Origin = func(b *replica.Batch) {
 		outcome := b.Outcomes[0]
-		c.w.After(time.Millisecond, func() { c.answer(attempt, &outcome) })
+		c.w.After(time.Millisecond, func() { c.answer(is, &outcome) })
 	}
-	resolve := c.w.Now()-c.since > hopelessness && c.rng.IntN(2) == 0
 	n.run(l, func() {
-		if resolve {
+		switch {
+		case l.full && l.replica.Status().Role == "leader": // as the Component does
+			b.Outcomes = []txnpb.Outcome{{Id: c.tx.Id, State: txnpb.StateOverloaded}}
+			b.Origin.(func(*replica.Batch))(b)
+		case resolve:
 			l.replica.Resolve(c.w.Now(), n.wall(), b)
-		} else {
+		default:
 			l.replica.Submit(c.w.Now(), n.wall(), b)
 		}
 	})
 }
 
 // answer takes an outcome.
-func (c *client) answer(attempt int, o *txnpb.Outcome) {
+func (c *client) answer(is func() bool, o *txnpb.Outcome) {
 	if o.Id != c.tx.Id || !c.open {
 		c.compare(o)
 		return
 	}
 	switch o.State {
 	case txnpb.StateCommitted, txnpb.StateAborted:
-		c.open = false
-		c.history = append(c.history, told{tx: c.tx, state: o.State, csn: o.Csn})
+		t := told{tx: c.tx, state: o.State, csn: o.Csn, failed: map[int]bool{}, invoked: c.since, answered: c.w.Now()}
+		if o.Results != nil {
+			for _, x := range o.Results.Exceptions {
+				t.failed[int(x.Index)] = x.Status != 0
+			}
+		}
+		c.history = append(c.history, t)
 		if o.State == txnpb.StateCommitted {
 			c.w.report.Committed++
 			c.w.opened = c.w.opened || len(c.tx.Accounts) > 0
+			c.keepPending(&t)
 		} else {
 			c.w.report.Aborted++
 		}
-		c.w.After(time.Duration(c.rng.Int64N(int64(20*time.Millisecond))), c.next)
-	case txnpb.StateIdReused, txnpb.StateExpired, txnpb.StateRefused, txnpb.StateIdFromFuture:
+		c.done()
+	case txnpb.StateIdReused, txnpb.StateExpired, txnpb.StateRefused:
 		c.w.fail("client %d: transaction %v: %v %s", c.id, o.Id, o.State, o.Reason)
-	default:
-		if attempt == c.asked {
-			c.w.After(time.Duration(1+c.rng.IntN(20))*time.Millisecond, func() {
-				if c.open && c.asked == attempt {
-					c.ask()
-				}
-			})
+	default: // not final, an id that is ahead of a clock that stands behind among it
+		c.later(is, c.ask)
+	}
+}
+
+func (c *client) keepPending(t *told) {
+	for i, tr := range t.tx.Transfers {
+		if tr.Timeout > 0 && !t.failed[len(t.tx.Accounts)+i] {
+			c.pending = append(c.pending, tr)
 		}
 	}
 }
@@ -175,4 +252,40 @@ func (c *client) compare(o *txnpb.Outcome) {
 	}
 }
 
-func (t *told) String() string { return fmt.Sprintf("%v %v at %d", t.tx.Id, t.state, t.csn) }
+// read asks some node for all balances, until one answers.
+func (c *client) read() {
+	is := c.attempt(c.read)
+	n := c.node()
+	l := n.life
+	if l == nil {
+		return
+	}
+	rd := &replica.Read{Deadline: c.w.Now() + patience}
+	rd.Origin = func(rd *replica.Read) {
+		if rd.Failed {
+			c.later(is, c.read)
+			return
+		}
+		got := read{invoked: c.since, csn: l.machine.Digest().Csn}
+		for i := range got.balances {
+			got.balances[i] = n.balance(i)
+		}
+		c.w.After(time.Millisecond, func() {
+			if !is() {
+				return
+			}
+			got.answered = c.w.Now()
+			c.reads = append(c.reads, got)
+			c.w.report.Reads++
+			c.done()
+		})
+	}
+	n.run(l, func() { l.replica.Read(rd) })
+}
+
+// balance is what an account stands at in a node's state.
+func (n *node) balance(i int) balance {
+	var a ledgerpb.Account
+	n.rows.Account(u128.From64(uint64(i+1)), &a)
+	return balance{a.DebitsPosted.Lo, a.CreditsPosted.Lo}
+}

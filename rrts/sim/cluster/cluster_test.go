@@ -1,38 +1,32 @@
 package cluster
 
 import (
-	"fmt"
 	"os"
 	"strconv"
 	"testing"
 	"time"
 )
 
-// seeds is how many seeds a test run plays: RRTS_SIM_SEEDS, or this many.
-const seeds = 200
+// seeds is how many seeds a test run plays.
+const seeds = 120
 
-func seedCount(t *testing.T) uint64 {
-	v := os.Getenv("RRTS_SIM_SEEDS")
+// number reads a number from the environment.
+func number(t *testing.T, name string, otherwise uint64) uint64 {
+	v := os.Getenv(name)
 	if v == "" {
-		if testing.Short() {
-			return seeds / 10
-		}
-		return seeds
+		return otherwise
 	}
 	n, err := strconv.ParseUint(v, 10, 64)
 	if err != nil {
-		t.Fatalf("RRTS_SIM_SEEDS=%q: %v", v, err)
+		t.Fatalf("%s=%q: %v", name, v, err)
 	}
 	return n
 }
 
-// TestSeeds runs seed after seed. RRTS_SIM_SEED=N replays one, with a trace.
+// TestSeeds runs seed after seed: RRTS_SIM_SEEDS of them, from RRTS_SIM_FIRST on.
+// RRTS_SIM_SEED=N replays one, with a trace.
 func TestSeeds(t *testing.T) {
-	if v := os.Getenv("RRTS_SIM_SEED"); v != "" {
-		seed, err := strconv.ParseUint(v, 10, 64)
-		if err != nil {
-			t.Fatalf("RRTS_SIM_SEED=%q: %v", v, err)
-		}
+	if seed := number(t, "RRTS_SIM_SEED", 0); seed != 0 {
 		r, err := Run(Config{Seed: seed, Trace: os.Stderr})
 		t.Logf("%+v", r)
 		if err != nil {
@@ -41,9 +35,14 @@ func TestSeeds(t *testing.T) {
 		return
 	}
 	var total Report
+	var longest time.Duration
 	began := time.Now()
-	n := seedCount(t)
-	for seed := uint64(1); seed <= n; seed++ {
+	first, n := number(t, "RRTS_SIM_FIRST", 1), uint64(seeds)
+	if testing.Short() {
+		n /= 10
+	}
+	n = number(t, "RRTS_SIM_SEEDS", n)
+	for seed := first; seed < first+n; seed++ {
 		r, err := Run(Config{Seed: seed})
 		if err != nil {
 			t.Fatalf("%v\nreplay it: RRTS_SIM_SEED=%d go test ./rrts/sim/cluster -run TestSeeds -v", err, seed)
@@ -51,22 +50,39 @@ func TestSeeds(t *testing.T) {
 		if r.Committed == 0 {
 			t.Fatalf("seed %d committed nothing: it tested nothing", seed)
 		}
-		total.Committed += r.Committed
-		total.Aborted += r.Aborted
-		total.Retries += r.Retries
-		total.Crashes += r.Crashes
-		total.Cuts += r.Cuts
-		total.Pauses += r.Pauses
-		total.Transfers += r.Transfers
-		total.Virtual += r.Virtual
-		if seed%1000 == 0 {
-			t.Logf("%d seeds in %v", seed, time.Since(began).Round(time.Second))
+		total.add(&r)
+		longest = max(longest, r.Settled)
+		if done := seed - first + 1; done%1000 == 0 {
+			t.Logf("%d seeds in %v", done, time.Since(began).Round(time.Second))
 		}
 	}
 	t.Logf("%d seeds, %v of virtual time: %+v", n, total.Virtual, total)
-	if total.Crashes == 0 || total.Cuts == 0 || total.Pauses == 0 || total.Retries == 0 || total.Transfers == 0 {
+	t.Logf("%v to settle in the mean, %v at most", total.Settled/time.Duration(n), longest)
+	if !testing.Short() && total.lacks() {
 		t.Fatal("the seeds arranged too few faults")
 	}
+}
+
+// add sums up what runs did.
+func (r *Report) add(o *Report) {
+	r.Committed += o.Committed
+	r.Aborted += o.Aborted
+	r.Reads += o.Reads
+	r.Retries += o.Retries
+	r.Resolves += o.Resolves
+	r.Crashes += o.Crashes
+	r.Cuts += o.Cuts
+	r.Pauses += o.Pauses
+	r.Transfers += o.Transfers
+	r.Full += o.Full
+	r.Damaged += o.Damaged
+	r.Settled += o.Settled
+	r.Virtual += o.Virtual
+}
+
+// lacks reports whether something never happened.
+func (r *Report) lacks() bool {
+	return min(r.Committed, r.Aborted, r.Reads, r.Retries, r.Resolves, r.Crashes, r.Cuts, r.Pauses, r.Transfers, r.Full, r.Damaged) == 0
 }
 
 // TestSameSeedSameRun: a failing seed can only be replayed if nothing but the
@@ -87,15 +103,19 @@ func TestSameSeedSameRun(t *testing.T) {
 	}
 }
 
-// TestCatchesAckBeforeSync plants the bug that a node answers before its disk has
-// synced; some seed must notice.
-func TestCatchesAckBeforeSync(t *testing.T) {
+// catches plants a bug; some seed must notice.
+func catches(t *testing.T, bug Bug) {
 	const most = 200
 	for seed := uint64(1); seed <= most; seed++ {
-		if _, err := Run(Config{Seed: seed, AckBeforeSync: true}); err != nil {
+		if _, err := Run(Config{Seed: seed, Nodes: 3, Bug: bug}); err != nil {
 			t.Logf("caught by seed %d: %v", seed, err)
 			return
 		}
 	}
-	t.Fatal(fmt.Sprintf("%d seeds did not notice that nodes answer before they have synced", most))
+	t.Fatalf("%d seeds did not notice", most)
 }
+
+func TestCatchesAckBeforeSync(t *testing.T)    { catches(t, AckBeforeSync) }
+func TestCatchesSkippedDedupe(t *testing.T)    { catches(t, SkipDedupe) }
+func TestCatchesSplitApplied(t *testing.T)     { catches(t, SplitApplied) }
+func TestCatchesDuplicateRecords(t *testing.T) { catches(t, DuplicateRecords) }

@@ -4,15 +4,18 @@
 // goroutines: net/session towards every other node over two lossy networks,
 // comps/txn's replica, raftlog on a journal on a simulated disk, machine and
 // ledger on a store that forgets what was not flushed. Clients submit, retry with
-// the same ids wherever they like, and remember what they were told.
+// the same ids wherever they like, ask for final answers, read, and remember what
+// they were told.
 //
 // # A run
 //
 // A safety phase lets the seed do what it likes: loss, doubling, corruption and
-// reordering of frames, one-way cuts of one or both networks, crashes between and
-// within disk writes, torn sectors, slow disks, pauses, restarts, clocks that
-// differ, planned hand-overs. Then everything is healed, and a liveness phase
-// gives the cluster a bounded time to answer all that is open and to agree.
+// reordering of frames, one-way cuts of one or both networks, crashes of the power or
+// of the process between and within disk writes and while a node starts, torn sectors,
+// journals that rot, slow disks, full disks, pauses, restarts, clocks that differ and
+// jump, planned hand-overs, states sent to members that lag. Then everything is
+// healed, and a liveness phase gives the cluster a bounded time to answer all that is
+// open, to agree, and to expire what pends.
 //
 // # What is checked
 //
@@ -20,10 +23,20 @@
 //	          state, the same CSN, on every replica and at every repetition
 //	once      no transaction has two effects: each transfer is in the ledger iff
 //	          its transaction committed
-//	balance   debits equal credits, and every limit holds
+//	balance   debits equal credits, every limit holds, nothing pends for ever
 //	agreement replicas at the same index have the same chain digest
-//	order     CSNs are 1, 2, 3, … without a gap
-//	journal   no synced record is lost or damaged
+//	order     CSNs are 1, 2, 3, … without a gap, and in that order the history is
+//	          linearizable: it agrees with what happened before what, and each read
+//	          saw the sum of what comes before it
+//	history   porcupine, which knows of no CSN, finds each account linearizable
+//	records   what a session hands out was sent, once, in order, without a gap
+//	journal   no synced record is lost; one that has rotted is found, and its node
+//	          takes no part any more
+//
+// # Planted bugs
+//
+// Config.Bug plants a fault around the code under test. A test for each sees
+// that the checks find it.
 //
 // Raft draws its election times from crypto/rand.Reader; a run replaces it, so
 // runs of one process must follow each other.

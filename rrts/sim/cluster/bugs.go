@@ -1,0 +1,81 @@
+package cluster
+
+import (
+	"maps"
+
+	"virtualservicesinc.com/comps/txn/store"
+	"virtualservicesinc.com/comps/txn/store/memstore"
+	"virtualservicesinc.com/rrts/message/u128"
+)
+
+// Bug is a fault that the simulation plants around the code under test, to see
+// that its checks would find it. The code itself has no switch for any of them.
+type Bug int
+
+const (
+	// NoBug: the code as it is.
+	NoBug Bug = iota
+	// AckBeforeSync: a disk says that it has synced, and does so some milliseconds later.
+	AckBeforeSync
+	// SkipDedupe: the machine finds no row of an earlier transaction.
+	SkipDedupe
+	// SplitApplied: a crash takes the applied index back to the last flush and leaves
+	// the rows that were committed since.
+	SplitApplied
+	// DuplicateRecords: a record now and then comes out of a session twice.
+	DuplicateRecords
+)
+
+// state is what the machine sees of a node's rows.
+func (b Bug) state(rows *memstore.Store) store.State {
+	switch b {
+	case SkipDedupe:
+		return amnesiac{rows}
+	case SplitApplied:
+		return &split{Store: rows, flushed: map[string][]byte{}}
+	}
+	return rows
+}
+
+// amnesiac knows no transaction.
+type amnesiac struct{ *memstore.Store }
+
+func (amnesiac) Txn(u128.Int) ([]byte, bool) { return nil, false }
+
+// split keeps its rows over a crash, and of the meta rows what was flushed.
+type split struct {
+	*memstore.Store
+	flushed map[string][]byte
+	stale   map[string][]byte // what is shown between a crash and the next commit
+	keys    []string
+}
+
+func (s *split) Meta(key string) []byte {
+	if s.stale != nil {
+		return s.stale[key]
+	}
+	return s.Store.Meta(key)
+}
+
+func (s *split) Commit(b *store.Batch) {
+	s.stale, s.keys = nil, s.keys[:0]
+	for _, m := range b.Metas {
+		s.keys = append(s.keys, m.Key)
+	}
+	s.Store.Commit(b)
+}
+
+func (s *split) Flush() error {
+	s.Switched()
+	return nil
+}
+
+func (s *split) Crash() { s.stale = maps.Clone(s.flushed) }
+
+// Switched takes over the meta rows as they are now.
+func (s *split) Switched() {
+	for _, key := range s.keys {
+		s.flushed[key] = s.Store.Meta(key)
+	}
+	s.stale = nil
+}
