@@ -28,17 +28,19 @@
 //
 // # Promises
 //
-//   - A record that a returned Sync covered is never cut. A tail is cut only
+//   - A record that a returned Sync covered survives crashes. A tail is cut only
 //     behind the highest position that some record says was synced; whatever is
 //     unreadable below it is damage: Open succeeds, [Journal.Damage] lists the
 //     ranges, and Append, Sync, Mark and Rotate refuse with an error for which
 //     [IsDamage] holds until every range is repaired, abandoned or trimmed.
 //   - No block that a Sync made durable is ever written again, so a power cut
-//     in the next write cannot take it along. (Marks take turns.)
+//     in the next write cannot take it along. (Marks take turns. Open writes the tail that nothing
+//     speaks for once more, the same bytes: after a failed sync the page cache shows what the
+//     disk does not hold.)
 //   - No nonce repeats: a segment's key comes from a fresh random salt, a frame's
 //     nonce is its offset, and a restart begins a new segment.
 //   - A failed write or sync makes the journal dead for good: every later call
-//     answers the same error, for which [IsFailed] holds. The owner ends the
+//     that would write answers the same error, for which [IsFailed] holds. The owner ends the
 //     process; the next one recovers from what the disk really holds.
 //   - A full disk is noticed by [Journal.Reserve], one whole segment early:
 //     [ErrNoSpace]. Appends that fit the current segment still work, so do reads.
