@@ -6,11 +6,9 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 
-	"virtualservicesinc.com/comps/ledger"
 	"virtualservicesinc.com/comps/txn/entry"
 	"virtualservicesinc.com/comps/txn/machine"
 	"virtualservicesinc.com/comps/txn/replica"
-	"virtualservicesinc.com/comps/txn/store"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
@@ -126,7 +124,7 @@ func (d txnService) Read(r message.Responder[*txnpb.QueryAnswer], in *txnpb.Quer
 			r.Fail(message.Internal, err.Error())
 			return
 		}
-		answer, err := runQuery(view, in)
+		answer, err := machine.Query(view, in)
 		if cerr := view.Close(); err == nil {
 			err = cerr
 		}
@@ -162,32 +160,6 @@ func (d *dispatch) linearizable(r message.Request, f func()) {
 		c.enqueueRead(r, f)
 	}}
 	d.add(func() { c.loop.replica.Read(rd) })
-}
-
-// runQuery answers a query from one consistent state.
-func runQuery(v store.View, q *txnpb.Query) (*txnpb.QueryAnswer, error) {
-	csn, err := machine.CSN(v)
-	if err != nil {
-		return nil, err
-	}
-	a := &txnpb.QueryAnswer{Csn: csn, Stale: q.Stale}
-	switch {
-	case q.LookupAccounts != nil:
-		a.Accounts = ledger.LookupAccounts(v, q.LookupAccounts.Ids, nil)
-	case q.LookupTransfers != nil:
-		a.Transfers = ledger.LookupTransfers(v, q.LookupTransfers.Ids, nil)
-	case q.GetAccountTransfers != nil:
-		a.Transfers = ledger.GetAccountTransfers(v, q.GetAccountTransfers, nil)
-	case q.GetAccountBalances != nil:
-		a.Balances = ledger.GetAccountBalances(v, q.GetAccountBalances, nil)
-	case q.QueryAccounts != nil:
-		a.Accounts = ledger.QueryAccounts(v, q.QueryAccounts, nil)
-	case q.QueryTransfers != nil:
-		a.Transfers = ledger.QueryTransfers(v, q.QueryTransfers, nil)
-	case q.GetChangeEvents != nil:
-		a.Events = ledger.GetChangeEvents(v, q.GetChangeEvents, nil)
-	}
-	return a, nil
 }
 
 // Control implements txnpb.ReplicaHandler.
