@@ -224,16 +224,15 @@ func (w *world) unsettled() string {
 			return fmt.Sprintf("client %d waits for %v", c.id, c.tx.Id)
 		}
 	}
-	var applied uint64
-	for _, n := range w.there() {
+	there := w.there()
+	for _, n := range there {
 		if n.life == nil {
 			return fmt.Sprintf("node %d is down", n.id)
 		}
 		index, _ := n.machine.Applied()
-		if applied != 0 && index != applied {
-			return fmt.Sprintf("node %d has applied %d entries, another %d", n.id, index, applied)
+		if first, _ := there[0].machine.Applied(); index != first {
+			return fmt.Sprintf("node %d has applied %d entries, node %d %d", n.id, index, there[0].id, first)
 		}
-		applied = index
 		if n.machine.NextExpiry() != 0 {
 			return fmt.Sprintf("transfers pend on node %d", n.id)
 		}
