@@ -21,6 +21,7 @@ type applier struct {
 	wake    chan struct{}
 
 	incoming *incoming // a snapshot that is being received
+	pin      *pinned   // the newest snapshot that was taken, whether the loop has heard of it or not
 }
 
 func newApplier(c *Component, m *machine.Machine) *applier {

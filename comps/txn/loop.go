@@ -33,6 +33,7 @@ type loop struct {
 
 	pin       *pinned
 	pinning   bool
+	unpinned  []chan struct{} // closed when the pin is given up
 	transfers map[uint64]bool // nodes that are being sent a snapshot
 	installed bool            // the last flush handed a snapshot to the appender
 }
@@ -85,6 +86,7 @@ func (l *loop) tick() {
 		l.ticked += l.c.cfg.Tick
 		l.replica.Tick(now, l.c.cfg.Wall())
 		l.lookAtDisk()
+		l.unpinOld()
 	}
 }
 
@@ -228,11 +230,12 @@ func (l *loop) lookAtDisk() {
 	}
 }
 
-// close releases what the loop holds; it must not run any more.
+// close releases what the loop holds; no thread runs any more.
 func (l *loop) close() {
-	if l.pin != nil {
-		l.pin.close(l.c.host.Log())
-		l.pin = nil
+	for _, p := range []*pinned{l.pin, l.c.applier.pin} {
+		if p != nil && !p.closed {
+			p.close(l.c.host.Log())
+		}
 	}
 }
 

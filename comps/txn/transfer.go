@@ -35,9 +35,13 @@ type pinned struct {
 	meta    *raftpb.SnapshotMetadata
 	at      time.Duration
 	senders int
+	over    chan struct{} // closed when the transfers must end
+	waiting bool          // something waits for that
+	closed  bool
 }
 
 func (p *pinned) close(log *slog.Logger) {
+	p.closed = true
 	if err := p.rows.Close(); err != nil {
 		log.Error("closing a snapshot", "err", err)
 	}
@@ -46,26 +50,59 @@ func (p *pinned) close(log *slog.Logger) {
 // snapshot answers raft when a member needs the state. The first call has one
 // pinned; raft asks again.
 func (l *loop) snapshot() (*raftpb.Snapshot, error) {
-	if l.pin != nil && l.pin.senders == 0 && l.c.host.Now()-l.pin.at > pinAge {
-		l.pin.close(l.c.host.Log())
-		l.pin = nil
-	}
-	if l.pin != nil {
+	l.unpinOld()
+	if l.pin != nil && !l.pin.waiting {
 		return &raftpb.Snapshot{Metadata: proto.Clone(l.pin.meta).(*raftpb.SnapshotMetadata)}, nil
 	}
-	if !l.pinning {
+	if l.pin == nil && !l.pinning {
 		l.pinning = true
-		l.c.applier.do(l.c.applier.pin)
+		l.c.applier.do(l.c.applier.takePin)
 	}
 	return nil, raft.ErrSnapshotTemporarilyUnavailable
 }
 
-// pin takes a snapshot on the applier's thread.
-func (a *applier) pin() {
+// unpinOld gives the pinned snapshot up when it is no good for another transfer: it
+// holds on to what the store would drop.
+func (l *loop) unpinOld() {
+	if l.pin != nil && l.c.host.Now()-l.pin.at > pinAge {
+		l.unpin()
+	}
+}
+
+// unpin closes the pinned snapshot, unless somebody still sends it.
+func (l *loop) unpin() {
+	if l.pin == nil || l.pin.senders > 0 {
+		return
+	}
+	l.pin.close(l.c.host.Log())
+	l.pin = nil
+	for _, done := range l.unpinned {
+		close(done)
+	}
+	l.unpinned = nil
+}
+
+// release ends all transfers and gives the pinned snapshot up; then it closes done.
+func (l *loop) release(done chan struct{}) {
+	if l.pin == nil {
+		close(done)
+		return
+	}
+	l.unpinned = append(l.unpinned, done)
+	if !l.pin.waiting {
+		l.pin.waiting = true
+		close(l.pin.over)
+	}
+	l.unpin()
+}
+
+// takePin takes a snapshot on the applier's thread.
+func (a *applier) takePin() {
 	p, err := a.newPin()
 	if err != nil {
 		a.c.host.Log().Error("snapshot for another member", "err", err)
 	}
+	a.pin = p
 	a.c.post(func() {
 		a.c.loop.pinning = false
 		a.c.loop.pin = p
@@ -83,7 +120,7 @@ func (a *applier) newPin() (*pinned, error) {
 	}
 	index, term := a.machine.Applied()
 	return &pinned{
-		rows: rows, at: a.c.host.Now(),
+		rows: rows, at: a.c.host.Now(), over: make(chan struct{}),
 		meta: &raftpb.SnapshotMetadata{ConfState: conf, Index: new(index), Term: new(term)},
 	}, nil
 }
@@ -106,7 +143,9 @@ func (l *loop) sendSnapshot(m *raftpb.Message) {
 	p.senders++
 	sfu := l.c.sfuOf(node)
 	l.c.host.Log().Info("sending the state to a member that lags", "sfu", sfu, "index", p.meta.GetIndex())
+	l.c.running.Add(1) // Stop closes what this reads
 	l.c.host.Go("state transfer", func(ctx context.Context) {
+		defer l.c.running.Done()
 		err := l.c.transfer(ctx, sfu, p, install)
 		if err != nil {
 			l.c.host.Log().Warn("state transfer", "sfu", sfu, "err", err)
@@ -115,6 +154,9 @@ func (l *loop) sendSnapshot(m *raftpb.Message) {
 			delete(l.transfers, node)
 			p.senders--
 			l.replica.SnapshotSent(node, err == nil)
+			if p.waiting {
+				l.unpin()
+			}
 		})
 	})
 }
@@ -124,7 +166,7 @@ func (c *Component) transfer(ctx context.Context, sfu uint16, p *pinned, install
 	chunk := txnpb.SnapshotChunk{Transfer: uint64(p.at)}
 	size := 0
 	send := func() error {
-		answer, err := c.sendChunk(ctx, sfu, &chunk)
+		answer, err := c.sendChunk(ctx, sfu, &chunk, p.over)
 		switch {
 		case err != nil:
 			return err
@@ -150,8 +192,8 @@ func (c *Component) transfer(ctx context.Context, sfu uint16, p *pinned, install
 	return send()
 }
 
-// sendChunk sends one chunk and waits for the answer.
-func (c *Component) sendChunk(ctx context.Context, sfu uint16, chunk *txnpb.SnapshotChunk) (*txnpb.SnapshotProgress, error) {
+// sendChunk sends one chunk and waits for the answer, or until over is closed.
+func (c *Component) sendChunk(ctx context.Context, sfu uint16, chunk *txnpb.SnapshotChunk, over <-chan struct{}) (*txnpb.SnapshotProgress, error) {
 	replies := make(chan engine.Reply, 1)
 	c.host.Call(engine.Call{
 		Service: txnpb.ReplicaService, Method: txnpb.ReplicaInstallMethod, Target: sfu, Timeout: chunkTimeout,
@@ -165,6 +207,8 @@ func (c *Component) sendChunk(ctx context.Context, sfu uint16, chunk *txnpb.Snap
 		}
 		answer := &txnpb.SnapshotProgress{}
 		return answer, answer.Parse(r.Body)
+	case <-over:
+		return nil, errors.New("txn: given up, this SFU needs the state itself")
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -254,7 +298,7 @@ func (a *applier) abandon() {
 // and returns the next expiry in it.
 func (a *applier) switchTo(ctx context.Context, s *raftpb.Snapshot) (nextExpiry uint64, err error) {
 	done := make(chan error, 1)
-	a.do(func() { done <- a.switchNow(s) })
+	a.do(func() { done <- a.switchNow(ctx, s) })
 	select {
 	case err := <-done:
 		if err != nil {
@@ -266,9 +310,18 @@ func (a *applier) switchTo(ctx context.Context, s *raftpb.Snapshot) (nextExpiry 
 	}
 }
 
-func (a *applier) switchNow(s *raftpb.Snapshot) error {
+func (a *applier) switchNow(ctx context.Context, s *raftpb.Snapshot) error {
 	if a.incoming == nil || !a.incoming.complete {
 		return errors.New("txn: raft installs a snapshot whose rows did not come")
+	}
+	// What this SFU pinned while it led is of the state that goes. A pin that was asked
+	// for is taken before this, on this thread, so the loop has heard of it.
+	released := make(chan struct{})
+	a.c.post(func() { a.c.loop.release(released) })
+	select {
+	case <-released:
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 	a.c.storeMu.Lock()
 	defer a.c.storeMu.Unlock()

@@ -1,0 +1,108 @@
+package txn
+
+import (
+	"iter"
+	"log/slog"
+	"testing"
+	"time"
+
+	"virtualservicesinc.com/comps/txn/store"
+	"virtualservicesinc.com/rrts/engine"
+)
+
+// quietHost is a host with a clock and a log.
+type quietHost struct {
+	engine.Host
+	now time.Duration
+}
+
+func (h *quietHost) Now() time.Duration { return h.now }
+func (h *quietHost) Log() *slog.Logger  { return slog.New(slog.DiscardHandler) }
+
+// pinnedRows counts how often it is closed.
+type pinnedRows struct {
+	store.Snapshot
+	closed int
+}
+
+func (p *pinnedRows) Rows() iter.Seq2[store.Row, error] { return nil }
+func (p *pinnedRows) Close() error                      { p.closed++; return nil }
+
+func ended(c chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// TestPinIsGivenUp: a pinned snapshot holds on to what the store would drop, and stands
+// in the way of a state that takes the store's place. It goes when it is too old for
+// another transfer, or when that state comes; never while somebody sends it, and once.
+func TestPinIsGivenUp(t *testing.T) {
+	host := &quietHost{}
+	fresh := func() (*loop, *pinnedRows) {
+		rows := &pinnedRows{}
+		l := &loop{c: &Component{host: host, applier: &applier{}}}
+		l.pin = &pinned{rows: rows, at: host.now, over: make(chan struct{})}
+		l.c.applier.pin = l.pin
+		return l, rows
+	}
+
+	t.Run("old", func(t *testing.T) {
+		l, rows := fresh()
+		l.pin.senders = 1
+		host.now += pinAge + 1
+		if l.unpinOld(); rows.closed != 0 {
+			t.Fatal("closed while it is sent")
+		}
+		l.pin.senders = 0
+		if l.unpinOld(); rows.closed != 1 || l.pin != nil {
+			t.Fatalf("closed %d times", rows.closed)
+		}
+		if l.close(); rows.closed != 1 {
+			t.Fatalf("closed %d times", rows.closed)
+		}
+	})
+	t.Run("young", func(t *testing.T) {
+		l, rows := fresh()
+		host.now += pinAge
+		if l.unpinOld(); rows.closed != 0 {
+			t.Fatal("closed while it is good for another transfer")
+		}
+		if l.close(); rows.closed != 1 {
+			t.Fatalf("closed %d times", rows.closed)
+		}
+	})
+	t.Run("released", func(t *testing.T) {
+		l, rows := fresh()
+		l.pin.senders = 2
+		over, first, second := l.pin.over, make(chan struct{}), make(chan struct{})
+		l.release(first)
+		l.release(second)
+		if !ended(over) || ended(first) || rows.closed != 0 {
+			t.Fatalf("transfers told: %v, released: %v, closed %d times", ended(over), ended(first), rows.closed)
+		}
+		if _, err := l.snapshot(); err == nil {
+			t.Fatal("a snapshot that goes is offered for another transfer")
+		}
+		l.pin.senders = 1
+		l.unpin()
+		if ended(first) {
+			t.Fatal("released while it is sent")
+		}
+		l.pin.senders = 0
+		l.unpin()
+		if !ended(first) || !ended(second) || rows.closed != 1 {
+			t.Fatalf("released: %v, %v, closed %d times", ended(first), ended(second), rows.closed)
+		}
+	})
+	t.Run("none", func(t *testing.T) {
+		l := &loop{c: &Component{host: host, applier: &applier{}}}
+		done := make(chan struct{})
+		if l.release(done); !ended(done) {
+			t.Fatal("nothing is pinned, and it is waited for")
+		}
+	})
+}
