@@ -28,10 +28,11 @@ type appender struct {
 	queue   []*raftpb.Message
 	compact uint64 // compact the log up to here
 	wake    chan struct{}
+	unborn  bool // the mark that allows an empty journal still stands
 }
 
 func newAppender(c *Component) *appender {
-	return &appender{c: c, wake: make(chan struct{}, 1)}
+	return &appender{c: c, wake: make(chan struct{}, 1), unborn: c.cfg.Birth && c.cfg.Born != nil}
 }
 
 // add queues MsgStorageAppend messages. Raft bounds them.
@@ -135,9 +136,21 @@ func (a *appender) write(ctx context.Context, msgs []*raftpb.Message) bool {
 	return true
 }
 
-// append writes to the log.
+// append writes to the log. Before the first vote or acknowledgement leaves this
+// member, the mark that allows an empty journal is gone: from there on a journal
+// that is missing was lost.
 func (a *appender) append(ctx context.Context, msgs []*raftpb.Message) bool {
-	return a.patiently(ctx, func() error { return a.c.log.Append(msgs) })
+	if !a.patiently(ctx, func() error { return a.c.log.Append(msgs) }) {
+		return false
+	}
+	if a.unborn {
+		if err := a.c.cfg.Born(); err != nil {
+			a.fatal(err)
+			return false
+		}
+		a.unborn = false
+	}
+	return true
 }
 
 // patiently does what needs space in the journal; while the disk is full it waits. It
@@ -227,15 +240,7 @@ func (c *Component) upkeep(ctx context.Context) {
 	defer ticker.Stop()
 	full := false
 	flushedAt, flushedPos := c.host.Now(), c.log.Journal().Synced()
-	unborn := c.cfg.Birth && c.cfg.Born != nil
 	for {
-		if unborn && !c.log.Fresh() {
-			if err := c.cfg.Born(); err != nil {
-				c.host.Fatal(err)
-				return
-			}
-			unborn = false
-		}
 		err := c.log.Journal().Reserve() // as a rule the next segment stands ready
 		isFull := errors.Is(err, journal.ErrNoSpace)
 		if err != nil && !isFull {

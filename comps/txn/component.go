@@ -44,8 +44,9 @@ type Config struct {
 	// Birth allows this member to begin with an empty log. Without it an empty log
 	// means a lost disk, and the member refuses to start: it could vote twice.
 	Birth bool
-	// Born is called, if Birth is set, once there is something in the log: from then
-	// on Birth must not be set again. nil means nothing is to be done.
+	// Born is called, if Birth is set, once the log holds something and before this
+	// member promises anything to others: from then on Birth must not be set again.
+	// nil means nothing is to be done.
 	Born func() error
 	// FS, Dir, Keys and Cluster are the journal's.
 	FS      vfs.FS
