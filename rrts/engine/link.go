@@ -109,7 +109,7 @@ func (l *link) PeerUp(sfu uint16, incarnation uint64) {
 // PeerSuspect implements Inlet.
 func (l *link) PeerSuspect(sfu uint16) {
 	if w, ok := l.alive(); ok {
-		w.router.PeerSuspect(sfu, &w.out)
+		w.router.PeerSuspect(w.now, sfu, &w.out)
 		w.end()
 	}
 }

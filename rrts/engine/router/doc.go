@@ -20,6 +20,9 @@
 //	                           └─ instance lost: idempotent ───────▶ parked or in flight elsewhere
 //	                                             otherwise ────────▶ Done(Unknown)
 //
+// A holder that nothing is heard of counts as lost, for idempotent calls, as soon as
+// another holds the service: an election is over long before an SFU is given up.
+//
 // A call is done exactly once. One that was never given to an instance when its
 // time is over is Unavailable: nothing was executed. Once an instance was lost
 // with it, no later answer says "not executed": such an answer becomes Unknown.

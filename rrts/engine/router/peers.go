@@ -92,8 +92,16 @@ func (r *Router) PeerUp(now time.Duration, sfu uint16, incarnation uint64, out *
 	*out = append(*out, Output{Action: Announce, To: sfu, Announcement: r.announcement()})
 }
 
-// PeerSuspect takes in that nothing was heard of sfu for a while.
-func (r *Router) PeerSuspect(sfu uint16, out *[]Output) { r.suspect(sfu, true, PeerSuspect, out) }
+// PeerSuspect takes in that nothing was heard of sfu for a while. Calls that it has
+// as a former holder move to the new one.
+func (r *Router) PeerSuspect(now time.Duration, sfu uint16, out *[]Output) {
+	r.suspect(sfu, true, PeerSuspect, out)
+	if p := r.peers[sfu]; p != nil {
+		for _, in := range p.instances {
+			r.succeed(now, in, out)
+		}
+	}
+}
 
 // PeerRecovered takes in that a suspect was heard.
 func (r *Router) PeerRecovered(sfu uint16, out *[]Output) { r.suspect(sfu, false, PeerRecovered, out) }
@@ -172,7 +180,7 @@ func (r *Router) Announced(now time.Duration, sfu uint16, a *enginepb.Announceme
 	}
 	r.tell(PeerAnnounced, p, out)
 	for _, svc := range news {
-		r.retry(now, svc, out)
+		r.news(now, svc, out)
 	}
 }
 

@@ -59,7 +59,7 @@ func (w *world) step() {
 	case 1:
 		w.r.PeerLost(w.now, w.sfu(), &w.out)
 	case 2:
-		w.r.PeerSuspect(w.sfu(), &w.out)
+		w.r.PeerSuspect(w.now, w.sfu(), &w.out)
 	case 3:
 		w.r.PeerRecovered(w.sfu(), &w.out)
 	case 4:

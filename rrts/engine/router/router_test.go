@@ -75,7 +75,7 @@ func (x *transcript) run(t *testing.T, d *datadriven.TestData) string {
 	case "up":
 		r.PeerUp(x.now, number(t, d, "sfu"), uint64(number(t, d, "incarnation")), &x.out)
 	case "suspect":
-		r.PeerSuspect(number(t, d, "sfu"), &x.out)
+		r.PeerSuspect(x.now, number(t, d, "sfu"), &x.out)
 	case "recovered":
 		r.PeerRecovered(number(t, d, "sfu"), &x.out)
 	case "lost":

@@ -202,7 +202,35 @@ func (r *Router) LocalDraining(n uint16) {
 func (r *Router) Hold(now time.Duration, n, holder uint16, term uint64, out *[]Output) {
 	if svc := r.service(n); svc != nil && svc.hold(holder, term) {
 		r.announceAll(out)
-		r.retry(now, svc, out)
+		r.news(now, svc, out)
+	}
+}
+
+// news puts to use that svc has another holder or one more instance: for calls that
+// wait, and for those that a former holder may never answer.
+func (r *Router) news(now time.Duration, svc *service, out *[]Output) {
+	for _, in := range svc.instances {
+		r.succeed(now, in, out)
+	}
+	r.retry(now, svc, out)
+}
+
+// succeed moves the calls that went to in as the holder of its service on to the
+// holder of a higher term, when nothing is heard of in any more: it need not be
+// given up first. One that is heard answers by itself, and calls that may not be
+// executed twice wait for what becomes of it.
+func (r *Router) succeed(now time.Duration, in *instance, out *[]Output) {
+	if in.peer == nil || !in.peer.Suspect || in.svc.holder == 0 || in.svc.holder == in.sfu {
+		return
+	}
+	for c := in.calls.head; c != nil; {
+		next := c.links[byPlace].next
+		if c.policy == message.PolicyLeader && c.method.Idempotent {
+			r.displace(c)
+			c.maybe = true
+			r.place(now, c, out)
+		}
+		c = next
 	}
 }
 
