@@ -30,6 +30,7 @@ import (
 	"virtualservicesinc.com/rrts/config/genesis"
 	"virtualservicesinc.com/rrts/engine"
 	"virtualservicesinc.com/rrts/engine/quarantine"
+	"virtualservicesinc.com/rrts/journal/directfs"
 	"virtualservicesinc.com/rrts/journal/keyring"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/message/token"
@@ -182,7 +183,7 @@ func (a *assembler) transactions() (engine.Component, error) {
 		Group: group, Epoch: epoch, Node: uint64(a.cfg.Self.Number), Members: members,
 		Tick: c.Transactions.Tick, Heartbeat: c.Transactions.Heartbeat, Election: c.Transactions.ElectionTimeout,
 		Birth: birth, Born: func() error { return genesis.Born(dir) },
-		FS: vfs.Default, Dir: filepath.Join(dir, "journal"), Keys: keys, Cluster: [16]byte(c.ID),
+		FS: directfs.New(vfs.Default), Dir: filepath.Join(dir, "journal"), Keys: keys, Cluster: [16]byte(c.ID),
 		SegmentBytes: a.cfg.SFU.Txn.JournalSegment,
 		Full:         disk.Full, Stopping: disk.Stop,
 		OpenStore: func() (store.Store, error) {
