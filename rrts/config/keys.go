@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// keys walks the keys of one table in their order, reading them from a document
-// or writing them as text. A type describes its keys once, for both directions.
+// keys walks the keys of one table in their order, reading them from a document,
+// writing them as text or describing them. A type names its keys once, for all three.
 type keys struct {
 	doc   *document      // reading: where faults go
 	table map[string]any // reading: the table's values
@@ -18,6 +18,8 @@ type keys struct {
 
 	out   *bytes.Buffer // writing
 	brief bool          // writing: leave comments and unset keys out
+
+	ref *Reference // describing: grows
 
 	path string // of the table
 }
@@ -38,8 +40,8 @@ func otherwise[T any](v T) rule[T] { return rule[T]{value: v} }
 // optional is the rule of a key whose absence means the zero value.
 func optional[T any](example string) rule[T] { return rule[T]{example: example} }
 
-// key reads or writes one key. p keeps the rule's value when the key is absent
-// or faulty.
+// key reads, writes or describes one key. p keeps the rule's value when the key is
+// absent, faulty or only described: keys below it may have it for their default.
 func key[T any](k *keys, name string, p *T, r rule[T], kd kind[T], comment string) {
 	if k.out != nil {
 		v := *p
@@ -47,6 +49,16 @@ func key[T any](k *keys, name string, p *T, r rule[T], kd kind[T], comment strin
 			v = r.value // zero means default, but false means false
 		}
 		k.write(name, kd.show(v), kd.show(r.value), r.missing != "", r.example, comment)
+		return
+	}
+	if k.ref != nil {
+		*p = r.value
+		e := Setting{Name: name, Form: kd.form, Required: r.missing != "", Comment: comment}
+		if !isZero(r.value) {
+			e.Default = kd.show(r.value)
+		}
+		last := &k.ref.Sections[len(k.ref.Sections)-1]
+		last.Settings = append(last.Settings, e)
 		return
 	}
 	k.known = append(k.known, name)
@@ -80,6 +92,11 @@ func (k *keys) section(name, comment string, each func(*keys)) {
 		k.out.Write(sub.out.Bytes())
 		return
 	}
+	if k.ref != nil {
+		k.ref.Sections = append(k.ref.Sections, Section{Name: name, Comment: comment})
+		each(k)
+		return
+	}
 	k.known = append(k.known, name)
 	table, ok := k.table[name].(map[string]any)
 	if raw, there := k.table[name]; there && !ok {
@@ -102,6 +119,11 @@ func (k *keys) sections(name, comment string, n int, resize func(int), each func
 			fmt.Fprintf(k.out, "\n%s[[%s]]\n", c, name)
 			k.out.Write(sub.out.Bytes())
 		}
+		return
+	}
+	if k.ref != nil {
+		k.ref.Sections = append(k.ref.Sections, Section{Name: name, Repeated: true, Comment: comment})
+		each(0, k)
 		return
 	}
 	k.known = append(k.known, name)

@@ -23,6 +23,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"virtualservicesinc.com/rrts/cmd/internal/describe"
 	"virtualservicesinc.com/rrts/cmd/rrts/internal/term"
 	"virtualservicesinc.com/rrts/config"
 )
@@ -79,7 +80,7 @@ func root() *cobra.Command {
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}
 	})
-	cmd.AddCommand(c.initCommand(), c.statusCommand(), c.userCommand(), c.ledgerCommand(), c.demoCommand(), c.benchCommand())
+	cmd.AddCommand(c.initCommand(), c.statusCommand(), c.userCommand(), c.ledgerCommand(), c.demoCommand(), c.benchCommand(), describe.Command())
 	return cmd
 }
 

@@ -3,10 +3,12 @@
 //	rrtsd [--config DIR] NAME
 //
 // NAME is an SFU of this machine in the cluster's configuration. systemd starts it
-// as rrts@NAME.service; it can as well be started by hand. It reports readiness
-// once it has joined the others and recovered its state, answers the watchdog only
-// while its loops make progress, and on SIGTERM drains: what it does is announced
-// and handed over first. A second SIGTERM ends it at once.
+// as rrts@NAME.service; it can as well be started by hand. DIR is the directory of
+// the configuration, /etc/rrts unless given; --version prints the version.
+//
+// It reports readiness once it has joined the others and recovered its state,
+// answers the watchdog only while its loops make progress, and on SIGTERM drains:
+// what it does is announced and handed over first. A second SIGTERM ends it at once.
 //
 // Exit status: 0 after a clean stop, 1 after a failure, 78 (EX_CONFIG) for a fault
 // in the command line or the configuration, which starting again does not cure.

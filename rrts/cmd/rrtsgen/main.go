@@ -27,6 +27,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"virtualservicesinc.com/rrts/cmd/internal/describe"
 )
 
 func main() { os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr)) }
@@ -56,6 +58,6 @@ func command() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(generateCommand(), checkCommand(), lockCommand(), docCommand(), pluginCommand())
+	root.AddCommand(generateCommand(), checkCommand(), lockCommand(), docCommand(), pluginCommand(), describe.Command())
 	return root
 }
