@@ -23,7 +23,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"virtualservicesinc.com/rrts/cmd/internal/describe"
+	"virtualservicesinc.com/packaging/man/describe"
 	"virtualservicesinc.com/rrts/cmd/rrts/internal/term"
 	"virtualservicesinc.com/rrts/config"
 )

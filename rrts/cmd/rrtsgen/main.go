@@ -28,7 +28,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"virtualservicesinc.com/rrts/cmd/internal/describe"
+	"virtualservicesinc.com/packaging/man/describe"
 )
 
 func main() { os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr)) }
