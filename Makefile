@@ -13,7 +13,7 @@ export GOFLAGS += -buildvcs=false
 export PATH := $(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := build
-.PHONY: build demo demo-ethernet test test-race fuzz test-long bench deb generate lint clean help need-go need-ip need-test
+.PHONY: build demo demo-ethernet test test-race fuzz test-long bench deb deb-repro generate lint clean help need-go need-ip need-test
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ bench: build ## transactions per second on three SFUs: one client, 256 clients, 
 
 deb: need-go ## Debian packages into build/; ARCH="amd64 arm64" for both
 	GO="$(GO)" packaging/build-deb $(ARCH)
+
+deb-repro: need-go ## the packages built twice, differently, and compared byte for byte
+	GO="$(GO)" packaging/deb-repro $(ARCH)
 
 generate: need-go ## make the messages' Go code again from rrts/schema/*/*.proto
 	$(GO) run ./rrts/cmd/rrtsgen generate
