@@ -13,7 +13,7 @@ export GOFLAGS += -buildvcs=false
 export PATH := $(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := build
-.PHONY: build demo demo-ethernet test test-race fuzz test-long bench deb deb-repro generate lint clean help need-go need-ip need-test
+.PHONY: build demo demo-ethernet test test-race fuzz test-long bench deb deb-repro apt-repo generate lint clean help need-go need-ip need-test
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ deb: need-go ## Debian packages into build/; ARCH="amd64 arm64" for both
 
 deb-repro: need-go ## the packages built twice, differently, and compared byte for byte
 	GO="$(GO)" packaging/deb-repro $(ARCH)
+
+apt-repo: ## a signed apt repository of the packages in build/apt; KEY=FINGERPRINT signs with a key of yours
+	packaging/apt-repo $(KEY)
 
 generate: need-go ## make the messages' Go code again from rrts/schema/*/*.proto
 	$(GO) run ./rrts/cmd/rrtsgen generate
