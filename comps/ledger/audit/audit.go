@@ -13,6 +13,8 @@ package audit
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"virtualservicesinc.com/comps/ledger"
 	"virtualservicesinc.com/rrts/message/u128"
@@ -28,8 +30,16 @@ type Report struct {
 	Transfers uint64
 	Expiries  uint64
 	Pending   uint64 // transfers that are still pending
+	Ledgers   []Sums // by number
 	Faults    uint64
 	Findings  []string // the first faults, one line each
+}
+
+// Sums are the sums over the accounts of one ledger.
+type Sums struct {
+	Ledger                                                     uint32
+	Accounts                                                   uint64
+	DebitsPending, DebitsPosted, CreditsPending, CreditsPosted u128.Int
 }
 
 // OK reports whether everything agrees.
@@ -39,7 +49,7 @@ func (r *Report) OK() bool { return r.Faults == 0 }
 func Run(h ledger.History) *Report {
 	a := &auditor{
 		history: h, report: &Report{},
-		accounts: make(map[u128.Int]*account), ledgers: make(map[uint32]*totals), pending: make(map[uint64]ledgerpb.Transfer),
+		accounts: make(map[u128.Int]*account), ledgers: make(map[uint32]*Sums), pending: make(map[uint64]ledgerpb.Transfer),
 	}
 	a.readAccounts()
 	a.replay()
@@ -52,8 +62,7 @@ type auditor struct {
 	report   *Report
 	accounts map[u128.Int]*account
 	order    []*account // by timestamp
-	ledgers  map[uint32]*totals
-	numbers  []uint32
+	ledgers  map[uint32]*Sums
 	pending  map[uint64]ledgerpb.Transfer // by timestamp
 }
 
@@ -63,9 +72,6 @@ type account struct {
 	want ledger.Side // balances from the transfers; flags from the last event
 	seen bool        // an event named it
 }
-
-// totals are the sums over the accounts of one ledger.
-type totals struct{ debitsPending, debitsPosted, creditsPending, creditsPosted u128.Int }
 
 func (a *auditor) find(format string, args ...any) {
 	a.report.Faults++
@@ -211,20 +217,22 @@ func (a *auditor) compare() {
 		}
 		sums := a.ledgers[r.Ledger]
 		if sums == nil {
-			sums = &totals{}
+			sums = &Sums{Ledger: r.Ledger}
 			a.ledgers[r.Ledger] = sums
-			a.numbers = append(a.numbers, r.Ledger)
 		}
+		sums.Accounts++
 		// The sums wrap on a ledger that is full to the brim, on both sides alike.
-		sums.debitsPending, _ = sums.debitsPending.Add(r.DebitsPending)
-		sums.debitsPosted, _ = sums.debitsPosted.Add(r.DebitsPosted)
-		sums.creditsPending, _ = sums.creditsPending.Add(r.CreditsPending)
-		sums.creditsPosted, _ = sums.creditsPosted.Add(r.CreditsPosted)
+		sums.DebitsPending, _ = sums.DebitsPending.Add(r.DebitsPending)
+		sums.DebitsPosted, _ = sums.DebitsPosted.Add(r.DebitsPosted)
+		sums.CreditsPending, _ = sums.CreditsPending.Add(r.CreditsPending)
+		sums.CreditsPosted, _ = sums.CreditsPosted.Add(r.CreditsPosted)
 	}
-	for _, n := range a.numbers {
-		if s := a.ledgers[n]; s.debitsPending != s.creditsPending || s.debitsPosted != s.creditsPosted {
+	for _, n := range slices.Sorted(maps.Keys(a.ledgers)) {
+		s := a.ledgers[n]
+		a.report.Ledgers = append(a.report.Ledgers, *s)
+		if s.DebitsPending != s.CreditsPending || s.DebitsPosted != s.CreditsPosted {
 			a.find("ledger %d: all debits are %v pending and %v posted, all credits %v and %v",
-				n, s.debitsPending, s.debitsPosted, s.creditsPending, s.creditsPosted)
+				n, s.DebitsPending, s.DebitsPosted, s.CreditsPending, s.CreditsPosted)
 		}
 	}
 }
