@@ -11,6 +11,7 @@ import (
 
 	"virtualservicesinc.com/rrts/cmd/rrts/internal/arena"
 	"virtualservicesinc.com/rrts/cmd/rrts/internal/demo"
+	"virtualservicesinc.com/rrts/drill"
 )
 
 // demoSFUs is the number of SFUs of a demo.
@@ -43,7 +44,7 @@ against what the clients were told. The exit status is 0 only if the audit is ok
 			if err != nil {
 				return err
 			}
-			payments, err := demo.ReadPayments(path)
+			payments, err := drill.ReadPayments(path)
 			if err != nil {
 				return err
 			}

@@ -3,19 +3,13 @@ package arena
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
-
 	"virtualservicesinc.com/comps/txn/store"
-	"virtualservicesinc.com/comps/txn/store/sealfs"
 	"virtualservicesinc.com/rrts/client"
-	"virtualservicesinc.com/rrts/config"
-	"virtualservicesinc.com/rrts/journal/keyring"
+	"virtualservicesinc.com/rrts/drill"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/schema/loginpb"
 	"virtualservicesinc.com/rrts/schema/txnpb"
@@ -120,26 +114,5 @@ func (a *Arena) OpenStore(i int) (store.Store, error) {
 	if s.cmd != nil {
 		return nil, fmt.Errorf("arena: %s runs", s.name)
 	}
-	st, err := openSealed(s)
-	if err != nil {
-		return nil, fmt.Errorf("arena: the store of %s: %w", s.name, err)
-	}
-	return st, nil
-}
-
-// openSealed opens a store with the keys of its SFU.
-func openSealed(s *sfu) (store.Store, error) {
-	cfg, err := config.Load(s.config, s.name)
-	if err != nil {
-		return nil, err
-	}
-	secrets, err := cfg.Secrets("")
-	if err != nil {
-		return nil, err
-	}
-	keys, err := keyring.Load(vfs.Default, filepath.Join(s.state, "node.keys"), secrets.Store[:])
-	if err != nil {
-		return nil, err
-	}
-	return store.Open(store.Config{Dir: filepath.Join(s.state, "store"), FS: sealfs.New(vfs.Default, keys, rand.Reader)})
+	return drill.OpenStore(s.config, s.name, s.state)
 }

@@ -12,6 +12,7 @@ import (
 	"virtualservicesinc.com/rrts/cmd/rrts/internal/arena"
 	"virtualservicesinc.com/rrts/cmd/rrts/internal/arena/arenatest"
 	"virtualservicesinc.com/rrts/cmd/rrts/internal/term"
+	"virtualservicesinc.com/rrts/drill"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/message/u128"
 	"virtualservicesinc.com/rrts/schema/ledgerpb"
@@ -27,7 +28,7 @@ func TestMain(m *testing.M) {
 // TestDemo runs a short demo on real processes, and then breaks what the audit
 // looks at, one thing at a time: each must be found.
 func TestDemo(t *testing.T) {
-	payments, err := ReadPayments("../../../../../packaging/demo/payments.csv")
+	payments, err := drill.ReadPayments("../../../../../packaging/demo/payments.csv")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,8 +53,8 @@ func TestDemo(t *testing.T) {
 
 	// A client was told of a commit that is nowhere.
 	w := r.workers[0]
-	phantom := told{tx: &txnpb.Transaction{Id: u128.From64(77)}, state: txnpb.StateCommitted, csn: 1}
-	phantom.tx.Transfers = []ledgerpb.Transfer{{Id: u128.From64(78)}}
+	phantom := drill.Told{Tx: &txnpb.Transaction{Id: u128.From64(77)}, State: txnpb.StateCommitted, Csn: 1}
+	phantom.Tx.Transfers = []ledgerpb.Transfer{{Id: u128.From64(78)}}
 	w.told = append(w.told, phantom)
 	expectAudit(t, r, 1, 0, "lost")
 	w.told = w.told[:len(w.told)-1]
@@ -65,12 +66,12 @@ func TestDemo(t *testing.T) {
 	w.told = append(w.told, last)
 
 	// The ledger holds another amount than the client submitted.
-	changed := *last.tx
-	changed.Transfers = []ledgerpb.Transfer{last.tx.Transfers[0]}
+	changed := *last.Tx
+	changed.Transfers = []ledgerpb.Transfer{last.Tx.Transfers[0]}
 	changed.Transfers[0].Amount = u128.From64(1 << 40)
-	w.told[len(w.told)-1].tx = &changed
+	w.told[len(w.told)-1].Tx = &changed
 	expectAudit(t, r, 1, 0, "not in the ledger as it was submitted")
-	w.told[len(w.told)-1].tx = last.tx
+	w.told[len(w.told)-1].Tx = last.Tx
 	expectAudit(t, r, 0, 0)
 
 	// One SFU has a transaction more than the others.
@@ -83,9 +84,9 @@ func TestDemo(t *testing.T) {
 		t.Fatal(err)
 	}
 	index, term := m.Applied()
-	extra := *last.tx
+	extra := *last.Tx
 	extra.Id = u128.Int{Hi: uint64(time.Now().UnixMilli()) << 16, Lo: 1}
-	extra.Transfers = []ledgerpb.Transfer{last.tx.Transfers[0]}
+	extra.Transfers = []ledgerpb.Transfer{last.Tx.Transfers[0]}
 	extra.Transfers[0].Id = u128.Int{Hi: extra.Id.Hi, Lo: 2}
 	e := txnpb.Entry{ApplyVersion: 1, Proposed: uint64(time.Now().UnixNano()), Submissions: []txnpb.Submission{{Transaction: message.Marshal(&extra)}}}
 	if _, err := m.Apply(index+1, term, message.Marshal(&e), nil); err != nil {
@@ -126,23 +127,4 @@ type testWriter struct{ t *testing.T }
 func (w testWriter) Write(p []byte) (int, error) {
 	w.t.Log(strings.TrimSpace(string(p)))
 	return len(p), nil
-}
-
-func TestPaymentsRefused(t *testing.T) {
-	const header = "reference,debtor,creditor,amount_cents,currency,code,purpose\n"
-	for _, c := range []struct{ csv, want string }{
-		{"", "header line"},
-		{"a,b\n", "must begin with"},
-		{header, "no payments"},
-		{header + "r,1,2,10,EUR,1,x\nr,1,2,ten,EUR,1,x\n", `line 3: amount_cents "ten"`},
-		{header + "r,0,2,10,EUR,1,x\n", `line 2: debtor "0"`},
-		{header + "r,1,1,10,EUR,1,x\n", "line 2: debtor and creditor are both 1"},
-		{header + "r,1,2,10,GBP,1,x\n", `line 2: currency "GBP"`},
-		{header + "r,1,2,10,EUR,70000,x\n", `line 2: code "70000"`},
-		{header + "r,1,2\n", "wrong number of fields"},
-	} {
-		if _, err := parsePayments(strings.NewReader(c.csv)); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%q gives %v, want %q", c.csv, err, c.want)
-		}
-	}
 }

@@ -20,7 +20,7 @@ import (
 	"virtualservicesinc.com/rrts/client"
 	"virtualservicesinc.com/rrts/cmd/rrts/internal/arena"
 	"virtualservicesinc.com/rrts/cmd/rrts/internal/term"
-	"virtualservicesinc.com/rrts/schema/ledgerpb"
+	"virtualservicesinc.com/rrts/drill"
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
@@ -35,13 +35,11 @@ const (
 	// answerWithin is a client's patience with one payment. It is long: the demo
 	// wants to know each outcome.
 	answerWithin = 60 * time.Second
-	// accountsPerTransaction is how many accounts are opened at once.
-	accountsPerTransaction = 256
 )
 
 // Config describes a run.
 type Config struct {
-	Payments []Payment
+	Payments []drill.Payment
 	// For repeats the payments until this much time has passed; 0 means once.
 	For time.Duration
 	// Arena is where the cluster runs; SFUs and Relay are set here.
@@ -88,17 +86,10 @@ type run struct {
 	events []Event
 }
 
-// told is what a client was told of one transaction.
-type told struct {
-	tx    *txnpb.Transaction
-	state txnpb.State
-	csn   uint64
-}
-
 // worker is one client.
 type worker struct {
 	client *client.Client
-	told   []told
+	told   []drill.Told
 	gap    time.Duration // longest time between two answers
 	last   time.Time
 	err    error
@@ -204,14 +195,12 @@ func (r *run) work(ctx context.Context, w *worker) {
 		}
 		p := &r.cfg.Payments[i%int64(len(r.cfg.Payments))]
 		tx := w.client.Transfer(p.Debtor, p.Creditor, p.Amount, p.Ledger, p.Code)
-		t := told{tx: tx}
-		outcome, err := submit(ctx, w.client, tx)
+		t, err := submit(ctx, w.client, tx)
 		if err != nil {
 			w.err = fmt.Errorf("payment %s: %w", p.Reference, err)
 			r.stop.Store(true)
 			return
 		}
-		t.state, t.csn = outcome.State, outcome.Csn
 		w.told = append(w.told, t)
 		now := time.Now()
 		w.gap = max(w.gap, now.Sub(w.last))
@@ -221,15 +210,10 @@ func (r *run) work(ctx context.Context, w *worker) {
 }
 
 // submit returns the final outcome of a transaction.
-func submit(ctx context.Context, c *client.Client, tx *txnpb.Transaction) (*txnpb.Outcome, error) {
+func submit(ctx context.Context, c *client.Client, tx *txnpb.Transaction) (drill.Told, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerWithin)
 	defer cancel()
-	outcome, err := c.Submit(ctx, tx)
-	var refused *client.NotCommittedError
-	if errors.As(err, &refused) && refused.Outcome.State == txnpb.StateAborted {
-		return refused.Outcome, nil
-	}
-	return outcome, err
+	return drill.Submit(ctx, c, tx)
 }
 
 // prepare logs the clients in and opens the accounts.
@@ -258,26 +242,9 @@ func (r *run) prepare(ctx context.Context) error {
 		}
 		r.workers = append(r.workers, w)
 	}
-	ids, ledgers, err := accountsOf(r.cfg.Payments)
-	if err != nil {
-		return err
-	}
 	w := r.workers[0]
-	for begin := 0; begin < len(ids); begin += accountsPerTransaction {
-		tx := w.client.Transaction()
-		for i := begin; i < min(begin+accountsPerTransaction, len(ids)); i++ {
-			tx.Accounts = append(tx.Accounts, ledgerpb.Account{Id: ids[i], Ledger: ledgers[i], Code: 1})
-		}
-		outcome, err := submit(ctx, w.client, tx)
-		if err != nil {
-			return fmt.Errorf("demo: opening accounts: %w", err)
-		}
-		if outcome.State != txnpb.StateCommitted {
-			return fmt.Errorf("demo: opening accounts: %v %s", outcome.State, outcome.Reason)
-		}
-		w.told = append(w.told, told{tx: tx, state: outcome.State, csn: outcome.Csn})
-	}
-	return nil
+	w.told, err = drill.OpenAccounts(ctx, w.client, r.cfg.Payments)
+	return err
 }
 
 // reached waits until a part of the work is done, or all of it.
@@ -355,11 +322,29 @@ func (r *run) catchUp(ctx context.Context) error {
 	}
 }
 
-// all lists all transactions that the clients submitted.
-func (r *run) all() []told {
-	var all []told
+// audit reads every SFU's store on disk. The error says that one could not be
+// read; what is wrong in them stands in the report.
+func (r *run) audit(report *Report) error {
+	var all []drill.Told
 	for _, w := range r.workers {
 		all = append(all, w.told...)
 	}
-	return all
+	a := drill.NewAuditor(all)
+	for i := range r.arena.SFUs() {
+		s, err := r.arena.OpenStore(i)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(a.Store(r.arena.Name(i), s), s.Close()); err != nil {
+			return err
+		}
+	}
+	v := a.Verdict()
+	report.Submitted, report.Committed, report.Aborted = v.Submitted, v.Committed, v.Aborted
+	report.Lost, report.Duplicated, report.Findings = v.Lost, v.Duplicated, v.Findings
+	report.Audit = "ok"
+	if !v.OK() {
+		report.Audit = "failed"
+	}
+	return nil
 }

@@ -1,4 +1,4 @@
-package demo
+package drill
 
 import (
 	"encoding/csv"
@@ -31,12 +31,12 @@ var currencies = map[string]uint32{"EUR": 978, "CHF": 756, "USD": 840}
 func ReadPayments(path string) ([]Payment, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("demo: the payments: %w", err)
+		return nil, fmt.Errorf("drill: the payments: %w", err)
 	}
 	defer f.Close()
 	payments, err := parsePayments(f)
 	if err != nil {
-		return nil, fmt.Errorf("demo: %s: %w", path, err)
+		return nil, fmt.Errorf("drill: %s: %w", path, err)
 	}
 	return payments, nil
 }
@@ -95,22 +95,4 @@ func parsePayment(row []string) (Payment, error) {
 		return p, fmt.Errorf("debtor and creditor are both %v", p.Debtor)
 	}
 	return p, nil
-}
-
-// accountsOf lists the accounts that payments name, each once, in their order.
-func accountsOf(payments []Payment) (ids []u128.Int, ledgers []uint32, err error) {
-	ledger := map[u128.Int]uint32{}
-	for _, p := range payments {
-		for _, id := range []u128.Int{p.Debtor, p.Creditor} {
-			was, known := ledger[id]
-			switch {
-			case !known:
-				ledger[id] = p.Ledger
-				ids, ledgers = append(ids, id), append(ledgers, p.Ledger)
-			case was != p.Ledger:
-				return nil, nil, fmt.Errorf("demo: payment %s: account %v has another currency elsewhere", p.Reference, id)
-			}
-		}
-	}
-	return ids, ledgers, nil
 }
