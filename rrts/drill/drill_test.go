@@ -1,9 +1,10 @@
 package drill
 
 import (
-	"encoding/json"
+	"bytes"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -31,27 +32,30 @@ func TestPaymentsRefused(t *testing.T) {
 	}
 }
 
-// TestToldFile sees that what clients were told survives a file, and that a line
+// TestAnswersFile sees that what clients were told survives a file, and that a file
 // that was cut short is noticed.
-func TestToldFile(t *testing.T) {
-	want := []Told{
-		{Tx: &txnpb.Transaction{Id: u128.From64(1), Transfers: []ledgerpb.Transfer{{Id: u128.From64(2), Amount: u128.From64(3), Ledger: 978}}}, State: txnpb.StateCommitted, Csn: 7},
-		{Tx: &txnpb.Transaction{Id: u128.From64(4)}, State: txnpb.StateAborted, Csn: 8, Reason: "exceeds_credits"},
+func TestAnswersFile(t *testing.T) {
+	at := time.UnixMicro(1_700_000_000_123_456)
+	want := []Answer{
+		{Client: 3, Begin: at, End: at.Add(time.Millisecond), Failure: "no answer", Told: Told{
+			Tx: &txnpb.Transaction{Id: u128.From64(1), Transfers: []ledgerpb.Transfer{{Id: u128.From64(2), Amount: u128.From64(3), Ledger: 978}}}, State: txnpb.StateCommitted, Csn: 7}},
+		{Begin: at, End: at, Told: Told{Tx: &txnpb.Transaction{Id: u128.From64(4)}, State: txnpb.StateAborted, Csn: 8, Reason: "exceeds_credits"}},
 	}
-	var file strings.Builder
-	for _, w := range want {
-		if err := json.NewEncoder(&file).Encode(w); err != nil {
+	var file bytes.Buffer
+	w := NewAnswerWriter(&file)
+	for _, a := range want {
+		if err := w.Write(a); err != nil {
 			t.Fatal(err)
 		}
 	}
-	got, err := ReadTold(strings.NewReader(file.String()))
+	got, err := ReadAnswers(bytes.NewReader(file.Bytes()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
-	if _, err := ReadTold(strings.NewReader(file.String()[:file.Len()-9])); err == nil || !strings.Contains(err.Error(), "line 2 ") {
+	if _, err := ReadAnswers(bytes.NewReader(file.Bytes()[:file.Len()-9])); err == nil || !strings.Contains(err.Error(), "line 2 ") {
 		t.Errorf("a file that ends within line 2 gives %v", err)
 	}
 }
