@@ -113,6 +113,9 @@ func (m *Machine) Name() string { return m.spec.Name }
 // Root is the machine's root directory as this machine sees it.
 func (m *Machine) Root() string { return filepath.Join(m.dir, "root") }
 
+// Console is the file with what the machine printed.
+func (m *Machine) Console() string { return filepath.Join(m.dir, "console") }
+
 // Leader is the process id of the machine's init as this machine counts, 0 when the
 // machine is down.
 func (m *Machine) Leader() int {
@@ -181,7 +184,7 @@ func (m *Machine) launch() (*exec.Cmd, error) {
 		}
 		args = append(args, "--network-veth-extra="+m.port(n)+":"+n.Name)
 	}
-	console, err := os.OpenFile(filepath.Join(m.dir, "console"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	console, err := os.OpenFile(m.Console(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("nspawn: %w", err)
 	}
@@ -240,7 +243,7 @@ func (m *Machine) plug(pid int, ended <-chan error) error {
 			if err == nil {
 				err = errors.New("it went down")
 			}
-			return fmt.Errorf("nspawn: %s did not come up: %w; its console is %s/console", m.spec.Name, err, m.dir)
+			return fmt.Errorf("nspawn: %s did not come up: %w; its console is %s", m.spec.Name, err, m.Console())
 		case <-time.After(lookInterval):
 		}
 		leader := initOf(pid)
@@ -269,9 +272,9 @@ func (m *Machine) waitUp(ctx context.Context, boots int) error {
 		m.mu.Unlock()
 		select {
 		case <-off:
-			return errors.Join(fmt.Errorf("nspawn: %s is down; its console is %s/console", m.spec.Name, m.dir), why)
+			return errors.Join(fmt.Errorf("nspawn: %s is down; its console is %s", m.spec.Name, m.Console()), why)
 		case <-ctx.Done():
-			return fmt.Errorf("nspawn: %s does not come up: %w; its console is %s/console", m.spec.Name, ctx.Err(), m.dir)
+			return fmt.Errorf("nspawn: %s does not come up: %w; its console is %s", m.spec.Name, ctx.Err(), m.Console())
 		default:
 		}
 		if leader != 0 && n >= boots {

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// bringUp makes the plan's cluster with what an operator types, and starts the
+// payments as soon as a transaction can be committed.
+func (w *world) bringUp(ctx context.Context) error {
+	w.installing = time.Now()
+	for _, m := range w.plan.Machines {
+		if err := w.install(ctx, m); err != nil {
+			return err
+		}
+	}
+	if err := w.makeStatic(ctx); err != nil {
+		return err
+	}
+	for _, s := range w.plan.SFUs {
+		if _, err := w.operator(ctx, s.Machine, "systemctl enable --now --no-block rrts@"+s.Name); err != nil {
+			return err
+		}
+	}
+	if err := w.settle(ctx, nil, w.installing); err != nil {
+		return err
+	}
+	first := w.plan.Machines[0]
+	if _, err := w.operator(ctx, first, `rrts user add "Lab"`, loginName+"\n"+password+"\n"); err != nil {
+		return err
+	}
+	if err := w.copy(first, "/etc/rrts/client-kit.toml", clientMachine, "/root/client-kit.toml"); err != nil {
+		return err
+	}
+	return w.startPayments()
+}
+
+// install installs the package with apt.
+func (w *world) install(ctx context.Context, machine string) error {
+	debs, err := filepath.Glob(filepath.Join(w.o.packages, "rrts_*.deb"))
+	if err != nil || len(debs) != 1 {
+		return fmt.Errorf("%s holds %q: one package rrts is needed: run `make deb`", w.o.packages, debs)
+	}
+	data, err := os.ReadFile(debs[0])
+	if err != nil {
+		return err
+	}
+	if err := w.machine(machine).WriteFile("root/rrts.deb", data, 0o644); err != nil {
+		return err
+	}
+	_, err = w.operator(ctx, machine, "apt install -y ./rrts.deb")
+	return err
+}
+
+// copy copies a file between machines, as scp does.
+func (w *world) copy(from, path, to, there string) error {
+	w.commands++
+	w.say("%s# scp %s %s:%s", from, path, to, there)
+	data, err := os.ReadFile(filepath.Join(w.machine(from).Root(), path))
+	if err != nil {
+		return err
+	}
+	return w.machine(to).WriteFile(there, data, 0o644)
+}
+
+// makeStatic makes the whole cluster on the first machine and copies each other
+// machine's part.
+func (w *world) makeStatic(ctx context.Context) error {
+	first := w.plan.Machines[0]
+	command := fmt.Sprintf("rrts init --name shop --machine %s --nic-a %s --nic-b %s", first, card("A"), card("B"))
+	for _, s := range w.plan.SFUs {
+		command += fmt.Sprintf(" --sfu %s,machine=%s,gateway=%s.example:7400", s.Name, s.Machine, s.Machine)
+	}
+	if _, err := w.operator(ctx, first, command); err != nil {
+		return err
+	}
+	for _, m := range w.plan.Machines {
+		cards := fmt.Sprintf("[Match]\nName=%s %s\n[Link]\nActivationPolicy=up\n[Network]\nLinkLocalAddressing=no\n", card("A"), card("B"))
+		if err := w.machine(m).WriteFile("etc/systemd/network/interconnect.network", []byte(cards), 0o644); err != nil {
+			return err
+		}
+		if _, err := w.operator(ctx, m, "systemctl restart systemd-networkd"); err != nil {
+			return err
+		}
+		if m == first {
+			continue
+		}
+		w.commands++
+		w.say("%s# scp -r rrts-cluster/%s/. %s:/etc/rrts", first, m, m)
+		from := filepath.Join(w.machine(first).Root(), "root/rrts-cluster", m)
+		if err := os.CopyFS(filepath.Join(w.machine(m).Root(), "etc/rrts"), os.DirFS(from)); err != nil {
+			return err
+		}
+		own := []string{"chgrp -R rrts /etc/rrts", "chmod -R go= /etc/rrts/keys"}
+		for _, s := range w.plan.on(m) {
+			own = append(own, "install -d -o rrts -g rrts -m 700 /var/lib/rrts/"+s.Name, "install -o rrts -g rrts /dev/null /var/lib/rrts/"+s.Name+"/birth")
+		}
+		nics := fmt.Sprintf("name = %q\n[network_a]\nnic = %q\n[network_b]\nnic = %q\n", m, card("A"), card("B"))
+		if err := w.machine(m).WriteFile("etc/rrts/machine.toml", []byte(nics), 0o644); err != nil {
+			return err
+		}
+		if _, err := w.operator(ctx, m, strings.Join(own, " && ")); err != nil {
+			return err
+		}
+	}
+	return nil
+}

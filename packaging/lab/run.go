@@ -1,0 +1,292 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"virtualservicesinc.com/packaging/lab/nspawn"
+	"virtualservicesinc.com/rrts/drill"
+)
+
+// options are what the command line says.
+type options struct {
+	json, keep                                       bool
+	packages, payer, payments, logs, suite, makeRoot string
+}
+
+const (
+	// flowWithin is how long payments may stand still after a step before the run
+	// has failed, settleWithin how long the journals and the replicas may take.
+	flowWithin   = 60 * time.Second
+	settleWithin = 60 * time.Second
+	// flowing is how many payments must be answered after a step.
+	flowing = 100
+)
+
+// runAll runs scenarios one after the other.
+func runAll(ctx context.Context, all []Scenario, o options) error {
+	screen := newScreen()
+	root := filepath.Join(cacheDir, o.suite)
+	cmd := exec.CommandContext(ctx, o.makeRoot, o.suite, root)
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("the machines' root file system: %w", err)
+	}
+	good := true
+	for _, s := range all {
+		r, err := runOne(ctx, s, o, screen, root)
+		if err != nil {
+			return fmt.Errorf("scenario %s: %w", s.Name, err)
+		}
+		if err := r.show(o.json); err != nil {
+			return err
+		}
+		good = good && r.Good
+	}
+	if !good {
+		return errSilent
+	}
+	return nil
+}
+
+// runOne runs one scenario. The error says that it could not be carried through;
+// missed bars stand in the report.
+func runOne(ctx context.Context, s Scenario, o options, screen *screen, root string) (r *report, err error) {
+	w := &world{plan: s.Plan, o: o, screen: screen, down: map[string]bool{}}
+	logs := filepath.Join(o.logs, s.Name)
+	screen.say("scenario %s: %s", s.Name, s.About)
+	defer func() {
+		if w.site == nil {
+			return
+		}
+		if err != nil || !r.Good {
+			if lerr := w.saveLogs(logs); lerr != nil {
+				screen.say("the logs could not be kept: %v", lerr)
+			} else {
+				screen.say("the machines' journals and what was typed are in %s", logs)
+			}
+		}
+		if o.keep {
+			screen.say("the machines stay up: `lab list`, `lab shell %s/%s`, `lab down %s`", s.Name, s.Plan.Machines[0], s.Name)
+			return
+		}
+		err = errors.Join(err, w.site.Close())
+	}()
+	begin := time.Now()
+	if err := w.build(ctx, s.Name, root); err != nil {
+		return nil, err
+	}
+	screen.say("%d machines are up after %.1f s", len(w.site.Machines()), time.Since(begin).Seconds())
+	if err := w.bringUp(ctx); err != nil {
+		return nil, err
+	}
+	if err := w.flow(ctx); err != nil {
+		return nil, err
+	}
+	_, first := w.payer.now()
+	r = &report{Scenario: s.Name, Commands: w.commands, FirstPaymentS: seconds(first.Sub(w.installing))}
+	screen.say("the first payment is committed %.1f s after apt install, with %d commands", r.FirstPaymentS, r.Commands)
+	if err := w.settle(ctx, nil, w.installing); err != nil {
+		return nil, err
+	}
+	for _, st := range s.Steps(s.Plan) {
+		one := stepReport{Scenario: s.Name, Step: st.Name, Planned: st.Planned, begin: time.Now()}
+		if err := w.perform(ctx, st, &one); err != nil {
+			return nil, fmt.Errorf("%s: %w", st.Name, err)
+		}
+		one.end = time.Now()
+		r.Steps = append(r.Steps, one)
+	}
+	return r, w.finish(ctx, r)
+}
+
+// perform does one step and waits until its consequences are there. The error says
+// that the run cannot go on; what is missing in the journals stands in the report.
+func (w *world) perform(ctx context.Context, st step, one *stepReport) error {
+	w.say("step: %s", st.Name)
+	if err := st.Do(ctx, w); err != nil {
+		return err
+	}
+	one.DoneS = seconds(time.Since(one.begin))
+	if !st.Halts {
+		if err := w.flow(ctx); err != nil {
+			return err
+		}
+	}
+	if err := w.settle(ctx, st.Seen, one.begin); err != nil {
+		one.Faults = append(one.Faults, err.Error())
+		w.say("%v", err)
+	}
+	return ctx.Err()
+}
+
+// flow waits until payments are answered.
+func (w *world) flow(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, flowWithin)
+	defer cancel()
+	return w.payer.flow(ctx, flowing)
+}
+
+// settle waits until the journals say what they must since then, and every SFU that
+// runs has nearly everything.
+func (w *world) settle(ctx context.Context, want []seen, since time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, settleWithin)
+	defer cancel()
+	highest := uint64(math.MaxUint64) // entry that a replica had when we looked last
+	for {
+		missing, err := w.missing(ctx, want, since)
+		if err == nil {
+			var behind []string
+			if behind, highest, err = w.behind(ctx, highest); err == nil && len(missing)+len(behind) == 0 {
+				return nil
+			}
+			missing = append(missing, behind...)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("after %v still missing: %w", settleWithin, errors.Join(errors.New(strings.Join(missing, "; ")), err))
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// missing lists what the journals do not say yet.
+func (w *world) missing(ctx context.Context, want []seen, since time.Time) ([]string, error) {
+	journals := map[string][]nspawn.Entry{}
+	var missing []string
+	for _, s := range want {
+		entries, ok := journals[s.Machine]
+		if !ok {
+			var err error
+			if entries, err = w.machine(s.Machine).Journal(ctx, since); err != nil {
+				return nil, err
+			}
+			journals[s.Machine] = entries
+		}
+		found := false
+		for i := range entries {
+			found = found || s.in(&entries[i])
+		}
+		if !found {
+			missing = append(missing, s.String())
+		}
+	}
+	return missing, nil
+}
+
+// behind lists the SFUs that should run and do not answer, or have not applied the
+// entry number want; and returns the highest entry that one has applied. While
+// payments go on, an SFU keeps up if it has what another had a moment ago: their
+// answers are not of the same instant.
+func (w *world) behind(ctx context.Context, want uint64) (behind []string, highest uint64, err error) {
+	if !slices.ContainsFunc(w.plan.SFUs, func(s sfu) bool { return !w.down[s.Name] }) {
+		return nil, 0, nil
+	}
+	status, err := w.status(ctx)
+	if err != nil {
+		return nil, want, err
+	}
+	for _, s := range status {
+		highest = max(highest, s.AppliedIndex)
+		switch {
+		case w.down[s.Name]:
+		case !s.Reachable:
+			behind = append(behind, s.Name+" does not answer")
+		case s.AppliedIndex < want:
+			behind = append(behind, fmt.Sprintf("%s has applied entry %d of %d", s.Name, s.AppliedIndex, want))
+		}
+	}
+	return behind, highest, nil
+}
+
+// finish ends the payments, waits until every replica has everything, stops all SFUs
+// and audits.
+func (w *world) finish(ctx context.Context, r *report) error {
+	w.say("the payments end; the audit begins")
+	answers, err := w.payer.stop()
+	if err != nil {
+		return err
+	}
+	r.attribute(answers)
+	wait, cancel := context.WithTimeout(ctx, settleWithin)
+	defer cancel()
+	for want := uint64(math.MaxUint64); ; {
+		behind, highest, err := w.behind(wait, want)
+		if err == nil && len(behind) == 0 && highest == want {
+			break
+		}
+		want = highest
+		select {
+		case <-wait.Done():
+			return fmt.Errorf("the replicas do not come to the same state: %s: %w", strings.Join(behind, "; "), errors.Join(err, wait.Err()))
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	for _, s := range w.plan.SFUs {
+		if err := w.systemctl(ctx, s.Machine, "stop", s.Name); err != nil {
+			return err
+		}
+	}
+	if err := w.audit(ctx, answers, r); err != nil {
+		return err
+	}
+	if err := w.complaints(ctx, r); err != nil {
+		return err
+	}
+	r.judge()
+	return nil
+}
+
+// audit holds a copy of every SFU's store against what the clients were told.
+func (w *world) audit(ctx context.Context, answers []drill.Answer, r *report) error {
+	told := make([]drill.Told, len(answers))
+	for i := range answers {
+		told[i] = answers[i].Told
+	}
+	a := drill.NewAuditor(told)
+	for _, s := range w.plan.SFUs {
+		root := w.machine(s.Machine).Root()
+		// Opening writes, as another user: the SFU keeps its own.
+		state := filepath.Join(w.site.Dir(), "audit-"+s.Name)
+		if out, err := exec.CommandContext(ctx, "cp", "-a", filepath.Join(root, "var/lib/rrts", s.Name), state).CombinedOutput(); err != nil {
+			return fmt.Errorf("copying the state of %s: %w: %s", s.Name, err, out)
+		}
+		store, err := drill.OpenStore(filepath.Join(root, "etc/rrts"), s.Name, state)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(a.Store(s.Name, store), store.Close()); err != nil {
+			return err
+		}
+	}
+	r.take(a.Verdict())
+	return nil
+}
+
+// complaints looks through the journals for what an SFU called an error: a run that
+// went as it should has none.
+func (w *world) complaints(ctx context.Context, r *report) error {
+	for _, m := range w.plan.Machines {
+		entries, err := w.machine(m).Journal(ctx, w.installing, "PRIORITY=0", "PRIORITY=1", "PRIORITY=2", "PRIORITY=3")
+		if err != nil {
+			return err
+		}
+		for i := range entries {
+			if unit := entries[i].Fields["_SYSTEMD_UNIT"]; strings.HasPrefix(unit, "rrts") {
+				r.Faults = append(r.Faults, fmt.Sprintf("%s, %s: %s", m, unit, entries[i].Message()))
+			}
+		}
+	}
+	return nil
+}
+
+// seconds rounds to milliseconds.
+func seconds(d time.Duration) float64 { return float64(d.Milliseconds()) / 1000 }

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"virtualservicesinc.com/packaging/lab/nspawn"
+	"virtualservicesinc.com/sysd"
+)
+
+// Scenario is a set-up and what is done to it.
+type Scenario struct {
+	Name, About string
+	// Plan is what is bought and how it is to be: in the order in which the cluster
+	// grows, the first machine first.
+	Plan plan
+	// Steps are what happens while payments run, one after the other.
+	Steps func(p plan) []step
+}
+
+// plan is a set-up.
+type plan struct {
+	Machines []string // pc1, pc2, …
+	SFUs     []sfu
+	// OneNIC means that the machines have no interconnect of their own: frames go by
+	// UDP over the only network.
+	OneNIC bool
+}
+
+// sfu is one SFU. Its number is its place in the plan, from 1.
+type sfu struct{ Name, Machine string }
+
+// number of the SFU on the interconnect and in the group.
+func (p plan) number(name string) int {
+	return 1 + slices.IndexFunc(p.SFUs, func(s sfu) bool { return s.Name == name })
+}
+
+// machineOf is where an SFU runs.
+func (p plan) machineOf(name string) string { return p.SFUs[p.number(name)-1].Machine }
+
+// on lists the SFUs of a machine.
+func (p plan) on(machine string) []sfu {
+	return slices.DeleteFunc(slices.Clone(p.SFUs), func(s sfu) bool { return s.Machine != machine })
+}
+
+// notOn lists the SFUs of the other machines.
+func (p plan) notOn(machine string) []sfu {
+	return slices.DeleteFunc(slices.Clone(p.SFUs), func(s sfu) bool { return s.Machine == machine })
+}
+
+// step is one thing that happens.
+type step struct {
+	Name string
+	// Planned is what an operator does on purpose: no request may fail.
+	Planned bool
+	// Halts says that no payment can be answered until a later step: what is left is
+	// less than a quorum.
+	Halts bool
+	Do    func(context.Context, *world) error
+	// Seen is what must be readable in the journals afterwards.
+	Seen []seen
+}
+
+// seen is a line that a machine's journal must have since the step began: one of
+// an SFU or, without one, of anybody.
+type seen struct {
+	Machine string
+	SFU     string
+	Text    string // what the message holds
+	Alarm   string // or the alarm that was raised, with its subject if it has one: peer-lost@2
+	Ended   bool   // or that ended
+}
+
+func (s seen) String() string {
+	who := s.Machine
+	if s.SFU != "" {
+		who = s.SFU + " on " + s.Machine
+	}
+	switch {
+	case s.Alarm == "":
+		return fmt.Sprintf("%s says %q", who, s.Text)
+	case s.Ended:
+		return who + " says that the alarm " + s.Alarm + " has ended"
+	}
+	return who + " raises the alarm " + s.Alarm
+}
+
+// in reports whether the journal entry is the line.
+func (s seen) in(e *nspawn.Entry) bool {
+	if s.SFU != "" && e.Fields["_SYSTEMD_UNIT"] != "rrts@"+s.SFU+".service" {
+		return false
+	}
+	if s.Alarm == "" {
+		return strings.Contains(e.Message(), s.Text)
+	}
+	kind, _, _ := strings.Cut(s.Alarm, "@")
+	return e.Fields["MESSAGE_ID"] == sysd.MessageID(kind) && e.Fields["RRTS_ALARM"] == s.Alarm &&
+		strings.HasPrefix(e.Message(), "Alarm ended") == s.Ended
+}
+
+// three is the set-up of the README.
+var three = plan{
+	Machines: []string{"pc1", "pc2", "pc3"},
+	SFUs:     []sfu{{"alpha", "pc1"}, {"bravo", "pc2"}, {"carol", "pc3"}},
+}
+
+func scenarios() []Scenario {
+	return []Scenario{
+		{Name: "three", About: "three machines with two networks: every SFU stopped, machines killed and rebooted, networks cut", Plan: three, Steps: threeSteps},
+		{Name: "quick", About: "three machines: one SFU stopped and started, one machine killed and booted again, one network cut", Plan: three, Steps: quickSteps},
+	}
+}
+
+// choose returns the scenarios of these names, all of them without a name.
+func choose(names []string) ([]Scenario, error) {
+	all := scenarios()
+	if len(names) == 0 {
+		// What quick does, three does too.
+		return slices.DeleteFunc(all, func(s Scenario) bool { return s.Name == "quick" }), nil
+	}
+	var chosen []Scenario
+	for _, n := range names {
+		i := slices.IndexFunc(all, func(s Scenario) bool { return s.Name == n })
+		if i < 0 {
+			var known []string
+			for _, s := range all {
+				known = append(known, s.Name)
+			}
+			return nil, fmt.Errorf("there is no scenario %q; there are %s", n, strings.Join(known, ", "))
+		}
+		chosen = append(chosen, all[i])
+	}
+	return chosen, nil
+}
+
+func quickSteps(p plan) []step {
+	return slices.Concat(
+		stopAndStart(p, p.SFUs[0].Name),
+		killAndBoot(p, p.Machines[1], false),
+		switchOffAndOn(p, "A"),
+	)
+}
+
+func threeSteps(p plan) []step {
+	var all []step
+	for _, s := range p.SFUs {
+		all = append(all, stopAndStart(p, s.Name)...)
+	}
+	all = append(all, killAndBoot(p, leaders, false)...)
+	all = append(all, killAndBoot(p, p.Machines[1], false)...)
+	for _, n := range []string{"A", "B"} {
+		all = append(all, switchOffAndOn(p, n)...)
+		all = append(all, pullAndPlug(p, p.Machines[2], n)...)
+	}
+	for _, m := range p.Machines {
+		all = append(all, reboot(p, m))
+	}
+	return all
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+)
+
+// leaders stands for the machine whose SFU leads when the step begins.
+const leaders = "leader"
+
+// stopAndStart is a planned stop of an SFU with systemctl, and its start.
+func stopAndStart(p plan, name string) []step {
+	m := p.machineOf(name)
+	return []step{
+		{
+			Name: "systemctl stop rrts@" + name, Planned: true,
+			Do: func(ctx context.Context, w *world) error { return w.systemctl(ctx, m, "stop", name) },
+			Seen: []seen{
+				{Machine: m, SFU: name, Text: "Engine drains"}, {Machine: m, SFU: name, Text: "Engine stopped"},
+				{Machine: m, Text: "Stopped rrts@" + name + ".service"},
+			},
+		},
+		{
+			Name: "systemctl start rrts@" + name, Planned: true,
+			Do:   func(ctx context.Context, w *world) error { return w.systemctl(ctx, m, "start", name) },
+			Seen: []seen{{Machine: m, SFU: name, Text: "ready"}, {Machine: m, Text: "Started rrts@" + name + ".service"}},
+		},
+	}
+}
+
+// killAndBoot pulls a machine's plug and switches it on again. Without its SFUs the
+// others may be less than a quorum: then it halts.
+func killAndBoot(p plan, machine string, halts bool) []step {
+	var lost, back []seen
+	if machine != leaders {
+		for _, gone := range p.on(machine) {
+			for _, other := range p.notOn(machine) {
+				alarm := fmt.Sprintf("peer-lost@%d", p.number(gone.Name))
+				lost = append(lost, seen{Machine: other.Machine, SFU: other.Name, Alarm: alarm})
+				back = append(back, seen{Machine: other.Machine, SFU: other.Name, Alarm: alarm, Ended: true})
+			}
+			back = append(back, seen{Machine: machine, SFU: gone.Name, Text: "ready"})
+		}
+	}
+	return []step{
+		{
+			Name: "kill " + name(machine), Halts: halts, Seen: lost,
+			Do: func(ctx context.Context, w *world) error { return w.kill(ctx, machine) },
+		},
+		{
+			Name: "boot " + name(machine), Seen: back,
+			Do: func(ctx context.Context, w *world) error { return w.boot(ctx) },
+		},
+	}
+}
+
+func name(machine string) string {
+	if machine == leaders {
+		return "the leader's machine"
+	}
+	return machine
+}
+
+// switchOffAndOn takes the switch of a network away: cards keep their carrier,
+// frames vanish. Every SFU then hears every other on one network only.
+func switchOffAndOn(p plan, network string) []step {
+	var off, on []seen
+	for _, s := range p.SFUs {
+		for _, other := range p.notOn(s.Machine) {
+			alarm := fmt.Sprintf("network-%s-down@%d", strings.ToLower(network), p.number(other.Name))
+			off = append(off, seen{Machine: s.Machine, SFU: s.Name, Alarm: alarm})
+			on = append(on, seen{Machine: s.Machine, SFU: s.Name, Alarm: alarm, Ended: true})
+		}
+	}
+	return []step{
+		{
+			Name: "switch of network " + network + " off", Planned: true, Seen: off,
+			Do: func(_ context.Context, w *world) error { return w.site.SetBridge(bridge(network), false) },
+		},
+		{
+			Name: "switch of network " + network + " on", Planned: true, Seen: on,
+			Do: func(_ context.Context, w *world) error { return w.site.SetBridge(bridge(network), true) },
+		},
+	}
+}
+
+// pullAndPlug pulls one machine's cable of a network: the machine's card loses its
+// carrier, the others miss the machine on that network.
+func pullAndPlug(p plan, machine, network string) []step {
+	kind := "network-" + strings.ToLower(network) + "-down"
+	var out, in []seen
+	for _, s := range p.on(machine) {
+		out = append(out, seen{Machine: machine, SFU: s.Name, Alarm: kind})
+		in = append(in, seen{Machine: machine, SFU: s.Name, Alarm: kind, Ended: true})
+		for _, other := range p.notOn(machine) {
+			alarm := fmt.Sprintf("%s@%d", kind, p.number(s.Name))
+			out = append(out, seen{Machine: other.Machine, SFU: other.Name, Alarm: alarm})
+			in = append(in, seen{Machine: other.Machine, SFU: other.Name, Alarm: alarm, Ended: true})
+		}
+	}
+	return []step{
+		{
+			Name: "cable " + network + " of " + machine + " out", Planned: true, Seen: out,
+			Do: func(_ context.Context, w *world) error { return w.machine(machine).SetCable(card(network), false) },
+		},
+		{
+			Name: "cable " + network + " of " + machine + " in", Planned: true, Seen: in,
+			Do: func(_ context.Context, w *world) error { return w.machine(machine).SetCable(card(network), true) },
+		},
+	}
+}
+
+// reboot is a planned reboot of a whole machine.
+func reboot(p plan, machine string) step {
+	s := step{
+		Name: "systemctl reboot on " + machine, Planned: true,
+		Do: func(ctx context.Context, w *world) error {
+			w.say("%s# systemctl reboot", machine)
+			return w.machine(machine).Reboot(ctx)
+		},
+	}
+	for _, own := range p.on(machine) {
+		s.Seen = append(s.Seen, seen{Machine: machine, SFU: own.Name, Text: "Engine drains"}, seen{Machine: machine, SFU: own.Name, Text: "ready"})
+	}
+	return s
+}
