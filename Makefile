@@ -13,7 +13,7 @@ export GOFLAGS += -buildvcs=false
 export PATH := $(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := build
-.PHONY: build demo demo-ethernet test test-race fuzz test-long bench deb deb-repro apt-repo generate lint clean help need-go need-ip need-test
+.PHONY: build demo demo-ethernet test test-race fuzz test-long bench deb deb-repro apt-repo lab lab-programs generate lint clean help need-go need-ip need-test
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -61,6 +61,18 @@ deb-repro: need-go ## the packages built twice, differently, and compared byte f
 
 apt-repo: ## a signed apt repository of the packages in build/apt; KEY=FINGERPRINT signs with a key of yours
 	packaging/apt-repo $(KEY)
+
+# Real machines: what boots them, and what makes their root file systems.
+LAB_PACKAGES := systemd-container mmdebstrap iproute2 util-linux
+
+lab: deb apt-repo lab-programs ## real systemd machines, packages from apt, payments while machines and networks fail (as root); SCENARIO=three
+	@packaging/need-packages "the lab's machines" $(LAB_PACKAGES)
+	$(BUILD)/labctl run $(LABFLAGS) $(SCENARIO)
+
+lab-programs: need-go
+	@mkdir -p $(BUILD)
+	$(GO) build $(GOFLAGS_STATIC) -o $(BUILD)/labctl ./packaging/lab
+	$(GO) build $(GOFLAGS_STATIC) -o $(BUILD)/payer ./packaging/lab/payer
 
 generate: need-go ## make the messages' Go code again from rrts/schema/*/*.proto
 	$(GO) run ./rrts/cmd/rrtsgen generate

@@ -39,21 +39,19 @@ func (w *world) bringUp(ctx context.Context) error {
 	return w.startPayments()
 }
 
-// install installs the package with apt.
+// install installs the package with apt from the repository.
 func (w *world) install(ctx context.Context, machine string) error {
-	debs, err := filepath.Glob(filepath.Join(w.o.packages, "rrts_*.deb"))
-	if err != nil || len(debs) != 1 {
-		return fmt.Errorf("%s holds %q: one package rrts is needed: run `make deb`", w.o.packages, debs)
+	for _, command := range []string{
+		"curl -fsS -o /usr/share/keyrings/rrts.gpg http://" + aptHost + "/rrts.gpg",
+		"curl -fsS -o /etc/apt/sources.list.d/rrts.sources http://" + aptHost + "/rrts.sources",
+		"apt update",
+		"apt install -y rrts",
+	} {
+		if _, err := w.operator(ctx, machine, command); err != nil {
+			return err
+		}
 	}
-	data, err := os.ReadFile(debs[0])
-	if err != nil {
-		return err
-	}
-	if err := w.machine(machine).WriteFile("root/rrts.deb", data, 0o644); err != nil {
-		return err
-	}
-	_, err = w.operator(ctx, machine, "apt install -y ./rrts.deb")
-	return err
+	return nil
 }
 
 // copy copies a file between machines, as scp does.

@@ -89,7 +89,7 @@ func runCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.BoolVar(&o.json, "json", false, "results as one JSON object per line on standard output")
 	f.BoolVar(&o.keep, "keep", false, "leave the machines up afterwards, for `lab shell`")
-	f.StringVar(&o.packages, "packages", "build", "directory with the packages of `make deb`")
+	f.StringVar(&o.repository, "repository", "build/apt", "the repository of `make apt-repo`")
 	f.StringVar(&o.payer, "payer", "build/payer", "the payments program for the client machine")
 	f.StringVar(&o.payments, "payments", "packaging/demo/payments.csv", "what it pays")
 	f.StringVar(&o.logs, "logs", "build/lab", "directory for what a failed run leaves to read")

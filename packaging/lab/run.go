@@ -18,8 +18,8 @@ import (
 
 // options are what the command line says.
 type options struct {
-	json, keep                                       bool
-	packages, payer, payments, logs, suite, makeRoot string
+	json, keep                                         bool
+	repository, payer, payments, logs, suite, makeRoot string
 }
 
 const (
@@ -35,7 +35,7 @@ const (
 func runAll(ctx context.Context, all []Scenario, o options) error {
 	screen := newScreen()
 	root := filepath.Join(cacheDir, o.suite)
-	cmd := exec.CommandContext(ctx, o.makeRoot, o.suite, root)
+	cmd := exec.CommandContext(ctx, o.makeRoot, o.suite, root, "curl")
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("the machines' root file system: %w", err)
@@ -84,6 +84,11 @@ func runOne(ctx context.Context, s Scenario, o options, screen *screen, root str
 	if err := w.build(ctx, s.Name, root); err != nil {
 		return nil, err
 	}
+	stop, err := w.serveApt(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
 	screen.say("%d machines are up after %.1f s", len(w.site.Machines()), time.Since(begin).Seconds())
 	if err := w.bringUp(ctx); err != nil {
 		return nil, err

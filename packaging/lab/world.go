@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -87,7 +88,7 @@ func (w *world) build(ctx context.Context, name, root string) (err error) {
 	if err != nil {
 		return err
 	}
-	hosts := "127.0.0.1 localhost\n"
+	hosts := "127.0.0.1 localhost\n" + lanAddress + " " + aptHost + "\n"
 	all := append([]string{clientMachine}, w.plan.Machines...)
 	for _, m := range all {
 		hosts += fmt.Sprintf("%s %s.example %s\n", w.plan.address(m), m, m)
@@ -103,7 +104,7 @@ func (w *world) build(ctx context.Context, name, root string) (err error) {
 		}
 		m, err := w.site.Machine(nspawn.Spec{Name: name, NICs: nics})
 		if err == nil {
-			err = m.WriteFile("etc/hosts", []byte(hosts), 0o644)
+			err = errors.Join(m.WriteFile("etc/hosts", []byte(hosts), 0o644), withoutDebian(m))
 		}
 		if err != nil {
 			return err
