@@ -34,7 +34,7 @@ const (
 // runAll runs scenarios one after the other.
 func runAll(ctx context.Context, all []Scenario, o options) error {
 	screen := newScreen()
-	root := filepath.Join(cacheDir, o.suite)
+	root := filepath.Join(cacheDir, "lab-"+o.suite)
 	cmd := exec.CommandContext(ctx, o.makeRoot, o.suite, root, "curl")
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	if err := cmd.Run(); err != nil {

@@ -20,8 +20,8 @@ func root(t *testing.T) string {
 	require.Root(t)
 	require.Tool(t, "systemd-nspawn", "systemd-container")
 	require.Tool(t, "mmdebstrap", "mmdebstrap")
-	dir := "/var/cache/rrts-lab/bookworm"
-	if out, err := exec.Command("../make-root", "bookworm", dir).CombinedOutput(); err != nil {
+	dir := "/var/cache/rrts-lab/lab-bookworm"
+	if out, err := exec.Command("../make-root", "bookworm", dir, "curl").CombinedOutput(); err != nil {
 		t.Fatalf("make-root: %v\n%s", err, out)
 	}
 	return dir
