@@ -50,6 +50,8 @@ var open = table(
 	allow(users, &txnpb.TxnDescriptor, txnpb.TxnStatusMethod, txnpb.TxnReadMethod),
 	allow(movers, &txnpb.TxnDescriptor, txnpb.TxnResolveMethod),
 	allow(watchers, &txnpb.ReplicaDescriptor, txnpb.ReplicaStatusMethod, txnpb.ReplicaDigestMethod),
+	allow(watchers, &txnpb.MembersDescriptor, txnpb.MembersListMethod),
+	allow(operator, &txnpb.MembersDescriptor, txnpb.MembersAddMethod, txnpb.MembersRemoveMethod),
 	allow(watchers, &enginepb.EngineDescriptor, enginepb.EngineStatusMethod),
 	allow(watchers, &monitorpb.MonitorDescriptor, monitorpb.MonitorStatusMethod),
 )

@@ -25,6 +25,8 @@ var Schema = message.Schema{
 	Services: []*message.ServiceDescriptor{
 		&TxnDescriptor,
 		&ReplicaDescriptor,
+		&MembersDescriptor,
+		&RosterKeeperDescriptor,
 	},
 	Messages: []message.Type{
 		{Name: "rrts.txn.Transaction", New: func() message.Message { return new(Transaction) }},
@@ -44,6 +46,13 @@ var Schema = message.Schema{
 		{Name: "rrts.txn.DigestRequest", New: func() message.Message { return new(DigestRequest) }},
 		{Name: "rrts.txn.StateDigest", New: func() message.Message { return new(StateDigest) }},
 		{Name: "rrts.txn.Entry", New: func() message.Message { return new(Entry) }},
+		{Name: "rrts.txn.Member", New: func() message.Message { return new(Member) }},
+		{Name: "rrts.txn.Roster", New: func() message.Message { return new(Roster) }},
+		{Name: "rrts.txn.RosterChange", New: func() message.Message { return new(RosterChange) }},
+		{Name: "rrts.txn.ListMembers", New: func() message.Message { return new(ListMembers) }},
+		{Name: "rrts.txn.AddMember", New: func() message.Message { return new(AddMember) }},
+		{Name: "rrts.txn.RemoveMember", New: func() message.Message { return new(RemoveMember) }},
+		{Name: "rrts.txn.MembersAnswer", New: func() message.Message { return new(MembersAnswer) }},
 		{Name: "rrts.txn.ResolveRequest", New: func() message.Message { return new(ResolveRequest) }},
 		{Name: "rrts.txn.SnapshotChunk", New: func() message.Message { return new(SnapshotChunk) }},
 		{Name: "rrts.txn.StoredOutcome", New: func() message.Message { return new(StoredOutcome) }},
@@ -166,6 +175,31 @@ func (e UserStatus) String() string {
 		return "updated"
 	}
 	return "user_status_" + strconv.FormatUint(uint64(e), 10)
+}
+
+// Seat is what a member is in the transaction group. Append-only.
+type Seat uint32
+
+// The values of Seat. Numbers that are not among them are kept as they came.
+const (
+	// It runs no replica.
+	SeatNone Seat = 0
+	// It applies the log and does not vote.
+	SeatLearner Seat = 1
+	SeatVoter   Seat = 2
+)
+
+// String returns the value's name in lower case, or its number.
+func (e Seat) String() string {
+	switch e {
+	case SeatNone:
+		return "none"
+	case SeatLearner:
+		return "learner"
+	case SeatVoter:
+		return "voter"
+	}
+	return "seat_" + strconv.FormatUint(uint64(e), 10)
 }
 
 // Transaction is what a client submits under its own id.
@@ -2398,6 +2432,9 @@ type Entry struct {
 	Expire uint32
 	// Resolve these ids: record ABORTED(cancelled) where nothing stands.
 	Resolves []ResolveRequest
+	// A change of the roster that leaves the group's voters and learners alone. Since
+	// apply version 2; a change that does not is the context of a raft ConfChangeV2.
+	Change *RosterChange
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -2423,6 +2460,11 @@ func (m *Entry) AppendTo(b []byte) []byte {
 		b = append(b, 0x32, 0)
 		at := len(b)
 		b = message.CloseBytes(m.Resolves[i].AppendTo(b), at)
+	}
+	if m.Change != nil {
+		b = append(b, 0x3a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Change.AppendTo(b), at)
 	}
 	return b
 }
@@ -2453,6 +2495,9 @@ func (m *Entry) Size() int {
 		for i := range m.Resolves {
 			n += message.SizeBytes(m.Resolves[i].Size())
 		}
+	}
+	if m.Change != nil {
+		n += 1 + message.SizeBytes(m.Change.Size())
 	}
 	return n
 }
@@ -2538,6 +2583,17 @@ func (m *Entry) ParseNested(b []byte, depth int) error {
 			if err := m.Resolves[n].ParseNested(p, depth-1); err != nil {
 				return err
 			}
+		case 0x3a: // change
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Entry.change")
+			}
+			if m.Change == nil {
+				m.Change = new(RosterChange)
+			}
+			if err := m.Change.ParseNested(p, depth-1); err != nil {
+				return err
+			}
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.Entry: unknown field")
@@ -2576,6 +2632,9 @@ func (m Entry) String() string {
 	if len(m.Resolves) > 0 {
 		message.AddList(&t, "resolves", m.Resolves)
 	}
+	if m.Change != nil {
+		t.Add("change", m.Change)
+	}
 	return t.String()
 }
 
@@ -2584,6 +2643,1031 @@ func (m Entry) Format(f fmt.State, _ rune) { io.WriteString(f, m.String()) }
 
 // MarshalText returns String, so that no encoder of log attributes goes around it.
 func (m Entry) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// Member is one SFU of the cluster, as the roster holds it.
+type Member struct {
+	// The SFU's number and its id in raft: given by the cluster, for ever, and never
+	// given again.
+	Number uint32
+	// The unit is rrts@NAME.service. No two members share it.
+	Name string
+	// "all", "core", "edge", "data" or "witness".
+	Type    string
+	Machine string
+	// X25519, 32 bytes: its key on the interconnect. No two members share it.
+	PublicKey []byte
+	// "ethernet" or "udp".
+	Carrier string
+	// IP:PORT where it receives UDP; empty where it does not.
+	UdpA string
+	UdpB string
+	// HOST:PORT at which clients reach its gateway.
+	Gateways []string
+	// It is to vote, as soon as it holds the log. At most one of a machine is.
+	Voter bool
+	// It is being removed: it takes part until those that stay can do without it.
+	Leaving bool
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *Member) AppendTo(b []byte) []byte {
+	if m.Number != 0 {
+		b = message.AppendVarint(append(b, 0x08), uint64(m.Number))
+	}
+	if m.Name != "" {
+		b = message.AppendString(append(b, 0x12), m.Name)
+	}
+	if m.Type != "" {
+		b = message.AppendString(append(b, 0x1a), m.Type)
+	}
+	if m.Machine != "" {
+		b = message.AppendString(append(b, 0x22), m.Machine)
+	}
+	if len(m.PublicKey) > 0 {
+		b = message.AppendBytes(append(b, 0x2a), m.PublicKey)
+	}
+	if m.Carrier != "" {
+		b = message.AppendString(append(b, 0x32), m.Carrier)
+	}
+	if m.UdpA != "" {
+		b = message.AppendString(append(b, 0x3a), m.UdpA)
+	}
+	if m.UdpB != "" {
+		b = message.AppendString(append(b, 0x42), m.UdpB)
+	}
+	for i := range m.Gateways {
+		b = message.AppendString(append(b, 0x4a), m.Gateways[i])
+	}
+	if m.Voter {
+		b = append(b, 0x50, 1)
+	}
+	if m.Leaving {
+		b = append(b, 0x58, 1)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *Member) Size() int {
+	n := 0
+	if m.Number != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Number))
+	}
+	if m.Name != "" {
+		n += 1 + message.SizeBytes(len(m.Name))
+	}
+	if m.Type != "" {
+		n += 1 + message.SizeBytes(len(m.Type))
+	}
+	if m.Machine != "" {
+		n += 1 + message.SizeBytes(len(m.Machine))
+	}
+	if len(m.PublicKey) > 0 {
+		n += 1 + message.SizeBytes(len(m.PublicKey))
+	}
+	if m.Carrier != "" {
+		n += 1 + message.SizeBytes(len(m.Carrier))
+	}
+	if m.UdpA != "" {
+		n += 1 + message.SizeBytes(len(m.UdpA))
+	}
+	if m.UdpB != "" {
+		n += 1 + message.SizeBytes(len(m.UdpB))
+	}
+	if len(m.Gateways) > 0 {
+		n += len(m.Gateways)
+		for i := range m.Gateways {
+			n += message.SizeBytes(len(m.Gateways[i]))
+		}
+	}
+	if m.Voter {
+		n += 1 + 1
+	}
+	if m.Leaving {
+		n += 1 + 1
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *Member) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *Member) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.Member: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.Member: tag")
+		}
+		switch tag {
+		case 0x08: // number
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Member.number")
+			}
+			m.Number = uint32(v)
+		case 0x12: // name
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Member.name")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.Member.name: not UTF-8")
+			}
+			m.Name = string(p)
+		case 0x1a: // type
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Member.type")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.Member.type: not UTF-8")
+			}
+			m.Type = string(p)
+		case 0x22: // machine
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Member.machine")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.Member.machine: not UTF-8")
+			}
+			m.Machine = string(p)
+		case 0x2a: // public_key
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Member.public_key")
+			}
+			m.PublicKey = p
+		case 0x32: // carrier
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Member.carrier")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.Member.carrier: not UTF-8")
+			}
+			m.Carrier = string(p)
+		case 0x3a: // udp_a
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Member.udp_a")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.Member.udp_a: not UTF-8")
+			}
+			m.UdpA = string(p)
+		case 0x42: // udp_b
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Member.udp_b")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.Member.udp_b: not UTF-8")
+			}
+			m.UdpB = string(p)
+		case 0x4a: // gateways
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Member.gateways")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.Member.gateways: not UTF-8")
+			}
+			if len(m.Gateways) == cap(m.Gateways) {
+				m.Gateways = slices.Grow(m.Gateways, message.CountRun(b, i, 0x4a))
+			}
+			m.Gateways = append(m.Gateways, string(p))
+		case 0x50: // voter
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Member.voter")
+			}
+			m.Voter = v != 0
+		case 0x58: // leaving
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Member.leaving")
+			}
+			m.Leaving = v != 0
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.Member: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *Member) Reset() {
+	*m = Member{
+		Gateways: m.Gateways[:0],
+	}
+}
+
+// String returns m for people and logs.
+func (m Member) String() string {
+	t := message.NewText("Member")
+	if m.Number != 0 {
+		t.Add("number", m.Number)
+	}
+	if m.Name != "" {
+		t.Add("name", m.Name)
+	}
+	if m.Type != "" {
+		t.Add("type", m.Type)
+	}
+	if m.Machine != "" {
+		t.Add("machine", m.Machine)
+	}
+	if len(m.PublicKey) > 0 {
+		t.Add("public_key", m.PublicKey)
+	}
+	if m.Carrier != "" {
+		t.Add("carrier", m.Carrier)
+	}
+	if m.UdpA != "" {
+		t.Add("udp_a", m.UdpA)
+	}
+	if m.UdpB != "" {
+		t.Add("udp_b", m.UdpB)
+	}
+	if len(m.Gateways) > 0 {
+		message.AddList(&t, "gateways", m.Gateways)
+	}
+	if m.Voter {
+		t.Add("voter", m.Voter)
+	}
+	if m.Leaving {
+		t.Add("leaving", m.Leaving)
+	}
+	return t.String()
+}
+
+// Roster says who is in the cluster. It is replicated state.
+type Roster struct {
+	// Rises with every change. 0 is what cluster.toml says.
+	Version uint64
+	// In the order of their numbers.
+	Members []Member
+	// The greatest number ever given.
+	LastNumber uint32
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *Roster) AppendTo(b []byte) []byte {
+	if m.Version != 0 {
+		b = message.AppendVarint(append(b, 0x08), m.Version)
+	}
+	for i := range m.Members {
+		b = append(b, 0x12, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Members[i].AppendTo(b), at)
+	}
+	if m.LastNumber != 0 {
+		b = message.AppendVarint(append(b, 0x18), uint64(m.LastNumber))
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *Roster) Size() int {
+	n := 0
+	if m.Version != 0 {
+		n += 1 + message.SizeVarint(m.Version)
+	}
+	if len(m.Members) > 0 {
+		n += len(m.Members)
+		for i := range m.Members {
+			n += message.SizeBytes(m.Members[i].Size())
+		}
+	}
+	if m.LastNumber != 0 {
+		n += 1 + message.SizeVarint(uint64(m.LastNumber))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *Roster) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *Roster) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.Roster: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.Roster: tag")
+		}
+		switch tag {
+		case 0x08: // version
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Roster.version")
+			}
+			m.Version = v
+		case 0x12: // members
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Roster.members")
+			}
+			if len(m.Members) == cap(m.Members) {
+				m.Members = slices.Grow(m.Members, message.CountRun(b, i, 0x12))
+			}
+			n := len(m.Members)
+			m.Members = m.Members[:n+1]
+			m.Members[n].Reset()
+			if err := m.Members[n].ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x18: // last_number
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Roster.last_number")
+			}
+			m.LastNumber = uint32(v)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.Roster: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *Roster) Reset() {
+	*m = Roster{
+		Members: m.Members[:0],
+	}
+}
+
+// String returns m for people and logs.
+func (m Roster) String() string {
+	t := message.NewText("Roster")
+	if m.Version != 0 {
+		t.Add("version", m.Version)
+	}
+	if len(m.Members) > 0 {
+		message.AddList(&t, "members", m.Members)
+	}
+	if m.LastNumber != 0 {
+		t.Add("last_number", m.LastNumber)
+	}
+	return t.String()
+}
+
+// RosterChange is one change of the roster, as the log holds it.
+type RosterChange struct {
+	// The roster with which the cluster begins, and how long outcomes are kept, in
+	// nanoseconds. Nothing where there is a roster already.
+	Found  *Roster
+	Window uint64
+	// Add this member; its number is one that was never given.
+	Add *Member
+	// Remove this one; with add, the one that the new one replaces.
+	Remove uint32
+	// Make this learner a voter.
+	Promote uint32
+	// Make this voter a learner: it stops, and is promoted again when it is back.
+	Demote uint32
+	// As in Entry, where the change is the context of a ConfChangeV2.
+	ApplyVersion uint32
+	Epoch        uint32
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *RosterChange) AppendTo(b []byte) []byte {
+	if m.Found != nil {
+		b = append(b, 0x0a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Found.AppendTo(b), at)
+	}
+	if m.Window != 0 {
+		b = message.AppendVarint(append(b, 0x10), m.Window)
+	}
+	if m.Add != nil {
+		b = append(b, 0x1a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Add.AppendTo(b), at)
+	}
+	if m.Remove != 0 {
+		b = message.AppendVarint(append(b, 0x20), uint64(m.Remove))
+	}
+	if m.Promote != 0 {
+		b = message.AppendVarint(append(b, 0x28), uint64(m.Promote))
+	}
+	if m.Demote != 0 {
+		b = message.AppendVarint(append(b, 0x30), uint64(m.Demote))
+	}
+	if m.ApplyVersion != 0 {
+		b = message.AppendVarint(append(b, 0x38), uint64(m.ApplyVersion))
+	}
+	if m.Epoch != 0 {
+		b = message.AppendVarint(append(b, 0x40), uint64(m.Epoch))
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *RosterChange) Size() int {
+	n := 0
+	if m.Found != nil {
+		n += 1 + message.SizeBytes(m.Found.Size())
+	}
+	if m.Window != 0 {
+		n += 1 + message.SizeVarint(m.Window)
+	}
+	if m.Add != nil {
+		n += 1 + message.SizeBytes(m.Add.Size())
+	}
+	if m.Remove != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Remove))
+	}
+	if m.Promote != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Promote))
+	}
+	if m.Demote != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Demote))
+	}
+	if m.ApplyVersion != 0 {
+		n += 1 + message.SizeVarint(uint64(m.ApplyVersion))
+	}
+	if m.Epoch != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Epoch))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *RosterChange) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *RosterChange) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.RosterChange: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.RosterChange: tag")
+		}
+		switch tag {
+		case 0x0a: // found
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.RosterChange.found")
+			}
+			if m.Found == nil {
+				m.Found = new(Roster)
+			}
+			if err := m.Found.ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x10: // window
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.RosterChange.window")
+			}
+			m.Window = v
+		case 0x1a: // add
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.RosterChange.add")
+			}
+			if m.Add == nil {
+				m.Add = new(Member)
+			}
+			if err := m.Add.ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x20: // remove
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.RosterChange.remove")
+			}
+			m.Remove = uint32(v)
+		case 0x28: // promote
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.RosterChange.promote")
+			}
+			m.Promote = uint32(v)
+		case 0x30: // demote
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.RosterChange.demote")
+			}
+			m.Demote = uint32(v)
+		case 0x38: // apply_version
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.RosterChange.apply_version")
+			}
+			m.ApplyVersion = uint32(v)
+		case 0x40: // epoch
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.RosterChange.epoch")
+			}
+			m.Epoch = uint32(v)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.RosterChange: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *RosterChange) Reset() {
+	*m = RosterChange{}
+}
+
+// String returns m for people and logs.
+func (m RosterChange) String() string {
+	t := message.NewText("RosterChange")
+	if m.Found != nil {
+		t.Add("found", m.Found)
+	}
+	if m.Window != 0 {
+		t.Add("window", m.Window)
+	}
+	if m.Add != nil {
+		t.Add("add", m.Add)
+	}
+	if m.Remove != 0 {
+		t.Add("remove", m.Remove)
+	}
+	if m.Promote != 0 {
+		t.Add("promote", m.Promote)
+	}
+	if m.Demote != 0 {
+		t.Add("demote", m.Demote)
+	}
+	if m.ApplyVersion != 0 {
+		t.Add("apply_version", m.ApplyVersion)
+	}
+	if m.Epoch != 0 {
+		t.Add("epoch", m.Epoch)
+	}
+	return t.String()
+}
+
+// ListMembers asks for the roster.
+type ListMembers struct {
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *ListMembers) AppendTo(b []byte) []byte {
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *ListMembers) Size() int {
+	return 0
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *ListMembers) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *ListMembers) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.ListMembers: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.ListMembers: tag")
+		}
+		if i = message.Skip(b, i, tag); i < 0 {
+			return message.BadField("rrts.txn.ListMembers: unknown field")
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *ListMembers) Reset() {
+	*m = ListMembers{}
+}
+
+// String returns m for people and logs.
+func (m ListMembers) String() string {
+	t := message.NewText("ListMembers")
+	return t.String()
+}
+
+// AddMember asks for a new member. Asking again with the same public key answers
+// with the member that there is.
+type AddMember struct {
+	// number and leaving must not be set.
+	Member *Member
+	// The number of the member that it replaces, which lost its disk and may be of
+	// the same name; 0 where it replaces none.
+	Replaces uint32
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *AddMember) AppendTo(b []byte) []byte {
+	if m.Member != nil {
+		b = append(b, 0x0a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Member.AppendTo(b), at)
+	}
+	if m.Replaces != 0 {
+		b = message.AppendVarint(append(b, 0x10), uint64(m.Replaces))
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *AddMember) Size() int {
+	n := 0
+	if m.Member != nil {
+		n += 1 + message.SizeBytes(m.Member.Size())
+	}
+	if m.Replaces != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Replaces))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *AddMember) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *AddMember) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.AddMember: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.AddMember: tag")
+		}
+		switch tag {
+		case 0x0a: // member
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.AddMember.member")
+			}
+			if m.Member == nil {
+				m.Member = new(Member)
+			}
+			if err := m.Member.ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x10: // replaces
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.AddMember.replaces")
+			}
+			m.Replaces = uint32(v)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.AddMember: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *AddMember) Reset() {
+	*m = AddMember{}
+}
+
+// String returns m for people and logs.
+func (m AddMember) String() string {
+	t := message.NewText("AddMember")
+	if m.Member != nil {
+		t.Add("member", m.Member)
+	}
+	if m.Replaces != 0 {
+		t.Add("replaces", m.Replaces)
+	}
+	return t.String()
+}
+
+// RemoveMember asks for a member to leave for good. One that is gone already is no
+// error.
+type RemoveMember struct {
+	Number uint32
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *RemoveMember) AppendTo(b []byte) []byte {
+	if m.Number != 0 {
+		b = message.AppendVarint(append(b, 0x08), uint64(m.Number))
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *RemoveMember) Size() int {
+	n := 0
+	if m.Number != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Number))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *RemoveMember) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *RemoveMember) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.RemoveMember: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.RemoveMember: tag")
+		}
+		switch tag {
+		case 0x08: // number
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.RemoveMember.number")
+			}
+			m.Number = uint32(v)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.RemoveMember: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *RemoveMember) Reset() {
+	*m = RemoveMember{}
+}
+
+// String returns m for people and logs.
+func (m RemoveMember) String() string {
+	t := message.NewText("RemoveMember")
+	if m.Number != 0 {
+		t.Add("number", m.Number)
+	}
+	return t.String()
+}
+
+// MembersAnswer is the roster after what was asked for.
+type MembersAnswer struct {
+	// Why nothing was changed, one line; empty when it was done. It may be asked
+	// again later.
+	Refused string
+	Roster  *Roster
+	// What each member of the roster is in the group, in the roster's order.
+	Seats []Seat
+	// The number of the member that was added.
+	Added uint32
+	// The SFU that leads the group.
+	Leader uint32
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *MembersAnswer) AppendTo(b []byte) []byte {
+	if m.Refused != "" {
+		b = message.AppendString(append(b, 0x0a), m.Refused)
+	}
+	if m.Roster != nil {
+		b = append(b, 0x12, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Roster.AppendTo(b), at)
+	}
+	if len(m.Seats) > 0 {
+		b = append(b, 0x1a, 0)
+		at := len(b)
+		for _, v := range m.Seats {
+			b = message.AppendVarint(b, uint64(int32(v)))
+		}
+		b = message.CloseBytes(b, at)
+	}
+	if m.Added != 0 {
+		b = message.AppendVarint(append(b, 0x20), uint64(m.Added))
+	}
+	if m.Leader != 0 {
+		b = message.AppendVarint(append(b, 0x28), uint64(m.Leader))
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *MembersAnswer) Size() int {
+	n := 0
+	if m.Refused != "" {
+		n += 1 + message.SizeBytes(len(m.Refused))
+	}
+	if m.Roster != nil {
+		n += 1 + message.SizeBytes(m.Roster.Size())
+	}
+	if len(m.Seats) > 0 {
+		p := 0
+		for _, v := range m.Seats {
+			p += message.SizeVarint(uint64(int32(v)))
+		}
+		n += 1 + message.SizeBytes(p)
+	}
+	if m.Added != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Added))
+	}
+	if m.Leader != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Leader))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *MembersAnswer) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *MembersAnswer) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.MembersAnswer: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.MembersAnswer: tag")
+		}
+		switch tag {
+		case 0x0a: // refused
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.MembersAnswer.refused")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.MembersAnswer.refused: not UTF-8")
+			}
+			m.Refused = string(p)
+		case 0x12: // roster
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.MembersAnswer.roster")
+			}
+			if m.Roster == nil {
+				m.Roster = new(Roster)
+			}
+			if err := m.Roster.ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x18: // seats
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.MembersAnswer.seats")
+			}
+			m.Seats = append(m.Seats, Seat(v))
+		case 0x1a: // seats, packed
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.MembersAnswer.seats")
+			}
+			var ok bool
+			if m.Seats, ok = message.Varints(m.Seats, p); !ok {
+				return message.BadField("rrts.txn.MembersAnswer.seats")
+			}
+		case 0x20: // added
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.MembersAnswer.added")
+			}
+			m.Added = uint32(v)
+		case 0x28: // leader
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.MembersAnswer.leader")
+			}
+			m.Leader = uint32(v)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.MembersAnswer: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *MembersAnswer) Reset() {
+	*m = MembersAnswer{
+		Seats: m.Seats[:0],
+	}
+}
+
+// String returns m for people and logs.
+func (m MembersAnswer) String() string {
+	t := message.NewText("MembersAnswer")
+	if m.Refused != "" {
+		t.Add("refused", m.Refused)
+	}
+	if m.Roster != nil {
+		t.Add("roster", m.Roster)
+	}
+	if len(m.Seats) > 0 {
+		message.AddList(&t, "seats", m.Seats)
+	}
+	if m.Added != 0 {
+		t.Add("added", m.Added)
+	}
+	if m.Leader != 0 {
+		t.Add("leader", m.Leader)
+	}
+	return t.String()
+}
 
 // ResolveRequest asks for a final answer.
 type ResolveRequest struct {
@@ -3505,6 +4589,9 @@ type ReplicaStatus struct {
 	Transactions uint64
 	Pending      uint32
 	Voters       []uint32
+	Learners     []uint32
+	// Of the roster that it has applied.
+	RosterVersion uint64
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -3541,6 +4628,15 @@ func (m *ReplicaStatus) AppendTo(b []byte) []byte {
 		at := len(b)
 		b = message.AppendVarints(b, m.Voters)
 		b = message.CloseBytes(b, at)
+	}
+	if len(m.Learners) > 0 {
+		b = append(b, 0x5a, 0)
+		at := len(b)
+		b = message.AppendVarints(b, m.Learners)
+		b = message.CloseBytes(b, at)
+	}
+	if m.RosterVersion != 0 {
+		b = message.AppendVarint(append(b, 0x60), m.RosterVersion)
 	}
 	return b
 }
@@ -3581,6 +4677,16 @@ func (m *ReplicaStatus) Size() int {
 			p += message.SizeVarint(uint64(v))
 		}
 		n += 1 + message.SizeBytes(p)
+	}
+	if len(m.Learners) > 0 {
+		p := 0
+		for _, v := range m.Learners {
+			p += message.SizeVarint(uint64(v))
+		}
+		n += 1 + message.SizeBytes(p)
+	}
+	if m.RosterVersion != 0 {
+		n += 1 + message.SizeVarint(m.RosterVersion)
 	}
 	return n
 }
@@ -3696,6 +4802,31 @@ func (m *ReplicaStatus) ParseNested(b []byte, depth int) error {
 			if m.Voters, ok = message.Varints(m.Voters, p); !ok {
 				return message.BadField("rrts.txn.ReplicaStatus.voters")
 			}
+		case 0x58: // learners
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.ReplicaStatus.learners")
+			}
+			m.Learners = append(m.Learners, uint32(v))
+		case 0x5a: // learners, packed
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.ReplicaStatus.learners")
+			}
+			var ok bool
+			if m.Learners, ok = message.Varints(m.Learners, p); !ok {
+				return message.BadField("rrts.txn.ReplicaStatus.learners")
+			}
+		case 0x60: // roster_version
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.ReplicaStatus.roster_version")
+			}
+			m.RosterVersion = v
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.ReplicaStatus: unknown field")
@@ -3708,7 +4839,8 @@ func (m *ReplicaStatus) ParseNested(b []byte, depth int) error {
 // Reset makes m empty, keeping the capacity of its slices.
 func (m *ReplicaStatus) Reset() {
 	*m = ReplicaStatus{
-		Voters: m.Voters[:0],
+		Voters:   m.Voters[:0],
+		Learners: m.Learners[:0],
 	}
 }
 
@@ -3744,6 +4876,12 @@ func (m ReplicaStatus) String() string {
 	}
 	if len(m.Voters) > 0 {
 		message.AddList(&t, "voters", m.Voters)
+	}
+	if len(m.Learners) > 0 {
+		message.AddList(&t, "learners", m.Learners)
+	}
+	if m.RosterVersion != 0 {
+		t.Add("roster_version", m.RosterVersion)
 	}
 	return t.String()
 }
@@ -4094,4 +5232,183 @@ func (c ReplicaClient) Digest(ctx context.Context, in *DigestRequest) (*StateDig
 		return nil, err
 	}
 	return out, nil
+}
+
+// The numbers by which engines route to Members.
+const (
+	MembersService      uint16 = 7
+	MembersListMethod   uint16 = 1
+	MembersAddMethod    uint16 = 2
+	MembersRemoveMethod uint16 = 3
+)
+
+// MembersDescriptor is what routing knows of Members.
+var MembersDescriptor = message.ServiceDescriptor{
+	Number: MembersService,
+	Name:   "Members",
+	Policy: message.PolicyLeader,
+	Methods: []message.MethodDescriptor{
+		{
+			Number:     MembersListMethod,
+			Name:       "List",
+			Lane:       message.LaneRequest,
+			Idempotent: true,
+			MaxBytes:   1024,
+			Request:    "rrts.txn.ListMembers",
+			Reply:      "rrts.txn.MembersAnswer",
+		},
+		{
+			Number:     MembersAddMethod,
+			Name:       "Add",
+			Lane:       message.LaneRequest,
+			Idempotent: true,
+			MaxBytes:   8192,
+			Request:    "rrts.txn.AddMember",
+			Reply:      "rrts.txn.MembersAnswer",
+		},
+		{
+			Number:     MembersRemoveMethod,
+			Name:       "Remove",
+			Lane:       message.LaneRequest,
+			Idempotent: true,
+			MaxBytes:   1024,
+			Request:    "rrts.txn.RemoveMember",
+			Reply:      "rrts.txn.MembersAnswer",
+		},
+	},
+}
+
+// Members changes who is in the cluster, while it runs. One change is done at a
+// time. A new member with transactions begins as a learner and is sent the state;
+// the leader makes it a voter, where it is to be one, when it has caught up. For
+// operators.
+//
+// MembersHandler is what a Component implements to answer it. A request belongs to its
+// handler until it is answered; in aliases the request's bytes.
+type MembersHandler interface {
+	// Linearizable.
+	List(r message.Responder[*MembersAnswer], in *ListMembers)
+	Add(r message.Responder[*MembersAnswer], in *AddMember)
+	Remove(r message.Responder[*MembersAnswer], in *RemoveMember)
+}
+
+// ServeMembers gives r to the method of h that it is for. A malformed request is
+// answered Invalid, an unknown method NoMethod.
+func ServeMembers(h MembersHandler, r message.Request) {
+	switch r.Envelope().Method {
+	case MembersListMethod:
+		in := new(ListMembers)
+		if message.Accept(r, &MembersDescriptor.Methods[0], in) {
+			h.List(message.Responder[*MembersAnswer]{Request: r}, in)
+		}
+	case MembersAddMethod:
+		in := new(AddMember)
+		if message.Accept(r, &MembersDescriptor.Methods[1], in) {
+			h.Add(message.Responder[*MembersAnswer]{Request: r}, in)
+		}
+	case MembersRemoveMethod:
+		in := new(RemoveMember)
+		if message.Accept(r, &MembersDescriptor.Methods[2], in) {
+			h.Remove(message.Responder[*MembersAnswer]{Request: r}, in)
+		}
+	default:
+		message.Refuse(r, &MembersDescriptor)
+	}
+}
+
+// MembersClient calls Members. Errors are *message.Error, or the context's.
+type MembersClient struct{ message.Caller }
+
+// Linearizable.
+func (c MembersClient) List(ctx context.Context, in *ListMembers) (*MembersAnswer, error) {
+	body, err := c.Call(ctx, &MembersDescriptor.Methods[0], MembersService, message.Marshal(in))
+	if err != nil {
+		return nil, err
+	}
+	out := new(MembersAnswer)
+	if err := message.Finish(&MembersDescriptor.Methods[0], body, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Add calls Members.Add.
+func (c MembersClient) Add(ctx context.Context, in *AddMember) (*MembersAnswer, error) {
+	body, err := c.Call(ctx, &MembersDescriptor.Methods[1], MembersService, message.Marshal(in))
+	if err != nil {
+		return nil, err
+	}
+	out := new(MembersAnswer)
+	if err := message.Finish(&MembersDescriptor.Methods[1], body, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Remove calls Members.Remove.
+func (c MembersClient) Remove(ctx context.Context, in *RemoveMember) (*MembersAnswer, error) {
+	body, err := c.Call(ctx, &MembersDescriptor.Methods[2], MembersService, message.Marshal(in))
+	if err != nil {
+		return nil, err
+	}
+	out := new(MembersAnswer)
+	if err := message.Finish(&MembersDescriptor.Methods[2], body, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// The numbers by which engines route to RosterKeeper.
+const (
+	RosterKeeperService        uint16 = 8
+	RosterKeeperAnnounceMethod uint16 = 1
+)
+
+// RosterKeeperDescriptor is what routing knows of RosterKeeper.
+var RosterKeeperDescriptor = message.ServiceDescriptor{
+	Number: RosterKeeperService,
+	Name:   "RosterKeeper",
+	Policy: message.PolicyAll,
+	Methods: []message.MethodDescriptor{
+		{
+			Number:   RosterKeeperAnnounceMethod,
+			Name:     "Announce",
+			Lane:     message.LaneRequest,
+			Notice:   true,
+			MaxBytes: 65536,
+			Request:  "rrts.txn.Roster",
+		},
+	},
+}
+
+// RosterKeeper is answered by every SFU: it keeps the newest roster that it hears
+// of, reaches its peers by it, and starts from it.
+//
+// RosterKeeperHandler is what a Component implements to answer it. A request belongs to its
+// handler until it is answered; in aliases the request's bytes.
+type RosterKeeperHandler interface {
+	Announce(r message.Request, in *Roster)
+}
+
+// ServeRosterKeeper gives r to the method of h that it is for. A malformed request is
+// answered Invalid, an unknown method NoMethod.
+func ServeRosterKeeper(h RosterKeeperHandler, r message.Request) {
+	switch r.Envelope().Method {
+	case RosterKeeperAnnounceMethod:
+		in := new(Roster)
+		if message.Accept(r, &RosterKeeperDescriptor.Methods[0], in) {
+			h.Announce(r, in)
+		}
+	default:
+		message.Refuse(r, &RosterKeeperDescriptor)
+	}
+}
+
+// RosterKeeperClient calls RosterKeeper. Errors are *message.Error, or the context's.
+type RosterKeeperClient struct{ message.Caller }
+
+// Announce calls RosterKeeper.Announce.
+func (c RosterKeeperClient) Announce(ctx context.Context, in *Roster) error {
+	_, err := c.Call(ctx, &RosterKeeperDescriptor.Methods[0], RosterKeeperService, message.Marshal(in))
+	return err
 }
