@@ -195,6 +195,8 @@ func TestAccess(t *testing.T) {
 		"Replica.Status": {yes, yes, denied}, "Replica.Digest": {yes, yes, denied},
 		"Engine.Announce": {never, never, never}, "Engine.Status": {yes, yes, denied},
 		"Monitor.Status": {yes, yes, denied},
+		"Members.List":   {yes, yes, denied}, "Members.Add": {yes, denied, denied}, "Members.Remove": {yes, denied, denied},
+		"RosterKeeper.Announce": {never, never, never},
 	}
 	seen := 0
 	for _, d := range descriptors {

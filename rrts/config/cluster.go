@@ -46,6 +46,9 @@ const (
 type Cluster struct {
 	Name string
 	ID   ID
+	// Roster is the version of SFUs: 0 for the list with which the cluster began,
+	// and the one that the cluster itself gave to a list that it has changed.
+	Roster uint64
 
 	Interconnect Interconnect
 	Transactions Transactions
@@ -94,7 +97,7 @@ type Member struct {
 	Gateways  []string       // host:port that clients dial
 }
 
-const clusterComment = `The cluster. This file is the same on every machine: change it with rrts, or on all of them.
+const clusterComment = `The cluster. An SFU starts from the SFUs that are listed here, or from a newer list that the others told it of.
 A value that is commented out is the default.`
 
 func (c *Cluster) keys(k *keys) {
@@ -102,6 +105,8 @@ func (c *Cluster) keys(k *keys) {
 		"The cluster's name, for people.")
 	key(k, "id", &c.ID, must[ID]("restore the id that rrts init wrote"), clusterID,
 		"The cluster's identity, made by rrts init. Frames, journals and clients of another cluster are refused.")
+	key(k, "roster", &c.Roster, otherwise[uint64](0), integer[uint64](0, 1<<62),
+		"The version of the list of SFUs below, written by rrts. 0 is the list with which the cluster began.")
 	k.section("interconnect", "How the SFUs reach each other.", c.Interconnect.keys)
 	k.section("transactions", "How transactions are ordered and remembered.", c.Transactions.keys)
 	k.section("clients", "What gateways and logins promise to clients.", c.Clients.keys)

@@ -131,7 +131,7 @@ var boolean = kind[bool]{
 }
 
 type integers interface {
-	~int | ~int64 | ~uint16 | ~uint32
+	~int | ~int64 | ~uint16 | ~uint32 | ~uint64
 }
 
 // integer is a whole number from low to high.

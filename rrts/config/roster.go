@@ -1,0 +1,65 @@
+package config
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// RosterFile is the name, in an SFU's state directory, of the newest list of SFUs
+// that it knows.
+const RosterFile = "roster.toml"
+
+const rosterComment = `The newest list of the cluster's SFUs that this SFU was told of. It writes this file itself and starts from it,
+unless cluster.toml has a newer one. Without this file it starts from cluster.toml.`
+
+func (c *Cluster) rosterKeys(k *keys) {
+	key(k, "cluster_id", &c.ID, must[ID]("remove the file: the SFU writes it again"), clusterID,
+		"The cluster.")
+	key(k, "version", &c.Roster, must[uint64]("remove the file: the SFU writes it again"), integer[uint64](0, 1<<62),
+		"The version of the list.")
+	k.sections("sfu", "The SFUs, one [[sfu]] each.", len(c.SFUs),
+		func(n int) { c.SFUs = make([]Member, n) },
+		func(i int, k *keys) { c.SFUs[i].keys(k, c.Interconnect.Carrier) })
+}
+
+// MarshalRoster returns roster.toml: the cluster's SFUs and the version of the list.
+func (c *Cluster) MarshalRoster() []byte { return writeFile(rosterComment, c.rosterKeys) }
+
+// ParseRoster returns the cluster with the SFUs of a roster.toml in the place of its
+// own. The name stands in faults.
+func (c *Cluster) ParseRoster(name string, data []byte) (*Cluster, error) {
+	d, fs := parseDocument(name, data)
+	if d == nil {
+		return nil, fs.err()
+	}
+	out := *c
+	readFile(d, out.rosterKeys)
+	if out.ID != c.ID && !d.hasFault("cluster_id") {
+		d.fault("cluster_id", "is "+out.ID.String()+", not this cluster's "+c.ID.String(), "this state is of an SFU of another cluster: move it away")
+	}
+	out.relate(d)
+	return &out, d.faults.err()
+}
+
+// Newest returns the cluster with the list of SFUs in the roster.toml of a state
+// directory, if there is one and it is newer than the cluster's own.
+func (c *Cluster) Newest(stateDir string) (*Cluster, error) {
+	path := filepath.Join(stateDir, RosterFile)
+	data, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return c, nil
+	case err != nil:
+		return nil, &Error{faults{openFault(path, err, "")}}
+	}
+	newest, err := c.ParseRoster(path, data)
+	if err != nil {
+		return nil, err
+	}
+	if newest.Roster <= c.Roster {
+		return c, nil
+	}
+	return newest, nil
+}

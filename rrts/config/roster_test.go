@@ -1,0 +1,55 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestRosterFile(t *testing.T) {
+	c, err := ParseCluster("cluster.toml", []byte(goodCluster))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	newest := func() *Cluster {
+		t.Helper()
+		n, err := c.Newest(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if newest() != c {
+		t.Error("without a file the cluster's own list is the newest")
+	}
+	grown := *c
+	grown.Roster, grown.SFUs = 5, append([]Member(nil), c.SFUs[:2]...)
+	write := func(text []byte) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, RosterFile), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(grown.MarshalRoster())
+	if diff := cmp.Diff(&grown, newest(), equateAddresses); diff != "" {
+		t.Errorf("a newer list:\n%s", diff)
+	}
+	c.Roster = 5
+	if newest() != c {
+		t.Error("a list of the same version replaced the cluster's own")
+	}
+	for text, want := range map[string]string{
+		strings.Replace(string(grown.MarshalRoster()), "0001020304", "ff01020304", 1): "another cluster",
+		strings.Replace(string(grown.MarshalRoster()), "alpha", "core-2", 1):          "own name",
+		"version = 3\n": "cluster_id",
+	} {
+		write([]byte(text))
+		if _, err := c.Newest(dir); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
