@@ -18,6 +18,7 @@ var equateAddresses = cmp.Comparer(func(a, b netip.AddrPort) bool { return a == 
 const goodCluster = `
 name = "shop"
 id = "000102030405060708090a0b0c0d0e0f"
+roster = 3
 [interconnect]
 carrier = "ethernet"
 ethertype_a = 0x9000
