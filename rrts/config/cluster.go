@@ -49,6 +49,9 @@ type Cluster struct {
 	// Roster is the version of SFUs: 0 for the list with which the cluster began,
 	// and the one that the cluster itself gave to a list that it has changed.
 	Roster uint64
+	// BackupKey is the X25519 key that backups are sealed to; zero in clusters
+	// that make none. What opens them is in the recovery kit and on no SFU.
+	BackupKey PublicKey
 
 	Interconnect Interconnect
 	Transactions Transactions
@@ -107,6 +110,8 @@ func (c *Cluster) keys(k *keys) {
 		"The cluster's identity, made by rrts init. Frames, journals and clients of another cluster are refused.")
 	key(k, "roster", &c.Roster, otherwise[uint64](0), integer[uint64](0, 1<<62),
 		"The version of the list of SFUs below, written by rrts. 0 is the list with which the cluster began.")
+	key(k, "backup_key", &c.BackupKey, optional[PublicKey](`"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="`), publicKey,
+		"Backups are sealed to this key. What opens them is in the recovery kit, and on no SFU.")
 	k.section("interconnect", "How the SFUs reach each other.", c.Interconnect.keys)
 	k.section("transactions", "How transactions are ordered and remembered.", c.Transactions.keys)
 	k.section("clients", "What gateways and logins promise to clients.", c.Clients.keys)

@@ -19,6 +19,7 @@ const goodCluster = `
 name = "shop"
 id = "000102030405060708090a0b0c0d0e0f"
 roster = 3
+backup_key = "CQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 [interconnect]
 carrier = "ethernet"
 ethertype_a = 0x9000
@@ -228,7 +229,7 @@ func TestEveryKeyFaults(t *testing.T) {
 // in step with the code: they are what the code writes.
 func TestExamples(t *testing.T) {
 	c, m, _ := parseGood(t)
-	small := &Cluster{Name: "shop", ID: c.ID}
+	small := &Cluster{Name: "shop", ID: c.ID, BackupKey: PublicKey{9}}
 	for i, name := range []string{"alpha", "bravo", "carol"} {
 		pc := "pc" + string(rune('1'+i))
 		small.SFUs = append(small.SFUs, Member{Number: uint16(i + 1), Name: name, Type: TypeAll, Machine: pc, PublicKey: PublicKey{byte(i + 1)}, Voter: true, Gateways: []string{pc + ".example:7400"}})

@@ -21,9 +21,10 @@
 //	MACHINE/keys/NAME/*        the secrets of that SFU and no others, 0600
 //	client-kit.toml
 //	master/                    the secrets of the whole cluster, 0600: what makes
-//	  ca.crt ca.key            further SFUs and certificates, and what a recovery
-//	  psk.key pepper.key       kit has to hold. Keep it away from the machines that
-//	  token.key cluster.toml   clients can reach.
+//	  ca.crt ca.key            further SFUs and certificates and what opens backups
+//	  psk.key pepper.key       (see Master); a recovery kit holds the same under a
+//	  token.key backup.key     passphrase (see package kit)
+//	  cluster.toml
 //
 // An existing cluster is never overwritten. A file is complete or absent: it is
 // written beside its place, fsynced and renamed, and its directory fsynced.
@@ -92,10 +93,10 @@ const (
 type Material struct {
 	Cluster *config.Cluster
 	Kit     *config.ClientKit
+	Master  *Master
 
 	machines []string          // in the order of their first SFUs
 	files    map[string][]File // by machine
-	master   []File
 }
 
 // Create makes a cluster. The error names every fault of the spec.
@@ -121,9 +122,6 @@ func (m *Material) Machines() []string { return slices.Clone(m.machines) }
 // must not change it.
 func (m *Material) Files(machine string) []File { return m.files[machine] }
 
-// Master returns what the directory master holds. The caller must not change it.
-func (m *Material) Master() []File { return m.master }
-
 // genesis is a cluster in the making.
 type genesis struct {
 	spec Spec
@@ -133,23 +131,20 @@ type genesis struct {
 func (g *genesis) create() (*Material, error) {
 	var id config.ID
 	g.draw(id[:])
-	psk, pepper, token := g.key(), g.key(), g.key()
+	master := &Master{PSK: g.key(), Pepper: g.key(), Token: g.key(), Backup: g.key()}
 	if g.err != nil {
 		return nil, g.err
 	}
-	cluster, privates, err := g.cluster(id)
-	if err != nil {
+	var privates []config.Key
+	var err error
+	if master.Cluster, privates, err = g.cluster(id, master.Backup); err != nil {
 		return nil, err
 	}
-	authority, err := g.newAuthority()
-	if err != nil {
+	cluster := master.Cluster
+	if master.CA, err = newAuthority(cluster.Name, g.spec.Now, g.spec.Rand); err != nil {
 		return nil, err
 	}
-	m := &Material{
-		Cluster: cluster,
-		Kit:     &config.ClientKit{Cluster: cluster.Name, ID: id, Gateways: cluster.Gateways(), CA: string(authority.certPEM)},
-		files:   map[string][]File{},
-	}
+	m := &Material{Cluster: cluster, Kit: master.ClientKit(), Master: master, files: map[string][]File{}}
 	clusterFile, kitFile := cluster.Marshal(), m.Kit.Marshal()
 	for _, machine := range g.machines(cluster) {
 		if err := machine.Validate(); err != nil {
@@ -170,14 +165,18 @@ func (g *genesis) create() (*Material, error) {
 		}
 		secrets := map[string][]byte{
 			config.FileInterconnect: config.MarshalKey(privates[i]),
-			config.FilePSK:          config.MarshalKey(psk),
+			config.FilePSK:          config.MarshalKey(master.PSK),
 			config.FileStore:        config.MarshalKey(g.key()),
-			config.FilePepper:       config.MarshalKey(pepper),
-			config.FileToken:        config.MarshalKey(token),
+			config.FilePepper:       config.MarshalKey(master.Pepper),
+			config.FileToken:        config.MarshalKey(master.Token),
 		}
 		if self.Type.Gateway() {
-			secrets[config.FileGatewayCert], secrets[config.FileGatewayKey], err = g.certificate(authority, cluster, self)
+			public, keyPEM, err := NewGatewayKey(g.spec.Rand)
 			if err != nil {
+				return nil, err
+			}
+			secrets[config.FileGatewayKey] = keyPEM
+			if secrets[config.FileGatewayCert], err = master.CA.Sign(self, public, g.spec.Now, g.spec.Rand); err != nil {
 				return nil, err
 			}
 		}
@@ -187,21 +186,17 @@ func (g *genesis) create() (*Material, error) {
 		}
 		m.files[self.Machine] = files
 	}
-	m.master = []File{
-		{"ca.crt", modeConfig, authority.certPEM},
-		{"ca.key", modeSecret, authority.keyPEM},
-		{"psk.key", modeSecret, config.MarshalKey(psk)},
-		{"pepper.key", modeSecret, config.MarshalKey(pepper)},
-		{"token.key", modeSecret, config.MarshalKey(token)},
-		{"cluster.toml", modeConfig, clusterFile},
-	}
 	return m, g.err
 }
 
 // cluster makes cluster.toml and the private keys of its SFUs.
-func (g *genesis) cluster(id config.ID) (*config.Cluster, []config.Key, error) {
+func (g *genesis) cluster(id config.ID, backup config.Key) (*config.Cluster, []config.Key, error) {
+	recipient, err := config.PublicOf(backup)
+	if err != nil {
+		return nil, nil, err
+	}
 	c := &config.Cluster{
-		Name: g.spec.Name, ID: id,
+		Name: g.spec.Name, ID: id, BackupKey: recipient,
 		Interconnect: g.spec.Interconnect, Transactions: g.spec.Transactions, Clients: g.spec.Clients,
 	}
 	c.Interconnect.Carrier = g.spec.Carrier
@@ -236,7 +231,7 @@ func (g *genesis) cluster(id config.ID) (*config.Cluster, []config.Key, error) {
 	if err := c.Validate(); err != nil {
 		return nil, nil, err
 	}
-	c, err := config.ParseCluster("cluster.toml", c.Marshal()) // resolves the defaults
+	c, err = config.ParseCluster("cluster.toml", c.Marshal()) // resolves the defaults
 	return c, privates, err
 }
 

@@ -125,6 +125,7 @@ drwxr-x--- box/sfu
 -rw-r----- box/sfu/wit.toml
 -rw-r----- client-kit.toml
 drwx------ master
+-rw------- master/backup.key
 -rw-r----- master/ca.crt
 -rw------- master/ca.key
 -rw-r----- master/cluster.toml

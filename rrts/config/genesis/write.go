@@ -66,7 +66,7 @@ func (m *Material) WriteMaster(dir string) error {
 	if err := makeDir(dir, modeSecretDir, 0); err != nil {
 		return err
 	}
-	return writeFiles(dir, m.master, WriteOptions{})
+	return writeFiles(dir, m.Master.Files(), WriteOptions{})
 }
 
 func absent(path string) error {
