@@ -16,6 +16,7 @@ type Machine struct {
 type NIC struct {
 	MAC  net.HardwareAddr // the permanent address, which survives a renaming
 	Name string
+	MTU  int // bytes that a frame carries; longer ones are used once a probe of theirs came back
 }
 
 // IsZero reports whether no interface is named.
@@ -28,6 +29,11 @@ func (n NIC) String() string {
 	return n.MAC.String()
 }
 
+const (
+	defaultMTU = 1500 // what every Ethernet takes
+	maxMTU     = 9216 // the longest frame of the interconnect
+)
+
 const machineComment = `This machine. Each machine has its own.
 A value that is commented out is the default.`
 
@@ -36,13 +42,14 @@ func (m *Machine) keys(k *keys) {
 		"The machine's name, as in the machine key of its SFUs in cluster.toml.")
 	key(k, "run_dir", &m.RunDir, otherwise("/run/rrts"), absolute,
 		"Where its SFUs keep their sockets.")
-	k.section("network_a", "The NIC of interconnect network A: its permanent MAC address, or its name.", m.NetworkA.keys)
+	k.section("network_a", "The NIC of interconnect network A: its permanent MAC address, or its name. A larger mtu, such as 9000, needs NICs and a switch that carry jumbo frames.", m.NetworkA.keys)
 	k.section("network_b", "The NIC of interconnect network B.", m.NetworkB.keys)
 }
 
 func (n *NIC) keys(k *keys) {
 	key(k, "mac", &n.MAC, optional[net.HardwareAddr](`"00:25:90:ab:cd:01"`), hardwareAddress, "")
 	key(k, "nic", &n.Name, optional[string](`"enp3s0"`), nicName, "")
+	key(k, "mtu", &n.MTU, otherwise(defaultMTU), integer(defaultMTU, maxMTU), "")
 }
 
 // Marshal returns machine.toml.

@@ -152,6 +152,32 @@ func (l *Lab) SetJoined(host, network int, joined bool) {
 	})
 }
 
+// Bridge joins two networks, as a cable between their switches does.
+func (l *Lab) Bridge(a, b int) {
+	l.t.Helper()
+	name := func(n int) string { return fmt.Sprintf("x%dx%d", a, b) + string(rune('a'+n)) }
+	l.patch.do(l.t, func() error {
+		if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: attrs(name(0)), PeerName: name(1)}); err != nil {
+			return fmt.Errorf("veth: %w", err)
+		}
+		for n := range 2 {
+			if err := setUp(name(n), true); err != nil {
+				return err
+			}
+		}
+		for n, network := range []int{a, b} {
+			// The bridge forwards at once only for a port that has its carrier.
+			if err := waitCarrier(name(n)); err != nil {
+				return err
+			}
+			if err := join(name(n), bridgeName(network)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // attrs names an interface. The rest of netlink's defaults stay.
 func attrs(name string) netlink.LinkAttrs {
 	a := netlink.NewLinkAttrs()
