@@ -4,8 +4,8 @@
 //     EXTEND_TIMEOUT, and pets its watchdog from real progress only.
 //   - NewLogger logs to the journal with fields when stderr is the journal's, and
 //     as plain lines otherwise.
-//   - Sockets takes over the listening sockets that systemd holds for us, and
-//     listens by itself for the others.
+//   - Sockets listens, and has systemd hold the sockets while the service is started
+//     again.
 //   - CredentialsDirectory says where the unit's credentials are.
 //
 // Without systemd everything works and the first two do less: a program that runs

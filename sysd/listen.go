@@ -6,39 +6,52 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/activation"
 )
 
-// Sockets are the listening sockets that systemd opened for this process, by the
-// FileDescriptorName of their socket unit.
+// Sockets are the listening sockets of this process. Each is kept by systemd as well,
+// in the unit's file descriptor store: it stays open while the service is started
+// again, whether after a crash or by `systemctl restart`, and comes back with the
+// next life. A client that connects meanwhile waits; none is refused. When the
+// service is stopped systemd closes it.
+//
+// A socket unit would not do: as long as its socket is open, the next client starts
+// the service that an operator has just stopped.
 type Sockets struct {
-	named map[string][]net.Listener
+	mu   sync.Mutex
+	kept map[string]*os.File // by the name in the store
 }
 
 // InheritSockets takes over the sockets that systemd passed. It works once in a
 // process: the environment that announces them is removed.
-func InheritSockets() (*Sockets, error) {
-	named, err := activation.ListenersWithNames()
-	if err != nil {
-		return nil, fmt.Errorf("sysd: sockets: %w", err)
+func InheritSockets() *Sockets {
+	s := &Sockets{kept: map[string]*os.File{}}
+	for _, f := range activation.Files(true) {
+		if old := s.kept[f.Name()]; old != nil {
+			old.Close()
+		}
+		s.kept[f.Name()] = f
 	}
-	return &Sockets{named: named}, nil
+	return s
 }
 
-// Listen returns the sockets that systemd holds under a name. They stay open in
-// systemd while the service restarts, so no client is refused. If there are none it
-// listens on TCP at the addresses itself. key is the configuration key that an error
-// points to. The caller closes what it gets.
+// Listen returns listeners on TCP at the addresses: those that systemd kept, and new
+// ones, which it keeps from now on. What it kept under the name for other addresses
+// is closed. key is the configuration key that an error points to. The caller closes
+// what it gets, and may ask again.
 func (s *Sockets) Listen(name string, addresses []string, key string) ([]net.Listener, error) {
-	if inherited := s.named[name]; len(inherited) > 0 {
-		delete(s.named, name)
-		return inherited, nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.forgetLocked(name, addresses); err != nil {
+		return nil, err
 	}
 	var all []net.Listener
 	for _, a := range addresses {
-		l, err := net.Listen("tcp", a)
+		l, err := s.listenLocked(storeName(name, a), a)
 		if err != nil {
 			for _, l := range all {
 				l.Close()
@@ -50,17 +63,54 @@ func (s *Sockets) Listen(name string, addresses []string, key string) ([]net.Lis
 	return all, nil
 }
 
-// Close closes the inherited sockets that nobody asked for, and says which.
-func (s *Sockets) Close() (unused []string) {
-	for name, listeners := range s.named {
-		unused = append(unused, name)
-		for _, l := range listeners {
-			l.Close()
+func (s *Sockets) listenLocked(stored, address string) (net.Listener, error) {
+	if f := s.kept[stored]; f != nil {
+		return net.FileListener(f) // of a copy: ours stays for the next one who asks
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil || !watched() {
+		return l, err
+	}
+	f, err := l.(*net.TCPListener).File()
+	if err == nil {
+		if err = storeFile(stored, f); err == nil {
+			s.kept[stored] = f
+			return l, nil
+		}
+		f.Close()
+	}
+	l.Close()
+	return nil, err
+}
+
+// forgetLocked drops what was kept under a name for other addresses than these.
+func (s *Sockets) forgetLocked(name string, addresses []string) error {
+	for stored, f := range s.kept {
+		if !strings.HasPrefix(stored, name+"@") || slices.ContainsFunc(addresses, func(a string) bool { return storeName(name, a) == stored }) {
+			continue
+		}
+		f.Close()
+		delete(s.kept, stored)
+		if err := notify("FDSTOREREMOVE=1", "FDNAME="+stored); err != nil {
+			return err
 		}
 	}
-	clear(s.named)
-	slices.Sort(unused)
-	return unused
+	return nil
+}
+
+// storeName is what the store calls a socket. Colons separate names there.
+func storeName(name, address string) string {
+	return name + "@" + strings.ReplaceAll(address, ":", "_")
+}
+
+// Close closes this process's hold on the sockets; systemd keeps its own.
+func (s *Sockets) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.kept {
+		f.Close()
+	}
+	clear(s.kept)
 }
 
 // listenError is one line that says why and what to do.

@@ -7,7 +7,9 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // TestMain plays the service that systemd started when the environment says so.
@@ -22,17 +24,19 @@ func TestMain(m *testing.M) {
 // service accepts one connection on each socket that it asked for.
 func service() {
 	os.Setenv("LISTEN_PID", fmt.Sprint(os.Getpid())) // systemd sets it between fork and exec
-	s, err := InheritSockets()
-	if err != nil {
-		fmt.Println(err)
-		os.Exit(1)
+	s := InheritSockets()
+	var listeners []net.Listener
+	for range 2 { // the second time as a Component does that is started again
+		for _, l := range listeners {
+			l.Close()
+		}
+		var err error
+		if listeners, err = s.Listen("gateway", strings.Fields(os.Getenv("SYSD_TEST_SERVICE")), "gateway.listen"); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
 	}
-	listeners, err := s.Listen("gateway", []string{"127.0.0.1:1"}, "gateway.listen") // never used: the name is inherited
-	if err != nil {
-		fmt.Println(err)
-		os.Exit(1)
-	}
-	fmt.Println("gateway", len(listeners), "unused", s.Close(), "environment", os.Getenv("LISTEN_FDS"))
+	fmt.Println("gateway", len(listeners), "environment", os.Getenv("LISTEN_FDS"))
 	for _, l := range listeners {
 		c, err := l.Accept()
 		if err != nil {
@@ -42,55 +46,96 @@ func service() {
 		fmt.Fprintln(c, "served")
 		c.Close()
 	}
+	s.Close()
 }
 
-// TestSocketActivation passes real sockets to a real process, as systemd does.
-func TestSocketActivation(t *testing.T) {
-	cmd := exec.Command(os.Args[0])
-	var addresses []string
-	for range 3 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		f, err := l.(*net.TCPListener).File()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		l.Close() // the file is a socket of its own
-		addresses = append(addresses, l.Addr().String())
-		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+// store plays systemd's part: it takes the next file that the service stores.
+func (m *manager) store() (string, *os.File) {
+	m.t.Helper()
+	text, rights := make([]byte, 4096), make([]byte, 64)
+	m.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	n, rn, _, _, err := m.conn.ReadMsgUnix(text, rights)
+	if err != nil {
+		m.t.Fatal(err)
 	}
-	cmd.Env = append(os.Environ(), "SYSD_TEST_SERVICE=1", "LISTEN_FDS=3", "LISTEN_FDNAMES=gateway:gateway:other")
-	out, err := cmd.StdoutPipe()
+	control, err := syscall.ParseSocketControlMessage(rights[:rn])
+	if err != nil || len(control) != 1 {
+		m.t.Fatalf("%q came with %d control messages, %v", text[:n], len(control), err)
+	}
+	fds, err := syscall.ParseUnixRights(&control[0])
+	if err != nil || len(fds) != 1 {
+		m.t.Fatalf("%q came with %d files, %v", text[:n], len(fds), err)
+	}
+	return string(text[:n]), os.NewFile(uintptr(fds[0]), "stored")
+}
+
+// TestSocketsSurvive runs the lives of a real process, with this test as systemd:
+// who connects between two of them is served by the second.
+func TestSocketsSurvive(t *testing.T) {
+	m := newManager(t)
+	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range addresses[:2] { // accepted by the kernel even before the service runs
-		c, err := net.Dial("tcp", a)
+	address := free.Addr().String()
+	free.Close()
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp", address)
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("refused: %v", err)
 		}
+		return c
+	}
+	served := func(c net.Conn) {
 		if got, err := io.ReadAll(c); string(got) != "served\n" || err != nil {
-			t.Errorf("%s: %q, %v", a, got, err)
+			t.Errorf("%q, %v", got, err)
 		}
 		c.Close()
 	}
-	said, _ := io.ReadAll(out)
-	if err := cmd.Wait(); err != nil {
-		t.Errorf("service: %v", err)
+
+	first := exec.Command(os.Args[0])
+	first.Env = append(os.Environ(), "SYSD_TEST_SERVICE="+address)
+	if err := first.Start(); err != nil {
+		t.Fatal(err)
 	}
-	if got, want := string(said), "gateway 2 unused [other] environment \n"; got != want {
-		t.Errorf("service said %q, want %q", got, want)
+	said, socket := m.store()
+	defer socket.Close()
+	name := "gateway@" + strings.ReplaceAll(address, ":", "_")
+	if want := "FDSTORE=1\nFDNAME=" + name; said != want {
+		t.Errorf("stored as %q, want %q", said, want)
+	}
+	served(dial())
+	if err := first.Wait(); err != nil {
+		t.Fatal(err)
+	}
+
+	waiting := dial() // nobody runs
+	second := exec.Command(os.Args[0])
+	second.Env = append(os.Environ(), "SYSD_TEST_SERVICE="+address, "LISTEN_FDS=1", "LISTEN_FDNAMES="+name)
+	second.ExtraFiles = []*os.File{socket}
+	out, err := second.Output()
+	if want := "gateway 1 environment \n"; err != nil || string(out) != want {
+		t.Errorf("the second life said %q, %v, want %q", out, err, want)
+	}
+	served(waiting)
+	if said := m.next(); said != "" {
+		t.Errorf("the second life said to systemd: %q", said)
+	}
+
+	// A third one listens elsewhere: what was kept is given up.
+	third := exec.Command(os.Args[0])
+	third.Env = append(os.Environ(), "SYSD_TEST_SERVICE=192.0.2.1:1", "LISTEN_FDS=1", "LISTEN_FDNAMES="+name)
+	third.ExtraFiles = []*os.File{socket}
+	if out, err := third.Output(); err == nil || !strings.Contains(string(out), "192.0.2.1") {
+		t.Errorf("the third life said %q, %v", out, err)
+	}
+	if said, want := m.next(), "FDSTOREREMOVE=1\nFDNAME="+name; said != want {
+		t.Errorf("the third life said to systemd %q, want %q", said, want)
 	}
 }
 
 func TestListenFaults(t *testing.T) {
-	s := &Sockets{}
+	s := InheritSockets()
 	held, err := s.Listen("gateway", []string{"127.0.0.1:0"}, "gateway.listen")
 	if err != nil {
 		t.Fatal(err)

@@ -1,8 +1,11 @@
 package sysd
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -76,6 +79,32 @@ func statusLine(s string) string {
 
 func notify(assignments ...string) error {
 	if _, err := daemon.SdNotify(false, strings.Join(assignments, "\n")); err != nil {
+		return fmt.Errorf("sysd: notify: %w", err)
+	}
+	return nil
+}
+
+// watched reports whether a service manager listens to us.
+func watched() bool { return os.Getenv("NOTIFY_SOCKET") != "" }
+
+// storeFile hands a copy of a file to the service manager, to get it back in the
+// next life of the service.
+func storeFile(name string, f *os.File) error {
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_DGRAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("sysd: notify: %w", err)
+	}
+	defer syscall.Close(fd)
+	to := &syscall.SockaddrUnix{Name: os.Getenv("NOTIFY_SOCKET")}
+	// Not by f.Fd(), which would make the socket block.
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("sysd: notify: %w", err)
+	}
+	controlErr := raw.Control(func(stored uintptr) {
+		err = syscall.Sendmsg(fd, []byte("FDSTORE=1\nFDNAME="+name), syscall.UnixRights(int(stored)), to, 0)
+	})
+	if err := errors.Join(controlErr, err); err != nil {
 		return fmt.Errorf("sysd: notify: %w", err)
 	}
 	return nil

@@ -87,9 +87,7 @@ func assemble(cfg *config.Config, log *slog.Logger) (*sfu, error) {
 	if err != nil {
 		return nil, errors.Join(err, release())
 	}
-	if a.sockets, err = sysd.InheritSockets(); err != nil {
-		return nil, errors.Join(err, release())
-	}
+	a.sockets = sysd.InheritSockets()
 	registry, err := message.NewRegistry(&enginepb.Schema, &txnpb.Schema, &loginpb.Schema, &gatewaypb.Schema, &monitorpb.Schema)
 	if err != nil {
 		return nil, errors.Join(err, release())
