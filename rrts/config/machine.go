@@ -61,6 +61,16 @@ func (m *Machine) Validate() error {
 	return unplaced(err)
 }
 
+// LoadMachine reads a machine's file.
+func LoadMachine(path string) (*Machine, error) {
+	d, fs := readDocument(path, "make a cluster with rrts init, or join one with rrts node join")
+	if d == nil {
+		return nil, fs.err()
+	}
+	m := decodeMachine(d)
+	return m, d.faults.err()
+}
+
 // ParseMachine reads machine.toml. The name stands in faults.
 func ParseMachine(name string, data []byte) (*Machine, error) {
 	d, fs := parseDocument(name, data)

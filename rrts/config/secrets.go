@@ -13,16 +13,19 @@ import (
 )
 
 // The files of one SFU's secrets, under keys/NAME in the configuration directory.
-// A key is 32 bytes as one line of base64; certificate and its key are PEM.
+// A key is 32 bytes as one line of base64; that of the gateway's certificate is PEM.
 const (
 	FileInterconnect = "interconnect.key" // every SFU: its X25519 private key
 	FilePSK          = "psk.key"          // every SFU: the cluster's pre-shared key
 	FileStore        = "store.key"        // type all, core, witness: seals journal and store
 	FilePepper       = "pepper.key"       // type all, edge: login names are hashed under it
 	FileToken        = "token.key"        // type all, edge: seals session tokens
-	FileGatewayCert  = "gateway.crt"      // type all, edge: certificate chain, leaf first
 	FileGatewayKey   = "gateway.key"      // type all, edge
 )
+
+// GatewayCert returns where the certificate chain of an SFU's gateway is, leaf first,
+// in the configuration directory. It is no secret: a running SFU reads a renewed one.
+func GatewayCert(name string) string { return "sfu/" + name + ".crt" }
 
 // CredentialPrefix is the credential id under which rrts@.service loads the
 // directory keys/NAME: systemd names each credential PREFIX_FILE.
@@ -71,17 +74,16 @@ func SecretFiles(t Type) []string {
 		files = append(files, FileStore)
 	}
 	if t.Gateway() {
-		files = append(files, FilePepper, FileToken, FileGatewayCert, FileGatewayKey)
+		files = append(files, FilePepper, FileToken, FileGatewayKey)
 	}
 	return files
 }
 
 // Secrets reads the SFU's secrets: each from the directory credentials if it is
 // there (systemd's $CREDENTIALS_DIRECTORY; empty means none), otherwise from
-// keys/NAME. A file that others than its owner and group can read is refused. The
-// owner's own gateway certificate, tls/NAME.crt and tls/NAME.key, goes before ours.
+// keys/NAME. A file that others than its owner and group can read is refused.
 func (c *Config) Secrets(credentials string) (*Secrets, error) {
-	r := &secretReader{credentials: credentials, keys: filepath.Join(c.Dir, "keys", c.Self.Name)}
+	r := c.secretReader(credentials)
 	s := &Secrets{
 		Interconnect: r.key(FileInterconnect),
 		PSK:          r.key(FilePSK),
@@ -91,7 +93,7 @@ func (c *Config) Secrets(credentials string) (*Secrets, error) {
 	}
 	if c.Self.Type.Gateway() {
 		s.Pepper, s.Token = r.key(FilePepper), r.key(FileToken)
-		s.Certificate = r.certificate(filepath.Join(c.Dir, "tls"), c.Self.Name)
+		s.Certificate = r.certificate(c.Dir, c.Self.Name)
 	}
 	if len(r.faults) == 0 {
 		r.match(s.Interconnect, c)
@@ -100,6 +102,19 @@ func (c *Config) Secrets(credentials string) (*Secrets, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// Certificate reads the gateway's certificate alone, for one that was renewed. The
+// owner's own, tls/NAME.crt and tls/NAME.key, goes before ours, sfu/NAME.crt and the
+// secret gateway.key.
+func (c *Config) Certificate(credentials string) (*tls.Certificate, error) {
+	r := c.secretReader(credentials)
+	cert := r.certificate(c.Dir, c.Self.Name)
+	return cert, r.faults.err()
+}
+
+func (c *Config) secretReader(credentials string) *secretReader {
+	return &secretReader{credentials: credentials, keys: filepath.Join(c.Dir, "keys", c.Self.Name)}
 }
 
 type secretReader struct {
@@ -130,17 +145,17 @@ func (r *secretReader) key(name string) Key {
 	return Key(b)
 }
 
-func (r *secretReader) certificate(ownDir, name string) *tls.Certificate {
-	own := filepath.Join(ownDir, name+".crt")
-	_, err := os.Stat(own)
-	var cert, certKey []byte
-	path := own
+func (r *secretReader) certificate(dir, name string) *tls.Certificate {
+	path := filepath.Join(dir, "tls", name+".crt")
+	_, err := os.Stat(path)
+	var certKey []byte
 	if err == nil {
-		cert, certKey = r.open(own), r.open(filepath.Join(ownDir, name+".key"))
+		certKey = r.open(filepath.Join(dir, "tls", name+".key"))
 	} else {
-		cert, path = r.file(FileGatewayCert)
+		path = filepath.Join(dir, GatewayCert(name))
 		certKey, _ = r.file(FileGatewayKey)
 	}
+	cert := r.open(path)
 	if cert == nil || certKey == nil {
 		return nil
 	}

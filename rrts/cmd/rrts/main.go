@@ -1,6 +1,7 @@
 // Command rrts is the operator's hand on an RRTS cluster.
 //
 //	rrts init        make a cluster: identity, keys, configuration
+//	rrts net         this machine's NICs of the interconnect
 //	rrts status      the cluster at a glance
 //	rrts user        create users
 //	rrts ledger      read and change the ledger by JSON lines
@@ -80,7 +81,16 @@ func root() *cobra.Command {
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}
 	})
-	cmd.AddCommand(c.initCommand(), c.statusCommand(), c.userCommand(), c.ledgerCommand(), c.demoCommand(), c.benchCommand(), describe.Command())
+	cmd.AddCommand(
+		c.initCommand(),
+		c.netCommand(),
+		c.statusCommand(),
+		c.userCommand(),
+		c.ledgerCommand(),
+		c.demoCommand(),
+		c.benchCommand(),
+		describe.Command(),
+	)
 	return cmd
 }
 

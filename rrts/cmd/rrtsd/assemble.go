@@ -13,6 +13,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -56,6 +57,8 @@ type sfu struct {
 	clock   func() time.Duration
 	sockets *sysd.Sockets
 	release func() error // of the state directory's lock
+	reload  func() error // takes up what may change while it runs: the gateway's certificate
+	ready   atomic.Bool  // systemd has been told READY
 }
 
 // assembler holds what the parts of an SFU have in common.
@@ -63,6 +66,7 @@ type assembler struct {
 	cfg         *config.Config
 	log         *slog.Logger
 	secrets     *config.Secrets
+	certificate atomic.Pointer[tls.Certificate] // the gateway's; a reload changes it
 	credentials string
 	sockets     *sysd.Sockets
 	engine      *engine.Engine
@@ -76,6 +80,7 @@ func assemble(cfg *config.Config, log *slog.Logger) (*sfu, error) {
 	if a.secrets, err = cfg.Secrets(a.credentials); err != nil {
 		return nil, err
 	}
+	a.certificate.Store(a.secrets.Certificate)
 	if err := os.MkdirAll(cfg.SFU.StateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("the state directory: %w", err)
 	}
@@ -109,7 +114,22 @@ func assemble(cfg *config.Config, log *slog.Logger) (*sfu, error) {
 	if err := a.addComponents(); err != nil {
 		return nil, errors.Join(err, release())
 	}
-	return &sfu{name: cfg.Self.Name, engine: a.engine, clock: clock, sockets: a.sockets, release: release}, nil
+	return &sfu{name: cfg.Self.Name, engine: a.engine, clock: clock, sockets: a.sockets, release: release, reload: a.reload}, nil
+}
+
+// reload reads the gateway's certificate again. If it cannot be used the old one
+// stays.
+func (a *assembler) reload() error {
+	if !a.cfg.Self.Type.Gateway() {
+		return nil
+	}
+	cert, err := a.cfg.Certificate(a.credentials)
+	if err != nil {
+		return fmt.Errorf("the gateway keeps its certificate: %w", err)
+	}
+	a.certificate.Store(cert)
+	a.log.Info("gateway certificate read again", "not_after", cert.Leaf.NotAfter)
+	return nil
 }
 
 // quarantineKey seals requests that crashed their Component. It comes from the one
@@ -240,7 +260,7 @@ func (a *assembler) gateway() (engine.Component, error) {
 			return a.sockets.Listen("gateway", a.cfg.SFU.Gateway.Listen, "gateway.listen in sfu/"+self.Name+".toml")
 		},
 		ListenAdmin: a.listenControl, AdminGroup: adminGroup(),
-		Certificate: func() (*tls.Certificate, error) { return a.secrets.Certificate, nil },
+		Certificate: func() (*tls.Certificate, error) { return a.certificate.Load(), nil },
 		Tokens:      tokens, Wall: wall,
 		Cluster: c.Name, ClusterID: [16]byte(c.ID), Epoch: epoch, Group: group,
 		Gateways: c.Gateways(), Own: self.Gateways,

@@ -9,6 +9,7 @@
 // It reports readiness once it has joined the others and recovered its state,
 // answers the watchdog only while its loops make progress, and on SIGTERM drains:
 // what it does is announced and handed over first. A second SIGTERM ends it at once.
+// On SIGHUP it reads the certificate of its gateway again.
 //
 // Exit status: 0 after a clean stop, 1 after a failure, 78 (EX_CONFIG) for a fault
 // in the command line or the configuration, which starting again does not cure.
@@ -88,6 +89,9 @@ func (s *sfu) serve(log *slog.Logger) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 
 	done := make(chan error, 1)
 	go func() { done <- s.engine.Run(ctx) }()
@@ -116,6 +120,8 @@ func (s *sfu) serve(log *slog.Logger) error {
 					return err
 				}
 			}
+		case <-hangups:
+			s.reloadNow(notifier, log)
 		case <-beat.C:
 			// The watchdog is answered only by real progress.
 			if p := s.engine.Progress(); p != progress {
@@ -129,6 +135,26 @@ func (s *sfu) serve(log *slog.Logger) error {
 					log.Warn("systemd was not told", "err", err)
 				}
 			}
+		}
+	}
+}
+
+// reloadNow reloads, and tells systemd from when to when.
+func (s *sfu) reloadNow(n *sysd.Notifier, log *slog.Logger) {
+	ready := s.ready.Load() // before READY a reload has nothing to say to systemd
+	if ready {
+		if err := n.Reloading(); err != nil {
+			log.Warn("systemd was not told", "err", err)
+		}
+	}
+	status := "ready"
+	if err := s.reload(); err != nil {
+		log.Error("nothing reloaded", "err", err)
+		status = "ready; the last reload failed: " + err.Error()
+	}
+	if ready {
+		if err := n.Ready(status); err != nil {
+			log.Warn("systemd was not told", "err", err)
 		}
 	}
 }
@@ -160,6 +186,7 @@ func (s *sfu) becomeReady(ctx context.Context, n *sysd.Notifier, log *slog.Logge
 			if err := n.Ready("ready"); err != nil {
 				log.Warn("systemd was not told", "err", err)
 			}
+			s.ready.Store(true)
 			return
 		case <-time.After(extendBy / 3):
 			if err := n.Extend(extendBy); err != nil {

@@ -17,7 +17,7 @@ its disk; it refuses to start, because it could vote twice.
 // Birth allows the SFU whose state directory this is to begin with an empty
 // journal. It is called once, when the SFU is made: never to revive one.
 func Birth(stateDir string) error {
-	return writeFile(filepath.Join(stateDir, birthFile), File{Path: birthFile, Mode: modeSecret, Data: []byte(birthText)}, 0)
+	return WriteFile(filepath.Join(stateDir, birthFile), File{Path: birthFile, Mode: modeSecret, Data: []byte(birthText)}, 0)
 }
 
 // Unborn reports whether the state directory bears the mark of Birth.

@@ -17,7 +17,7 @@
 //	MACHINE/cluster.toml       what becomes /etc/rrts on that machine, 0640
 //	MACHINE/machine.toml
 //	MACHINE/client-kit.toml
-//	MACHINE/sfu/NAME.toml
+//	MACHINE/sfu/NAME.toml      and NAME.crt, the certificate of its gateway
 //	MACHINE/keys/NAME/*        the secrets of that SFU and no others, 0600
 //	client-kit.toml
 //	master/                    the secrets of the whole cluster, 0600: what makes
@@ -175,10 +175,12 @@ func (g *genesis) create() (*Material, error) {
 			if err != nil {
 				return nil, err
 			}
-			secrets[config.FileGatewayKey] = keyPEM
-			if secrets[config.FileGatewayCert], err = master.CA.Sign(self, public, g.spec.Now, g.spec.Rand); err != nil {
+			certPEM, err := master.CA.Sign(self, public, g.spec.Now, g.spec.Rand)
+			if err != nil {
 				return nil, err
 			}
+			secrets[config.FileGatewayKey] = keyPEM
+			m.files[self.Machine] = append(m.files[self.Machine], File{config.GatewayCert(self.Name), modeConfig, certPEM})
 		}
 		files := append(m.files[self.Machine], File{"sfu/" + self.Name + ".toml", modeConfig, settings.Marshal(self)})
 		for _, name := range config.SecretFiles(self.Type) {

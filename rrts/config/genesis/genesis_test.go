@@ -1,6 +1,7 @@
 package genesis
 
 import (
+	"crypto/ed25519"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -137,7 +138,6 @@ drwxr-x--- pc1
 -rw-r----- pc1/cluster.toml
 drwx------ pc1/keys
 drwx------ pc1/keys/alpha
--rw------- pc1/keys/alpha/gateway.crt
 -rw------- pc1/keys/alpha/gateway.key
 -rw------- pc1/keys/alpha/interconnect.key
 -rw------- pc1/keys/alpha/pepper.key
@@ -146,13 +146,13 @@ drwx------ pc1/keys/alpha
 -rw------- pc1/keys/alpha/token.key
 -rw-r----- pc1/machine.toml
 drwxr-x--- pc1/sfu
+-rw-r----- pc1/sfu/alpha.crt
 -rw-r----- pc1/sfu/alpha.toml
 drwxr-x--- pc2
 -rw-r----- pc2/client-kit.toml
 -rw-r----- pc2/cluster.toml
 drwx------ pc2/keys
 drwx------ pc2/keys/bravo
--rw------- pc2/keys/bravo/gateway.crt
 -rw------- pc2/keys/bravo/gateway.key
 -rw------- pc2/keys/bravo/interconnect.key
 -rw------- pc2/keys/bravo/pepper.key
@@ -165,6 +165,7 @@ drwx------ pc2/keys/carol
 -rw------- pc2/keys/carol/store.key
 -rw-r----- pc2/machine.toml
 drwxr-x--- pc2/sfu
+-rw-r----- pc2/sfu/bravo.crt
 -rw-r----- pc2/sfu/bravo.toml
 -rw-r----- pc2/sfu/carol.toml
 `
@@ -273,6 +274,65 @@ func TestGatewayIsTrusted(t *testing.T) {
 				t.Errorf("handshake: %v, want %q", err, tc.want)
 			}
 		})
+	}
+}
+
+// TestCertificates renews a gateway's certificate, and then puts the owner's own in
+// its place: each time the newer one is what a reload finds.
+func TestCertificates(t *testing.T) {
+	dir := t.TempDir()
+	m := create(t, shop(1))
+	if err := m.Write(dir, WriteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Load(filepath.Join(dir, "pc1"), "alpha")
+	if err != nil {
+		t.Fatal(err)
+	}
+	expires := func() int {
+		t.Helper()
+		cert, err := c.Certificate("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cert.Leaf.NotAfter.Year()
+	}
+	if got := expires(); got != 2028 {
+		t.Errorf("made in 2026, it ends in %d", got)
+	}
+	sign := func(year int, cert, key string) {
+		t.Helper()
+		public, keyPEM, err := NewGatewayKey(seeded(byte(year)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if key == "" { // a renewal is for the key that there is
+			old, err := c.Certificate("")
+			if err != nil {
+				t.Fatal(err)
+			}
+			public = old.Leaf.PublicKey.(ed25519.PublicKey)
+		} else if err := WriteFile(key, File{Mode: modeSecret, Data: keyPEM}, 0); err != nil {
+			t.Fatal(err)
+		}
+		certPEM, err := m.Master.CA.Sign(c.Self, public, time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC), seeded(byte(year)))
+		if err == nil {
+			err = WriteFile(cert, File{Mode: modeConfig, Data: certPEM}, 0)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	sign(2030, filepath.Join(c.Dir, config.GatewayCert("alpha")), "")
+	if got := expires(); got != 2032 {
+		t.Errorf("renewed in 2030, it ends in %d", got)
+	}
+	if err := os.Mkdir(filepath.Join(c.Dir, "tls"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	sign(2040, filepath.Join(c.Dir, "tls/alpha.crt"), filepath.Join(c.Dir, "tls/alpha.key"))
+	if got := expires(); got != 2042 {
+		t.Errorf("the owner's of 2040 ends in %d", got)
 	}
 }
 

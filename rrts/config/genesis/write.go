@@ -90,7 +90,7 @@ func writeFiles(dir string, files []File, o WriteOptions) error {
 		if err := makeDir(filepath.Dir(path), mode, group); err != nil {
 			return err
 		}
-		if err := writeFile(path, f, group); err != nil {
+		if err := WriteFile(path, f, group); err != nil {
 			return fmt.Errorf("genesis: %w", err)
 		}
 	}
@@ -125,9 +125,10 @@ func makeDir(dir string, mode fs.FileMode, group int) error {
 	return nil
 }
 
-// writeFile puts a file in its place whole: under another name first, fsynced,
-// then renamed.
-func writeFile(path string, file File, group int) (err error) {
+// WriteFile puts a file in its place whole: under another name first, fsynced, then
+// renamed. It replaces one that is there. group owns it; 0 leaves it to the writer's
+// own.
+func WriteFile(path string, file File, group int) (err error) {
 	dir, base := filepath.Split(path)
 	f, err := os.CreateTemp(dir, "."+base+".*")
 	if err != nil {
