@@ -40,6 +40,16 @@ func (r *reader) window(off int64, n int, limit int64) []byte {
 	return r.buf[off-r.off:][:n]
 }
 
+// rest returns what the window holds from off on, which is before limit; it is filled
+// anew only when that is nothing.
+func (r *reader) rest(off, limit int64) []byte {
+	n := r.off + int64(len(r.buf)) - off
+	if off < r.off || n < frameAlign {
+		n = min(readAhead, limit-off)
+	}
+	return r.window(off, int(min(n, limit-off)), limit)
+}
+
 func (r *reader) fill(b []byte, off int64) {
 	n, err := r.file.ReadAt(b, off)
 	if err == nil || errors.Is(err, io.EOF) {
@@ -93,7 +103,7 @@ func (s *segment) frameAt(r *reader, off, limit uint32, f *frame) (linked []byte
 // search is the next offset from off on at which a frame may begin, or limit.
 func (s *segment) search(r *reader, off, limit uint32) uint32 {
 	for off < limit {
-		b := r.window(int64(off), int(min(readAhead, limit-off)), int64(limit))
+		b := r.rest(int64(off), int64(limit))
 		if i := s.seal.find(b); i >= 0 {
 			return off + uint32(i)
 		}
