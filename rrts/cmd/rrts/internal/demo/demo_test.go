@@ -37,7 +37,7 @@ func TestDemo(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer a.Close()
-	r := &run{cfg: Config{Payments: payments[:1500]}, arena: a, total: 1500,
+	r := &run{cfg: Config{Payments: payments[:1500]}, arena: a,
 		out: &term.Out{Std: io.Discard, Err: testWriter{t}}}
 	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	defer cancel()
@@ -52,26 +52,25 @@ func TestDemo(t *testing.T) {
 	}
 
 	// A client was told of a commit that is nowhere.
-	w := r.workers[0]
 	phantom := drill.Told{Tx: &txnpb.Transaction{Id: u128.From64(77)}, State: txnpb.StateCommitted, Csn: 1}
 	phantom.Tx.Transfers = []ledgerpb.Transfer{{Id: u128.From64(78)}}
-	w.told = append(w.told, phantom)
+	r.told = append(r.told, phantom)
 	expectAudit(t, r, 1, 0, "lost")
-	w.told = w.told[:len(w.told)-1]
+	r.told = r.told[:len(r.told)-1]
 
 	// A transfer stands in the ledger that no client was told of.
-	last := w.told[len(w.told)-1]
-	w.told = w.told[:len(w.told)-1]
+	last := r.told[len(r.told)-1]
+	r.told = r.told[:len(r.told)-1]
 	expectAudit(t, r, 0, 1, "no client was told of")
-	w.told = append(w.told, last)
+	r.told = append(r.told, last)
 
 	// The ledger holds another amount than the client submitted.
 	changed := *last.Tx
 	changed.Transfers = []ledgerpb.Transfer{last.Tx.Transfers[0]}
 	changed.Transfers[0].Amount = u128.From64(1 << 40)
-	w.told[len(w.told)-1].Tx = &changed
+	r.told[len(r.told)-1].Tx = &changed
 	expectAudit(t, r, 1, 0, "not in the ledger as it was submitted")
-	w.told[len(w.told)-1].Tx = last.Tx
+	r.told[len(r.told)-1].Tx = last.Tx
 	expectAudit(t, r, 0, 0)
 
 	// One SFU has a transaction more than the others.
