@@ -30,6 +30,14 @@ type Verdict struct {
 // OK reports whether nothing was found.
 func (v *Verdict) OK() bool { return len(v.Findings) == 0 }
 
+// String says "ok" or "failed".
+func (v *Verdict) String() string {
+	if v.OK() {
+		return "ok"
+	}
+	return "failed"
+}
+
 // Auditor compares the stores of all SFUs with what the clients were told.
 type Auditor struct {
 	all     []Told

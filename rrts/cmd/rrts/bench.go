@@ -12,7 +12,7 @@ import (
 
 func (c *cli) benchCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "bench", Short: "measure what a cluster on this machine reaches"}
-	cmd.AddCommand(c.benchTxnCommand(), c.benchFailoverCommand())
+	cmd.AddCommand(c.benchTxnCommand(), c.benchFailoverCommand(), c.benchRestartCommand())
 	return cmd
 }
 

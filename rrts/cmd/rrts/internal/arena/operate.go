@@ -83,26 +83,6 @@ func (a *Arena) replica(ctx context.Context, i int) (*txnpb.ReplicaStatus, error
 	return txnpb.ReplicaClient{Caller: op.To(uint16(i + 1))}.Status(ctx, &txnpb.ReplicaStatusRequest{})
 }
 
-// Level reports whether SFU i has applied what its leader had committed when it was
-// asked.
-func (a *Arena) Level(ctx context.Context, i int) (bool, error) {
-	own, err := a.replica(ctx, i)
-	if err != nil || own.Leader == 0 {
-		return false, err
-	}
-	lead, err := a.replica(ctx, int(own.Leader)-1)
-	if err != nil {
-		return false, err
-	}
-	own, err = a.replica(ctx, i)
-	// Payments go on: some entries are always under way.
-	return err == nil && own.AppliedIndex+levelEntries >= lead.CommitIndex, err
-}
-
-// levelEntries is how many entries an SFU may be behind and count as level: some
-// round trips' worth.
-const levelEntries = 64
-
 // Agree reports whether all replicas are in the same state; detail says how far
 // each is.
 func (a *Arena) Agree(ctx context.Context) (equal bool, detail string, err error) {

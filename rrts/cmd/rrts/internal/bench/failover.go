@@ -99,26 +99,10 @@ func (f *failover) run(ctx context.Context) (*FailoverReport, error) {
 	}
 	answers := crowd.Answers()
 	report := f.report(answers)
-	out.Say("waiting until every SFU has everything, then the audit")
-	if err := f.arena.CatchUp(ctx, func(detail string) { out.Progress("%s", detail) }); err != nil {
-		return nil, err
-	}
-	for _, c := range crowd.Clients {
-		c.Close()
-	}
-	if err := f.arena.StopAll(); err != nil {
-		return nil, err
-	}
-	v, err := f.arena.Audit(append(told, drill.AllTold(answers)...))
-	if err != nil {
-		return nil, err
-	}
+	v, err := f.arena.Settle(ctx, crowd, append(told, drill.AllTold(answers)...), out)
 	report.Submitted, report.Lost, report.Duplicated, report.Findings = v.Submitted, v.Lost, v.Duplicated, v.Findings
-	report.Audit = "ok"
-	if !v.OK() {
-		report.Audit = "failed"
-	}
-	return report, nil
+	report.Audit = v.String()
+	return report, err
 }
 
 // disturb kills the leader again and again, and then stops every SFU in turn.
@@ -141,7 +125,7 @@ func (f *failover) disturb(ctx context.Context) error {
 		}
 		w.end = time.Now()
 		f.kills = append(f.kills, w)
-		if err := f.start(ctx, leader); err != nil {
+		if err := f.arena.StartLevel(ctx, leader); err != nil {
 			return err
 		}
 	}
@@ -157,7 +141,7 @@ func (f *failover) disturb(ctx context.Context) error {
 		if err := pause(ctx, aftermath); err != nil {
 			return err
 		}
-		if err := f.start(ctx, i); err != nil {
+		if err := f.arena.StartLevel(ctx, i); err != nil {
 			return err
 		}
 		w.end = time.Now()
@@ -166,35 +150,12 @@ func (f *failover) disturb(ctx context.Context) error {
 	return f.calm(ctx)
 }
 
-// calm lets clients pay undisturbed.
+// calm lets clients pay undisturbed. The first half counts: an answer that is late in
+// the second may be late for what comes next.
 func (f *failover) calm(ctx context.Context) error {
-	w := window{begin: time.Now()}
-	err := pause(ctx, calm)
-	w.end = time.Now()
-	f.calms = append(f.calms, w)
-	return err
-}
-
-// start starts an SFU and waits until it is level with the others, as somebody
-// does who stops the next one.
-func (f *failover) start(ctx context.Context, i int) error {
-	if err := f.arena.Start(i); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, answerWithin)
-	defer cancel()
-	if err := f.arena.WaitControl(ctx, i); err != nil {
-		return err
-	}
-	for {
-		level, err := f.arena.Level(ctx, i)
-		if err == nil && level {
-			return nil
-		}
-		if perr := pause(ctx, 20*time.Millisecond); perr != nil {
-			return fmt.Errorf("bench: %s does not catch up: %w", f.arena.Name(i), errors.Join(err, perr))
-		}
-	}
+	now := time.Now()
+	f.calms = append(f.calms, window{begin: now, end: now.Add(calm / 2)})
+	return pause(ctx, calm)
 }
 
 func pause(ctx context.Context, d time.Duration) error {

@@ -107,18 +107,9 @@ func (r *run) run(ctx context.Context) (*Report, error) {
 	report.LongestGapMs = drill.LongestGap(answers, r.began, time.Now()).Milliseconds()
 	r.told = append(r.told, drill.AllTold(answers)...)
 
-	r.out.Say("waiting until every SFU has everything")
-	if err := r.arena.CatchUp(ctx, func(detail string) { r.out.Progress("%s", detail) }); err != nil {
-		return nil, err
-	}
-	for _, c := range r.crowd.Clients {
-		c.Close()
-	}
-	if err := r.arena.StopAll(); err != nil {
-		return nil, err
-	}
-	r.out.Say("auditing the stores of %d SFUs", sfus)
-	return report, r.audit(report)
+	verdict, err := r.arena.Settle(ctx, r.crowd, r.told, r.out)
+	report.take(&verdict)
+	return report, err
 }
 
 // pay lets the crowd pay while the cluster is disturbed.
@@ -210,17 +201,9 @@ func (r *run) disturb(ctx context.Context) error {
 	return nil
 }
 
-// audit reads every SFU's store on disk.
-func (r *run) audit(report *Report) error {
-	v, err := r.arena.Audit(r.told)
-	if err != nil {
-		return err
-	}
-	report.Submitted, report.Committed, report.Aborted = v.Submitted, v.Committed, v.Aborted
-	report.Lost, report.Duplicated, report.Findings = v.Lost, v.Duplicated, v.Findings
-	report.Audit = "ok"
-	if !v.OK() {
-		report.Audit = "failed"
-	}
-	return nil
+// take takes over what the audit found.
+func (r *Report) take(v *drill.Verdict) {
+	r.Submitted, r.Committed, r.Aborted = v.Submitted, v.Committed, v.Aborted
+	r.Lost, r.Duplicated, r.Findings = v.Lost, v.Duplicated, v.Findings
+	r.Audit = v.String()
 }
