@@ -203,7 +203,7 @@ func (a *appender) install(ctx context.Context, s *raftpb.Snapshot) bool {
 	if !a.patiently(ctx, func() error { return a.c.log.Intend(s) }) {
 		return false
 	}
-	nextExpiry, err := a.c.applier.switchTo(ctx, s)
+	nextExpiry, group, err := a.c.applier.switchTo(ctx, s)
 	if err != nil {
 		if ctx.Err() == nil {
 			a.fatal(err)
@@ -214,7 +214,7 @@ func (a *appender) install(ctx context.Context, s *raftpb.Snapshot) bool {
 		return false
 	}
 	index := s.GetMetadata().GetIndex()
-	a.c.post(func() { a.c.loop.replica.Installed(index, nextExpiry) })
+	a.c.post(func() { a.c.loop.replica.Installed(index, nextExpiry, group) })
 	return true
 }
 

@@ -85,16 +85,27 @@ func (a *applier) applyMessage(m *raftpb.Message) {
 		if e.GetIndex() < a.next() {
 			continue // a snapshot came first
 		}
-		if e.GetType() != raftpb.EntryNormal {
-			a.c.host.Fatal(fmt.Errorf("txn: entry %d is a %v: install the newer software on this SFU", e.GetIndex(), e.GetType()))
-			return
-		}
 		var err error
-		if results, err = a.machine.Apply(e.GetIndex(), e.GetTerm(), e.GetData(), results); err != nil {
+		switch e.GetType() {
+		case raftpb.EntryNormal:
+			results, err = a.machine.Apply(e.GetIndex(), e.GetTerm(), e.GetData(), results)
+		case raftpb.EntryConfChangeV2:
+			err = a.machine.Reconfigure(e.GetIndex(), e.GetTerm(), e.GetData())
+		default:
+			err = fmt.Errorf("txn: entry %d is a %v: install the newer software on this SFU", e.GetIndex(), e.GetType())
+		}
+		if err != nil {
 			a.c.host.Fatal(err)
 			return
 		}
 	}
-	done := replica.AppliedEntries{Message: m, Results: results, NextExpiry: a.machine.NextExpiry()}
-	a.c.post(func() { a.c.loop.replica.Applied(done, a.c.cfg.Wall()) })
+	changes := a.machine.TakeChanges()
+	if len(changes) > 0 {
+		a.tellChanges(changes)
+	}
+	done := replica.AppliedEntries{Message: m, Results: results, Changes: changes, NextExpiry: a.machine.NextExpiry()}
+	a.c.post(func() {
+		a.c.loop.replica.Applied(done, a.c.cfg.Wall())
+		a.c.loop.changed(changes)
+	})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"virtualservicesinc.com/comps/txn/machine"
 	"virtualservicesinc.com/comps/txn/raftlog"
 	"virtualservicesinc.com/comps/txn/replica"
+	"virtualservicesinc.com/comps/txn/roster"
 	"virtualservicesinc.com/comps/txn/store"
 	"virtualservicesinc.com/rrts/engine"
 	"virtualservicesinc.com/rrts/journal"
@@ -21,22 +21,23 @@ import (
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
-// Member is one replica of the group.
-type Member struct {
-	// Node is its raft id: never reused after its disk was lost.
-	Node uint64
-	SFU  uint16
-}
-
 // Config describes the Component.
 type Config struct {
 	// Group is the group's number, and Epoch its epoch.
 	Group uint16
 	Epoch uint32
-	// Node is this member's raft id. It is among Members, which are the voters with
-	// which the group begins.
-	Node    uint64
-	Members []Member
+	// Node is this member's raft id and the number of its SFU.
+	Node uint64
+	// Seed is the roster that this member starts from. Where its version is 0 it is that
+	// with which the cluster began: the members begin as it says, and the first leader
+	// makes it the replicated one. Otherwise this member joins a cluster that runs
+	// already: it begins with nothing, and is sent the state.
+	Seed *txnpb.Roster
+	// Valid, if not nil, says in one line why a roster with a new member is refused.
+	Valid func(*txnpb.Roster) error
+	// Roster, if not nil, is told of every newer roster, on the apply thread: it must
+	// not block.
+	Roster func(*txnpb.Roster)
 	// Tick is the unit of the consensus' time, Heartbeat and Election are multiples
 	// of it: how often a leader shows life, and the least silence after which another
 	// member campaigns. 0 means 10, 30 and 100 ms.
@@ -141,6 +142,7 @@ func (c *Component) Services() []engine.Service {
 	return []engine.Service{
 		{Descriptor: &txnpb.TxnDescriptor, Mailbox: mailbox},
 		{Descriptor: &txnpb.ReplicaDescriptor, Mailbox: mailbox},
+		{Descriptor: &txnpb.MembersDescriptor, Mailbox: replica.MaxChanges},
 	}
 }
 
@@ -166,45 +168,51 @@ func (c *Component) Provision(h engine.Host) error {
 	if err != nil {
 		return err
 	}
-	if c.log.Fresh() && !c.cfg.Birth {
-		return fmt.Errorf("txn: %s holds no journal although this SFU has run before: its disk was lost; "+
-			"give the SFU a new identity with `rrts sfu add` instead of starting it empty", c.cfg.Dir)
+	if c.log.Fresh() && !c.cfg.Birth || !c.cfg.Birth && c.cfg.Seed.Version > 0 && !machine.Begun(c.store) {
+		return fmt.Errorf("txn: %s holds no journal, or no state with it, although this SFU has run before: its disk was lost; "+
+			"give the SFU a new identity with `rrts sfu replace` instead of starting it empty", c.cfg.Dir)
 	}
-	members := &raftpb.ConfState{}
-	for _, m := range c.cfg.Members {
-		members.Voters = append(members.Voters, m.Node)
-	}
-	slices.Sort(members.Voters)
-	m, err := machine.Open(c.store, c.cfg.Machine, members)
-	if err != nil {
-		return err
-	}
-	conf, err := m.Members()
+	m, err := c.begin()
 	if err != nil {
 		return err
 	}
 	applied, term := m.Applied()
-	if err := c.log.Begin(conf, applied, term); err != nil {
+	if err := c.log.Begin(m.Group().Conf, applied, term); err != nil {
 		return err
+	}
+	if m.GroupIndex() > 0 {
+		c.log.Grown()
 	}
 	c.appender = newAppender(c)
 	c.applier = newApplier(c, m)
-	c.loop, err = newLoop(c, applied, m.NextExpiry())
+	c.loop, err = newLoop(c, m)
 	return err
+}
+
+// begin opens the machine. Which members an empty state begins with is durable before
+// the log holds anything: it must not depend on what the seed says later.
+func (c *Component) begin() (*machine.Machine, error) {
+	members := &raftpb.ConfState{}
+	if c.cfg.Seed.Version == 0 {
+		members = roster.Founders(c.cfg.Seed)
+	}
+	fresh := !machine.Begun(c.store)
+	m, err := machine.Open(c.store, c.cfg.Machine, members)
+	if err == nil && fresh {
+		err = c.store.Flush()
+	}
+	return m, err
 }
 
 // Validate implements engine.Component.
 func (c *Component) Validate() error {
 	var faults []error
-	if !slices.ContainsFunc(c.cfg.Members, func(m Member) bool { return m.Node == c.cfg.Node && m.SFU == c.host.SFU() }) {
-		faults = append(faults, fmt.Errorf("txn: SFU %d with node %d is not among the members %v", c.host.SFU(), c.cfg.Node, c.cfg.Members))
+	if c.cfg.Node != uint64(c.host.SFU()) {
+		faults = append(faults, fmt.Errorf("txn: node %d in SFU %d: a member's raft id is its SFU's number", c.cfg.Node, c.host.SFU()))
 	}
-	for i, m := range c.cfg.Members {
-		for _, o := range c.cfg.Members[:i] {
-			if o.Node == m.Node || o.SFU == m.SFU {
-				faults = append(faults, fmt.Errorf("txn: members %v and %v share a number", o, m))
-			}
-		}
+	seed := roster.State{Roster: c.cfg.Seed}
+	if m := seed.Member(uint32(c.cfg.Node)); m == nil || !roster.Replicates(m.Type) {
+		faults = append(faults, fmt.Errorf("txn: SFU %d has no replica by its roster", c.host.SFU()))
 	}
 	return errors.Join(faults...)
 }
@@ -212,6 +220,7 @@ func (c *Component) Validate() error {
 // Start implements engine.Component.
 func (c *Component) Start(ctx context.Context) error {
 	ctx, c.stop = context.WithCancel(ctx)
+	c.applier.tellRoster() // nothing is applied yet
 	c.goRun(ctx, "appender", c.appender.run)
 	c.goRun(ctx, "applier", c.applier.run)
 	c.goRun(ctx, "upkeep", c.upkeep)
@@ -224,7 +233,10 @@ func (c *Component) Start(ctx context.Context) error {
 		switch ev.Change {
 		case engine.PeerSuspect, engine.PeerLost:
 			c.post(func() { c.loop.suspect(sfu, true) })
-		case engine.PeerUp, engine.PeerRecovered:
+		case engine.PeerUp:
+			c.post(func() { c.loop.suspect(sfu, false) })
+			c.post(func() { c.loop.announce(sfu) })
+		case engine.PeerRecovered:
 			c.post(func() { c.loop.suspect(sfu, false) })
 		}
 	})

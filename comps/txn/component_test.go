@@ -29,6 +29,27 @@ type wire struct {
 	mu     sync.Mutex
 	inlets map[uint16]engine.Inlet
 	lives  map[uint16]uint64
+	// While an engine joins, what is sent waits: it must not reach another before that one
+	// knows the sender.
+	joining int
+	waiting []func()
+}
+
+// joined delivers what waited.
+func (w *wire) joined() {
+	for {
+		w.mu.Lock()
+		waiting := w.waiting
+		if w.waiting = nil; len(waiting) == 0 {
+			w.joining--
+			w.mu.Unlock()
+			return
+		}
+		w.mu.Unlock()
+		for _, f := range waiting {
+			f()
+		}
+	}
 }
 
 // plug is the Component that stands for the Cluster Connector.
@@ -50,9 +71,11 @@ func (p *plug) Start(context.Context) error {
 	inlet := p.host.Connect(p)
 	p.w.mu.Lock()
 	p.w.lives[p.self]++
+	p.w.joining++
 	others, lives := maps.Clone(p.w.inlets), maps.Clone(p.w.lives)
 	p.w.inlets[p.self] = inlet
 	p.w.mu.Unlock()
+	defer p.w.joined()
 	for sfu, other := range others { // they send at once, through Send
 		other.PeerUp(p.self, lives[p.self])
 		inlet.PeerUp(sfu, lives[sfu])
@@ -76,13 +99,19 @@ func (p *plug) Stop() {
 
 // Send implements engine.Transport.
 func (p *plug) Send(to uint16, lane message.Lane, record []byte) error {
+	record = append([]byte(nil), record...)
 	p.w.mu.Lock()
 	inlet := p.w.inlets[to]
+	if p.w.joining > 0 && inlet != nil {
+		p.w.waiting = append(p.w.waiting, func() { inlet.Deliver(p.self, lane, [][]byte{record}) })
+		p.w.mu.Unlock()
+		return nil
+	}
 	p.w.mu.Unlock()
 	if inlet == nil {
 		return errors.New("gone")
 	}
-	inlet.Deliver(p.self, lane, [][]byte{append([]byte(nil), record...)})
+	inlet.Deliver(p.self, lane, [][]byte{record})
 	return nil
 }
 
@@ -92,6 +121,7 @@ type sfu struct {
 	fs      *vfs.MemFS
 	journal vfs.FS // fs, as a rule
 	born    bool
+	seed    *txnpb.Roster
 	engine  *engine.Engine
 	cancel  context.CancelFunc
 	done    chan error
@@ -124,6 +154,9 @@ func newClusterOf(t *testing.T, n uint16, journal func(sfu uint16, fs *vfs.MemFS
 		c.sfus = append(c.sfus, &sfu{number: i, fs: fs, journal: journal(i, fs)})
 	}
 	for _, s := range c.sfus {
+		s.seed = c.founding()
+	}
+	for _, s := range c.sfus {
 		c.start(s)
 	}
 	t.Cleanup(func() {
@@ -132,6 +165,22 @@ func newClusterOf(t *testing.T, n uint16, journal func(sfu uint16, fs *vfs.MemFS
 		}
 	})
 	return c
+}
+
+// founding is the roster with which the cluster begins.
+func (c *cluster) founding() *txnpb.Roster {
+	r := &txnpb.Roster{}
+	for _, s := range c.sfus {
+		m := record(fmt.Sprint("sfu", s.number), fmt.Sprint("pc", s.number), byte(s.number))
+		m.Number = uint32(s.number)
+		r.Members, r.LastNumber = append(r.Members, *m), m.Number
+	}
+	return r
+}
+
+// record makes up a member that is to vote.
+func record(name, machine string, key byte) *txnpb.Member {
+	return &txnpb.Member{Name: name, Type: "all", Machine: machine, PublicKey: append(make([]byte, 31), key), Carrier: "ethernet", Voter: true}
 }
 
 type zeroes struct{}
@@ -152,10 +201,6 @@ func (c *cluster) start(s *sfu) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	var members []txn.Member
-	for _, m := range c.sfus {
-		members = append(members, txn.Member{Node: uint64(m.number), SFU: m.number})
-	}
 	birth := !s.born
 	s.born = true
 	add := func(make func() (engine.Component, error)) {
@@ -166,7 +211,7 @@ func (c *cluster) start(s *sfu) {
 	add(func() (engine.Component, error) { return &plug{w: c.wire, self: s.number}, nil })
 	add(func() (engine.Component, error) {
 		return txn.New(txn.Config{
-			Group: 1, Epoch: 1, Node: uint64(s.number), Members: members,
+			Group: 1, Epoch: 1, Node: uint64(s.number), Seed: s.seed,
 			Birth: birth, FS: s.journal, Dir: "journal", Keys: c.keys, Cluster: [16]byte{1},
 			// So small that a member that was away for some entries needs the state.
 			SegmentBytes: segmentBytes, FlushBytes: 64 << 10, KeepBytes: 1,
@@ -266,7 +311,11 @@ func (c *cluster) agree() *txnpb.StateDigest {
 			}
 			last = append(last, fmt.Sprintf("SFU %d: %+v %v", s.number, d, err))
 		}
-		if len(digests) == 3 && string(digests[0].Chain) == string(digests[1].Chain) && string(digests[1].Chain) == string(digests[2].Chain) {
+		same := len(digests) == len(c.sfus)
+		for _, d := range digests {
+			same = same && string(d.Chain) == string(digests[0].Chain)
+		}
+		if same {
 			return digests[0]
 		}
 		time.Sleep(10 * time.Millisecond)

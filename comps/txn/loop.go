@@ -10,6 +10,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 
+	"virtualservicesinc.com/comps/txn/machine"
 	"virtualservicesinc.com/comps/txn/replica"
 	"virtualservicesinc.com/rrts/engine"
 	"virtualservicesinc.com/rrts/message"
@@ -38,14 +39,20 @@ type loop struct {
 	installed bool            // the last flush handed a snapshot to the appender
 }
 
-func newLoop(c *Component, applied, nextExpiry uint64) (*loop, error) {
+func newLoop(c *Component, m *machine.Machine) (*loop, error) {
 	l := &loop{c: c, transfers: map[uint64]bool{}}
-	var err error
-	l.replica, err = replica.New(replica.Config{
-		ID: c.cfg.Node, Epoch: c.cfg.Epoch, Log: c.log, Applied: applied, NextExpiry: nextExpiry,
+	cfg := replica.Config{
+		ID: c.cfg.Node, Epoch: c.cfg.Epoch, Log: c.log, NextExpiry: m.NextExpiry(),
+		Group: m.Group(), Window: c.cfg.Machine.Window, Valid: c.cfg.Valid,
 		Heartbeat: int(c.cfg.Heartbeat / c.cfg.Tick), Election: int(c.cfg.Election / c.cfg.Tick),
 		Logger: raftLogger{c.host.Log()},
-	})
+	}
+	cfg.Applied, _ = m.Applied()
+	if c.cfg.Seed.Version == 0 {
+		cfg.Found = c.cfg.Seed
+	}
+	var err error
+	l.replica, err = replica.New(cfg)
 	return l, err
 }
 
@@ -111,6 +118,9 @@ func (l *loop) flush() {
 		for _, rd := range o.Reads {
 			rd.Origin.(func(ok bool))(!rd.Failed)
 		}
+		for _, ch := range o.Changes {
+			ch.Origin.(func(*replica.Change))(ch)
+		}
 	}
 	if !l.ready {
 		if st := l.replica.Status(); st.Lead != 0 && st.Applied >= st.Commit {
@@ -133,33 +143,21 @@ func finish(b *replica.Batch) {
 func (l *loop) leadChanged(lead, term uint64) {
 	l.leading = lead == l.c.cfg.Node
 	// The epoch stands above the term: terms begin anew with a restore.
-	l.c.host.Hold(txnpb.TxnService, l.c.sfuOf(lead), uint64(l.c.cfg.Epoch)<<40|term)
+	for _, service := range [...]uint16{txnpb.TxnService, txnpb.MembersService} {
+		l.c.host.Hold(service, sfuOf(lead), uint64(l.c.cfg.Epoch)<<40|term)
+	}
+	if l.leading {
+		l.announce(0)
+	}
 	if lead == 0 {
 		l.c.host.Log().Debug("no leader", "term", term)
 	} else {
-		l.c.host.Log().Info("leader", "sfu", l.c.sfuOf(lead), "term", term)
+		l.c.host.Log().Info("leader", "sfu", sfuOf(lead), "term", term)
 	}
 }
 
-// sfuOf returns the SFU of a member, 0 if there is none.
-func (c *Component) sfuOf(node uint64) uint16 {
-	for _, m := range c.cfg.Members {
-		if m.Node == node {
-			return m.SFU
-		}
-	}
-	return 0
-}
-
-// nodeOf returns the raft id of an SFU's member, 0 if it has none.
-func (c *Component) nodeOf(sfu uint16) uint64 {
-	for _, m := range c.cfg.Members {
-		if m.SFU == sfu {
-			return m.Node
-		}
-	}
-	return 0
-}
+// sfuOf returns the SFU of a member: a raft id is the number of its SFU.
+func sfuOf(node uint64) uint16 { return uint16(node) }
 
 // send sends a raft message to a peer. Only the loop may call it with a MsgSnap.
 func (l *loop) send(m *raftpb.Message) {
@@ -183,17 +181,13 @@ func (c *Component) sendRaft(m *raftpb.Message) error {
 		method = txnpb.ReplicaAppendMethod
 	}
 	return c.host.Notify(engine.Notice{
-		To: c.sfuOf(m.GetTo()), Service: txnpb.ReplicaService, Method: method,
+		To: sfuOf(m.GetTo()), Service: txnpb.ReplicaService, Method: method,
 		Epoch: c.cfg.Epoch, Group: c.cfg.Group,
 		Body: message.Marshal(&txnpb.RaftMessage{Message: raw}),
 	})
 }
 
-func (l *loop) suspect(sfu uint16, suspect bool) {
-	if node := l.c.nodeOf(sfu); node != 0 {
-		l.replica.Suspect(node, suspect)
-	}
-}
+func (l *loop) suspect(sfu uint16, suspect bool) { l.replica.Suspect(uint64(sfu), suspect) }
 
 // handOverState is how far a hand-over is.
 type handOverState int

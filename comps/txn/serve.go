@@ -1,8 +1,6 @@
 package txn
 
 import (
-	"time"
-
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 
@@ -23,6 +21,8 @@ func (c *Component) Serve(batch []message.Request) {
 			txnpb.ServeTxn(txnService{&d}, r)
 		case txnpb.ReplicaService:
 			txnpb.ServeReplica(replicaService{&d}, r)
+		case txnpb.MembersService:
+			txnpb.ServeMembers(membersService{&d}, r)
 		}
 	}
 	if len(d.events) > 0 {
@@ -148,11 +148,7 @@ func (d txnService) Read(r message.Responder[*txnpb.QueryAnswer], in *txnpb.Quer
 // was committed when the request came.
 func (d *dispatch) linearizable(r message.Request, f func()) {
 	c := d.c
-	var deadline time.Duration
-	if ms := r.Envelope().RemainingMillis; ms > 0 {
-		deadline = c.host.Now() + time.Duration(ms)*time.Millisecond
-	}
-	rd := &replica.Read{Deadline: deadline, Origin: func(ok bool) {
+	rd := &replica.Read{Deadline: c.deadline(r), Origin: func(ok bool) {
 		if !ok {
 			r.Fail(message.NotLeader, "")
 			return
@@ -178,7 +174,7 @@ func (d *dispatch) step(r message.Request, in *txnpb.RaftMessage) {
 		return
 	}
 	if env.Group != c.cfg.Group || env.Epoch != c.cfg.Epoch || m.GetTo() != c.cfg.Node ||
-		c.sfuOf(m.GetFrom()) != env.From || env.From == 0 || m.GetType() == raftpb.MsgSnap {
+		m.GetFrom() != uint64(env.From) || env.From == 0 || m.GetType() == raftpb.MsgSnap {
 		c.host.Log().Warn("a peer's message is not for this member", "from", env.From, "group", env.Group, "epoch", env.Epoch,
 			"node", m.GetFrom(), "to", m.GetTo(), "type", m.GetType())
 		return
@@ -189,8 +185,8 @@ func (d *dispatch) step(r message.Request, in *txnpb.RaftMessage) {
 // Install implements txnpb.ReplicaHandler.
 func (d replicaService) Install(r message.Responder[*txnpb.SnapshotProgress], in *txnpb.SnapshotChunk) {
 	env := r.Envelope()
-	if env.Group != d.c.cfg.Group || env.Epoch != d.c.cfg.Epoch || d.c.nodeOf(env.From) == 0 {
-		r.Fail(message.Denied, "not a member of this group and epoch")
+	if env.Group != d.c.cfg.Group || env.Epoch != d.c.cfg.Epoch || env.From == 0 {
+		r.Fail(message.Denied, "not of this group and epoch")
 		return
 	}
 	d.c.applier.do(func() { d.c.applier.receive(r, in) })
@@ -202,11 +198,17 @@ func (d replicaService) Status(r message.Responder[*txnpb.ReplicaStatus], _ *txn
 	d.add(func() {
 		st := c.loop.replica.Status()
 		out := &txnpb.ReplicaStatus{
-			Sfu: uint32(c.host.SFU()), Role: st.Role, Leader: uint32(c.sfuOf(st.Lead)), Term: st.Term,
+			Sfu: uint32(c.host.SFU()), Role: st.Role, Leader: uint32(sfuOf(st.Lead)), Term: st.Term,
 			CommitIndex: st.Commit, AppliedIndex: st.Applied, Pending: uint32(st.Pending),
 		}
 		for _, node := range st.Voters {
-			out.Voters = append(out.Voters, uint32(c.sfuOf(node)))
+			out.Voters = append(out.Voters, uint32(sfuOf(node)))
+		}
+		for _, node := range st.Learners {
+			out.Learners = append(out.Learners, uint32(sfuOf(node)))
+		}
+		if r := c.loop.replica.Group().Roster; r != nil {
+			out.RosterVersion = r.Version
 		}
 		c.applier.do(func() {
 			digest := c.applier.machine.Digest()

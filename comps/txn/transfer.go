@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"virtualservicesinc.com/comps/txn/machine"
+	"virtualservicesinc.com/comps/txn/roster"
 	"virtualservicesinc.com/comps/txn/store"
 	"virtualservicesinc.com/rrts/engine"
 	"virtualservicesinc.com/rrts/message"
@@ -31,13 +32,14 @@ const (
 
 // pinned is a snapshot of the store that a transfer sends.
 type pinned struct {
-	rows    store.Snapshot
-	meta    *raftpb.SnapshotMetadata
-	at      time.Duration
-	senders int
-	over    chan struct{} // closed when the transfers must end
-	waiting bool          // something waits for that
-	closed  bool
+	rows     store.Snapshot
+	meta     *raftpb.SnapshotMetadata
+	at       time.Duration
+	senders  int
+	outdated bool          // the group has changed since: a new member would not find itself in it
+	over     chan struct{} // closed when the transfers must end
+	waiting  bool          // something waits for that
+	closed   bool
 }
 
 func (p *pinned) close(log *slog.Logger) {
@@ -51,7 +53,7 @@ func (p *pinned) close(log *slog.Logger) {
 // pinned; raft asks again.
 func (l *loop) snapshot() (*raftpb.Snapshot, error) {
 	l.unpinOld()
-	if l.pin != nil && !l.pin.waiting {
+	if l.pin != nil && !l.pin.waiting && !l.pin.outdated {
 		return &raftpb.Snapshot{Metadata: proto.Clone(l.pin.meta).(*raftpb.SnapshotMetadata)}, nil
 	}
 	if l.pin == nil && !l.pinning {
@@ -64,7 +66,7 @@ func (l *loop) snapshot() (*raftpb.Snapshot, error) {
 // unpinOld gives the pinned snapshot up when it is no good for another transfer: it
 // holds on to what the store would drop.
 func (l *loop) unpinOld() {
-	if l.pin != nil && l.c.host.Now()-l.pin.at > pinAge {
+	if l.pin != nil && (l.pin.outdated || l.c.host.Now()-l.pin.at > pinAge) {
 		l.unpin()
 	}
 }
@@ -110,10 +112,6 @@ func (a *applier) takePin() {
 }
 
 func (a *applier) newPin() (*pinned, error) {
-	conf, err := a.machine.Members()
-	if err != nil {
-		return nil, err
-	}
 	rows, err := a.c.store.Snapshot()
 	if err != nil {
 		return nil, err
@@ -121,7 +119,7 @@ func (a *applier) newPin() (*pinned, error) {
 	index, term := a.machine.Applied()
 	return &pinned{
 		rows: rows, at: a.c.host.Now(), over: make(chan struct{}),
-		meta: &raftpb.SnapshotMetadata{ConfState: conf, Index: new(index), Term: new(term)},
+		meta: &raftpb.SnapshotMetadata{ConfState: a.machine.Group().Conf, Index: new(index), Term: new(term)},
 	}, nil
 }
 
@@ -141,7 +139,7 @@ func (l *loop) sendSnapshot(m *raftpb.Message) {
 	}
 	l.transfers[node] = true
 	p.senders++
-	sfu := l.c.sfuOf(node)
+	sfu := sfuOf(node)
 	l.c.host.Log().Info("sending the state to a member that lags", "sfu", sfu, "index", p.meta.GetIndex())
 	l.c.running.Add(1) // Stop closes what this reads
 	l.c.host.Go("state transfer", func(ctx context.Context) {
@@ -295,18 +293,18 @@ func (a *applier) abandon() {
 }
 
 // switchTo puts the received state in the place of the store's, for the appender,
-// and returns the next expiry in it.
-func (a *applier) switchTo(ctx context.Context, s *raftpb.Snapshot) (nextExpiry uint64, err error) {
+// and returns the next expiry and the group in it.
+func (a *applier) switchTo(ctx context.Context, s *raftpb.Snapshot) (nextExpiry uint64, group roster.State, err error) {
 	done := make(chan error, 1)
 	a.do(func() { done <- a.switchNow(ctx, s) })
 	select {
 	case err := <-done:
 		if err != nil {
-			return 0, err
+			return 0, group, err
 		}
-		return a.machine.NextExpiry(), nil // the applier waits for what the appender answers next
+		return a.machine.NextExpiry(), a.machine.Group(), nil // the applier waits for what the appender answers next
 	case <-ctx.Done():
-		return 0, ctx.Err()
+		return 0, group, ctx.Err()
 	}
 }
 
@@ -329,6 +327,9 @@ func (a *applier) switchNow(ctx context.Context, s *raftpb.Snapshot) error {
 		return err
 	}
 	a.incoming = nil
+	if !machine.Begun(a.c.store) {
+		return errors.New("txn: the received state is of no member")
+	}
 	m, err := machine.Open(a.c.store, a.c.cfg.Machine, nil)
 	if err != nil {
 		return err
@@ -338,6 +339,10 @@ func (a *applier) switchNow(ctx context.Context, s *raftpb.Snapshot) error {
 			index, term, s.GetMetadata().GetIndex(), s.GetMetadata().GetTerm())
 	}
 	a.machine = m
+	a.tellRoster()
+	if m.GroupIndex() > 0 {
+		a.c.log.Grown()
+	}
 	a.c.host.Log().Info("state installed", "index", s.GetMetadata().GetIndex())
 	return nil
 }

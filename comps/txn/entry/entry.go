@@ -20,12 +20,20 @@ import (
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
-// ApplyVersion is the version of the rules by which entries are applied. Every
-// entry names the version that it wants; a replica that does not know it halts
-// instead of guessing. Its history:
+// ApplyVersion is the newest version of the rules by which entries are applied.
+// Every entry names the version that it wants, the oldest that will do; a replica
+// that does not know it halts instead of guessing. The history:
 //
 //	1  accounts, transfers, users, resolves, expiry
-const ApplyVersion = 1
+//	2  changes of the roster
+const ApplyVersion = 2
+
+const (
+	// VersionTransactions is what an entry without a change of the roster wants.
+	VersionTransactions = 1
+	// VersionRoster is what a change of the roster wants.
+	VersionRoster = 2
+)
 
 const (
 	// MaxTransactionBytes bounds one encoded transaction, so that a single one

@@ -121,7 +121,14 @@ func filled(v reflect.Value) {
 			f.SetBytes([]byte("x"))
 		case f.Kind() == reflect.Slice:
 			f.Set(reflect.MakeSlice(f.Type(), 1, 1))
-			filled(f.Index(0))
+			if e := f.Index(0); e.Kind() == reflect.String {
+				e.SetString("x")
+			} else {
+				filled(e)
+			}
+		case f.Kind() == reflect.Pointer:
+			f.Set(reflect.New(f.Type().Elem()))
+			filled(f.Elem())
 		case f.Kind() == reflect.String:
 			f.SetString("x")
 		case f.Kind() == reflect.Bool:
@@ -155,7 +162,10 @@ func TestShapesAreTheSchemas(t *testing.T) {
 		{&txnpb.Transaction{}, transactionV1},
 		{&txnpb.Submission{}, submissionV1},
 		{&txnpb.ResolveRequest{}, resolveV1},
-		{&txnpb.Entry{}, entryV1},
+		{&txnpb.Member{}, memberV2},
+		{&txnpb.Roster{}, rosterV2},
+		{&txnpb.RosterChange{}, changeV2},
+		{&txnpb.Entry{}, entryV2},
 	} {
 		v := reflect.ValueOf(c.m).Elem()
 		t.Run(v.Type().Name(), func(t *testing.T) {
@@ -199,12 +209,25 @@ func TestRefusesWhatItWouldSkip(t *testing.T) {
 		"in a submission": nest(4, unknown),
 		"in a resolve":    nest(6, unknown),
 	} {
-		if KnownEntry(append(message.Marshal(&txnpb.Entry{ApplyVersion: 1}), b...)) {
-			t.Errorf("unknown field %s: %x is known", name, b)
+		for version := uint32(1); version <= ApplyVersion; version++ {
+			if KnownEntry(append(message.Marshal(&txnpb.Entry{ApplyVersion: version}), b...), version) {
+				t.Errorf("unknown field %s: %x is known to version %d", name, b, version)
+			}
 		}
 	}
-	if b := nest(4, nest(1, unknown)); !KnownEntry(b) {
+	if b := nest(4, nest(1, unknown)); !KnownEntry(b, 1) {
 		t.Error("an entry is refused for what a transaction in it holds")
+	}
+	change := nest(7, message.Marshal(&txnpb.RosterChange{Add: &txnpb.Member{Number: 4}}))
+	if KnownEntry(change, VersionTransactions) || !KnownEntry(change, VersionRoster) {
+		t.Error("a change of the roster is version 2's")
+	}
+	for name, b := range map[string][]byte{
+		"in the change": unknown, "in a member": nest(3, unknown), "in a founding member": nest(1, nest(2, unknown)),
+	} {
+		if KnownChange(b) || KnownEntry(nest(7, b), VersionRoster) {
+			t.Errorf("unknown field %s: %x is known", name, b)
+		}
 	}
 }
 

@@ -39,13 +39,30 @@ var (
 	entryV1      = holding([]uint64{1, 2, 3, 5}, nil).and(4, submissionV1).and(6, resolveV1)
 )
 
+// What apply version 2 knows beside it.
+var (
+	memberV2 = holding([]uint64{1, 10, 11}, []uint64{2, 3, 4, 5, 6, 7, 8, 9})
+	rosterV2 = holding([]uint64{1, 3}, nil).and(2, memberV2)
+	changeV2 = holding([]uint64{2, 4, 5, 6, 7, 8}, nil).and(1, rosterV2).and(3, memberV2)
+	entryV2  = holding([]uint64{1, 2, 3, 5}, nil).and(4, submissionV1).and(6, resolveV1).and(7, changeV2)
+)
+
 // KnownTransaction reports whether an encoded transaction holds nothing but fields
 // that the apply version has. Decoders skip what they do not know: a replica would
 // execute a part of what newer software executes whole.
 func KnownTransaction(b []byte) bool { return transactionV1.knows(b) }
 
-// KnownEntry reports the same of an encoded entry, without what its transactions hold.
-func KnownEntry(b []byte) bool { return entryV1.knows(b) }
+// KnownEntry reports the same of an encoded entry of an apply version, without what
+// its transactions hold.
+func KnownEntry(b []byte, version uint32) bool {
+	if version < VersionRoster {
+		return entryV1.knows(b)
+	}
+	return entryV2.knows(b)
+}
+
+// KnownChange reports the same of an encoded change of the roster.
+func KnownChange(b []byte) bool { return changeV2.knows(b) }
 
 // knows reports whether b is a message of this shape.
 func (s *shape) knows(b []byte) bool {

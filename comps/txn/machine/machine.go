@@ -40,10 +40,10 @@ import (
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
-	"google.golang.org/protobuf/proto"
 
 	"virtualservicesinc.com/comps/ledger"
 	"virtualservicesinc.com/comps/txn/entry"
+	"virtualservicesinc.com/comps/txn/roster"
 	"virtualservicesinc.com/comps/txn/store"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/message/u128"
@@ -78,8 +78,9 @@ func (e *VersionError) Error() string {
 
 // Config describes a machine.
 type Config struct {
-	// Window is how long an outcome is kept; 0 means DefaultWindow. It must be the
-	// same on every replica.
+	// Window is how long an outcome is kept, as long as the log does not say it: from
+	// the founding of the cluster on it does. 0 means DefaultWindow. Until then it must
+	// be the same on every replica.
 	Window time.Duration
 	// Ledger bounds the ledger's caches.
 	Ledger ledger.Config
@@ -92,6 +93,9 @@ type Machine struct {
 	ledger *ledger.Ledger
 	window uint64 // nanoseconds
 	meta   txnpb.Meta
+	group  roster.State
+
+	changes []roster.Applied // of the entries applied since they were taken
 
 	rows   map[u128.Int]int // transactions of this entry: index into batch.Txns
 	users  userChanges
@@ -104,8 +108,8 @@ type Machine struct {
 	scratch []byte
 }
 
-// Open returns the machine over what the store holds. A store that is empty
-// begins with the given members.
+// Open returns the machine over what the store holds. A store that is empty begins
+// with the given members, and holds them from then on; Flush makes that durable.
 func Open(s store.State, cfg Config, members *raftpb.ConfState) (*Machine, error) {
 	if cfg.Window == 0 {
 		cfg.Window = DefaultWindow
@@ -117,26 +121,29 @@ func Open(s store.State, cfg Config, members *raftpb.ConfState) (*Machine, error
 	m := &Machine{store: s, ledger: l, window: uint64(cfg.Window), rows: map[u128.Int]int{}, digest: sha256.New()}
 	m.users.reset()
 	if raw := s.Meta(metaKey); raw != nil {
-		if err := m.meta.Parse(slices.Clone(raw)); err != nil {
-			return nil, fmt.Errorf("machine: the store's meta row: %w", err)
-		}
-	} else if m.meta.Members, err = proto.Marshal(raftpb.EnsureConfState(members)); err != nil {
-		return nil, fmt.Errorf("machine: members: %w", err)
+		return m, m.load(raw)
 	}
+	m.setGroup(0, roster.State{Conf: raftpb.EnsureConfState(members)})
+	m.commit()
 	return m, nil
+}
+
+// Begun reports whether a store was ever opened by a machine.
+func Begun(s store.State) bool { return s.Meta(metaKey) != nil }
+
+// load reads the store's meta rows.
+func (m *Machine) load(raw []byte) error {
+	if err := m.meta.Parse(slices.Clone(raw)); err != nil {
+		return fmt.Errorf("machine: the store's meta row: %w", err)
+	}
+	if m.meta.Window != 0 {
+		m.window = m.meta.Window
+	}
+	return m.loadGroup()
 }
 
 // Applied is the index and the term of the entry that was applied last.
 func (m *Machine) Applied() (index, term uint64) { return m.meta.AppliedIndex, m.meta.AppliedTerm }
-
-// Members is the group's membership as of the applied index.
-func (m *Machine) Members() (*raftpb.ConfState, error) {
-	cs := &raftpb.ConfState{}
-	if err := proto.Unmarshal(m.meta.Members, cs); err != nil {
-		return nil, fmt.Errorf("machine: members in the store: %w", err)
-	}
-	return raftpb.EnsureConfState(cs), nil
-}
 
 // Digest identifies the state.
 func (m *Machine) Digest() txnpb.StateDigest {
@@ -161,8 +168,8 @@ func (m *Machine) skip(index, term uint64) {
 // caller. The error is a *VersionError, ErrUnknownField, or says that the entry is
 // not one; then nothing has changed.
 func (m *Machine) Apply(index, term uint64, data []byte, out []entry.Result) ([]entry.Result, error) {
-	if index != m.meta.AppliedIndex+1 {
-		return out, fmt.Errorf("machine: entry %d after %d: entries are applied one by one", index, m.meta.AppliedIndex)
+	if err := m.checkNext(index); err != nil {
+		return out, err
 	}
 	if len(data) == 0 { // a new leader's first entry
 		m.skip(index, term)
@@ -172,10 +179,10 @@ func (m *Machine) Apply(index, term uint64, data []byte, out []entry.Result) ([]
 	if err := e.Parse(data); err != nil {
 		return out, fmt.Errorf("machine: entry %d: %w", index, err)
 	}
-	if e.ApplyVersion == 0 || e.ApplyVersion > entry.ApplyVersion {
-		return out, &VersionError{Index: index, Version: e.ApplyVersion, Know: entry.ApplyVersion}
+	if err := checkVersion(index, e.ApplyVersion); err != nil {
+		return out, err
 	}
-	if !entry.KnownEntry(data) {
+	if !entry.KnownEntry(data, e.ApplyVersion) {
 		return out, fmt.Errorf("%w (entry %d)", ErrUnknownField, index)
 	}
 	m.digest.Reset()
@@ -187,6 +194,15 @@ func (m *Machine) Apply(index, term uint64, data []byte, out []entry.Result) ([]
 	m.meta.Stamp = max(m.meta.Stamp, proposed-min(proposed, 1))
 	if e.Expire > 0 {
 		m.meta.Stamp += uint64(m.ledger.Expire(m.meta.Stamp+1, int(min(e.Expire, ledger.MaxEvents))))
+	}
+	if e.Change != nil {
+		c := &txnpb.RosterChange{}
+		if err := c.Parse(message.Marshal(e.Change)); err != nil { // a copy: the entry's memory is used again
+			return out, fmt.Errorf("machine: entry %d: %w", index, err)
+		}
+		if err := m.change(index, term, c, nil); err != nil {
+			return out, err
+		}
 	}
 	first := len(out)
 	for i := range e.Submissions {
@@ -206,10 +222,31 @@ func (m *Machine) Apply(index, term uint64, data []byte, out []entry.Result) ([]
 	for i := range m.users.list {
 		m.hash(&m.users.list[i])
 	}
+	m.seal(index, term)
+	return out, nil
+}
+
+// checkNext reports whether an entry follows the one that was applied last.
+func (m *Machine) checkNext(index uint64) error {
+	if index != m.meta.AppliedIndex+1 {
+		return fmt.Errorf("machine: entry %d after %d: entries are applied one by one", index, m.meta.AppliedIndex)
+	}
+	return nil
+}
+
+// checkVersion reports whether this software has the rules that an entry wants.
+func checkVersion(index uint64, version uint32) error {
+	if version == 0 || version > entry.ApplyVersion {
+		return &VersionError{Index: index, Version: version, Know: entry.ApplyVersion}
+	}
+	return nil
+}
+
+// seal ends an entry: what was hashed goes into the chain, and all to the store.
+func (m *Machine) seal(index, term uint64) {
 	m.meta.Chain = m.digest.Sum(m.meta.Chain[:0])
 	m.meta.AppliedIndex, m.meta.AppliedTerm = index, term
 	m.commit()
-	return out, nil
 }
 
 // hashOutcome adds an answer. Why a request was refused is not remembered and may

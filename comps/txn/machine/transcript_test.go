@@ -235,7 +235,7 @@ func TestTranscripts(t *testing.T) {
 				w.list = append(w.list, a.String())
 			}
 			switch d.Cmd {
-			case "apply": // ms=5000 [version=2] [expire=10] [field]
+			case "apply": // ms=5000 [version=3] [expire=10] [field]
 				return b.entry(w, d.Input)
 			case "empty": // a new leader's first entry
 				index, term := b.Applied()
@@ -277,6 +277,14 @@ func TestTranscripts(t *testing.T) {
 				return fmt.Sprintf("by %d at %s, %s", row.Principal, stamp(row.Committed), line(row.Outcome))
 			case "reopen":
 				b.open()
+			case "found": // voters=3 [window=MS]
+				return b.change(&txnpb.RosterChange{Found: founding(uint32(w.number("voters"))), Window: w.number("window") * uint64(time.Millisecond)})
+			case "change": // add=NAME number=N [type=T] [machine=M] [vote], remove=N, promote=N, demote=N, [wrong]
+				return b.change(w.change())
+			case "leave":
+				return b.reconfigure(&raftpb.ConfChangeV2{})
+			case "group":
+				return groupLine(b.Group())
 			default:
 				t.Fatalf("unknown command %q", d.Cmd)
 			}
@@ -287,7 +295,7 @@ func TestTranscripts(t *testing.T) {
 
 // entry applies one entry: each line of the input a submission, or "resolve ID at= by=".
 func (b *bench) entry(w words, input string) string {
-	e := txnpb.Entry{ApplyVersion: entry.ApplyVersion, Epoch: 1, Proposed: w.number("ms") * uint64(time.Millisecond), Expire: uint32(w.number("expire"))}
+	e := txnpb.Entry{ApplyVersion: entry.VersionTransactions, Epoch: 1, Proposed: w.number("ms") * uint64(time.Millisecond), Expire: uint32(w.number("expire"))}
 	if v := w.get("proposed"); v != "" {
 		e.Proposed = w.number("proposed")
 	}

@@ -107,6 +107,7 @@ type Log struct {
 	base   point    // the entry before the first
 	intent point    // the newest snapshot whose installation began
 	cut    bool     // base is where the journal was cut, as far as replay has seen
+	grown  bool     // the members are not those of the beginning any more
 	recs   []record // recs[i] is entry base.index+1+i
 	tail   []*raftpb.Entry
 	cached int // weight of tail, in bytes
@@ -177,9 +178,28 @@ func (l *Log) Begin(conf *raftpb.ConfState, applied, term uint64) error {
 	return nil
 }
 
+// Grown tells that the members of the group are not those with which it began. A new
+// member must begin with the state, which names them, and never with the first entry:
+// from now on raft is shown a log that has been compacted.
+func (l *Log) Grown() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.grown = true
+}
+
+// shownLocked is the entry before the first that raft is shown.
+func (l *Log) shownLocked() uint64 {
+	if l.grown && l.base.index == 0 && len(l.recs) > 0 {
+		return 1
+	}
+	return l.base.index
+}
+
 // holds reports whether the entry at p, or the place where the log begins, is p's.
 func (l *Log) holds(p point) bool {
-	have, err := l.Term(p.index)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	have, err := l.termLocked(p.index)
 	return err == nil && have == p.term
 }
 

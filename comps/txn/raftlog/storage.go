@@ -23,7 +23,7 @@ func (l *Log) InitialState() (*raftpb.HardState, *raftpb.ConfState, error) {
 func (l *Log) FirstIndex() (uint64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.base.index + 1, nil
+	return l.shownLocked() + 1, nil
 }
 
 // LastIndex implements raft.Storage.
@@ -33,6 +33,9 @@ func (l *Log) LastIndex() (uint64, error) { return l.last(), nil }
 func (l *Log) Term(i uint64) (uint64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if i < l.shownLocked() {
+		return 0, raft.ErrCompacted
+	}
 	return l.termLocked(i)
 }
 
@@ -76,7 +79,7 @@ func (l *Log) Entries(lo, hi, maxSize uint64) ([]*raftpb.Entry, error) {
 // entry returns entry i from memory or from the journal.
 func (l *Log) entry(i uint64) (*raftpb.Entry, error) {
 	l.mu.Lock()
-	if _, err := l.termLocked(i); err != nil || i == l.base.index {
+	if _, err := l.termLocked(i); err != nil || i <= l.shownLocked() {
 		l.mu.Unlock()
 		return nil, cmp.Or(err, raft.ErrCompacted)
 	}

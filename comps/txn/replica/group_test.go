@@ -14,8 +14,10 @@ import (
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
 
 	"virtualservicesinc.com/comps/txn/entry"
+	"virtualservicesinc.com/comps/txn/roster"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/message/u128"
 	"virtualservicesinc.com/rrts/schema/ledgerpb"
@@ -46,6 +48,7 @@ type state struct {
 	csn      uint64
 	rows     map[u128.Int]row
 	pendings []uint64 // expiries, ascending
+	group    roster.State
 }
 
 type row struct {
@@ -72,7 +75,8 @@ type group struct {
 	members  map[uint64]*member
 	wire     []*raftpb.Message
 	cut      map[[2]uint64]bool
-	noStates bool // states that are sent do not arrive
+	noStates bool          // states that are sent do not arrive
+	found    *txnpb.Roster // what the first leader founds the cluster with; nil as a rule
 
 	finished  map[*Batch]int   // how often
 	readsDone map[*Read]int    // likewise
@@ -95,7 +99,7 @@ func newGroup(t *testing.T, seed byte, members uint64) *group {
 		conf.Voters = append(conf.Voters, id)
 	}
 	for id := uint64(1); id <= members; id++ {
-		m := &member{id: id, log: raft.NewMemoryStorage(), state: state{rows: map[u128.Int]row{}}}
+		m := &member{id: id, log: raft.NewMemoryStorage(), state: state{rows: map[u128.Int]row{}, group: roster.State{Conf: raftpb.EnsureConfState(conf)}}}
 		if err := m.log.ApplySnapshot(&raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{ConfState: conf}}); err != nil {
 			t.Fatal(err)
 		}
@@ -105,11 +109,22 @@ func newGroup(t *testing.T, seed byte, members uint64) *group {
 	return g
 }
 
+// begun is a log that names the members as of the applied state.
+type begun struct {
+	*raft.MemoryStorage
+	conf *raftpb.ConfState
+}
+
+func (b begun) InitialState() (*raftpb.HardState, *raftpb.ConfState, error) {
+	hard, _, err := b.MemoryStorage.InitialState()
+	return hard, b.conf, err
+}
+
 // start begins a life of a member. The state is durable up to what it has applied.
 func (g *group) start(m *member) {
 	var err error
 	m.Replica, err = New(Config{
-		ID: m.id, Epoch: 1, Log: m.log, Applied: m.state.applied, NextExpiry: m.state.nextExpiry(),
+		ID: m.id, Epoch: 1, Log: begun{m.log, m.state.group.Conf}, Applied: m.state.applied, NextExpiry: m.state.nextExpiry(), Group: m.state.group, Found: g.found,
 		Logger: &raft.DefaultLogger{Logger: log.New(io.Discard, "", 0)},
 	})
 	if err != nil {
@@ -151,7 +166,7 @@ func (g *group) settle() {
 		g.wire = nil
 		for _, msg := range wire {
 			to := g.members[msg.GetTo()]
-			if to.down || g.members[msg.GetFrom()].down || g.cut[[2]uint64{msg.GetFrom(), msg.GetTo()}] {
+			if to == nil || to.down || g.members[msg.GetFrom()].down || g.cut[[2]uint64{msg.GetFrom(), msg.GetTo()}] {
 				continue
 			}
 			moved = true
@@ -188,6 +203,9 @@ func (g *group) take(m *member) {
 		g.sawAt[rd] = m.state.csn
 		m.told = append(m.told, fmt.Sprintf("read %v failed=%v", rd.Origin, rd.Failed))
 	}
+	for _, c := range out.Changes {
+		m.told = append(m.told, changeLine(c))
+	}
 }
 
 // threads runs the append and apply threads of one member once.
@@ -205,7 +223,7 @@ func (g *group) threads(m *member) (moved bool) {
 				g.t.Fatal(err)
 			}
 			m.state = g.pinnedAt(s.GetMetadata().GetIndex())
-			m.Installed(m.state.applied, m.state.nextExpiry())
+			m.Installed(m.state.applied, m.state.nextExpiry(), m.state.group)
 			m.told = append(m.told, fmt.Sprintf("state of entry %d installed", m.state.applied))
 		}
 		if err := m.log.Append(msg.GetEntries()); err != nil {
@@ -229,9 +247,12 @@ func (g *group) threads(m *member) (moved bool) {
 		moved = true
 		msg := m.apply[0]
 		m.apply = m.apply[1:]
-		results := m.state.apply(g.t, msg)
+		results, changes := m.state.apply(g.t, msg)
+		for _, a := range changes {
+			m.told = append(m.told, appliedLine(&a))
+		}
 		before := m.applied
-		m.Applied(AppliedEntries{Message: msg, Results: results, NextExpiry: m.state.nextExpiry()}, uint64(g.now))
+		m.Applied(AppliedEntries{Message: msg, Results: results, Changes: changes, NextExpiry: m.state.nextExpiry()}, uint64(g.now))
 		if m.applied < before {
 			g.t.Fatalf("member %d went back from entry %d to %d", m.id, before, m.applied)
 		}
@@ -251,9 +272,8 @@ func (g *group) pinnedAt(index uint64) state {
 
 // compact cuts a member's log behind what it has applied.
 func (g *group) compact(m *member) {
-	_, conf, _ := m.log.InitialState()
 	m.pinned = m.state.clone()
-	if _, err := m.log.CreateSnapshot(m.state.applied, conf, nil); err != nil {
+	if _, err := m.log.CreateSnapshot(m.state.applied, m.state.group.Conf, nil); err != nil {
 		g.t.Fatal(err)
 	}
 	if err := m.log.Compact(m.state.applied); err != nil {
@@ -261,12 +281,16 @@ func (g *group) compact(m *member) {
 	}
 }
 
-func (s *state) apply(t *testing.T, msg *raftpb.Message) (results []entry.Result) {
+func (s *state) apply(t *testing.T, msg *raftpb.Message) (results []entry.Result, changes []roster.Applied) {
 	for _, e := range msg.GetEntries() {
 		if e.GetIndex() <= s.applied {
 			continue // a snapshot came first
 		}
 		s.applied = e.GetIndex()
+		if e.GetType() == raftpb.EntryConfChangeV2 {
+			changes = append(changes, s.reconfigure(t, e))
+			continue
+		}
 		var p txnpb.Entry
 		if err := p.Parse(e.GetData()); err != nil {
 			t.Fatal(err)
@@ -283,8 +307,11 @@ func (s *state) apply(t *testing.T, msg *raftpb.Message) (results []entry.Result
 		for _, q := range p.Resolves {
 			results = append(results, s.resolve(q))
 		}
+		if p.Change != nil {
+			changes = append(changes, s.change(t, e, p.Change, nil))
+		}
 	}
-	return results
+	return results, changes
 }
 
 func (s *state) submit(t *testing.T, e *txnpb.Entry, sub *txnpb.Submission) entry.Result {
@@ -387,6 +414,14 @@ func (g *group) entries(m *member) string {
 	}
 	var b strings.Builder
 	for _, e := range all {
+		if e.GetType() == raftpb.EntryConfChangeV2 {
+			cc := &raftpb.ConfChangeV2{}
+			if err := proto.Unmarshal(e.GetData(), cc); err != nil {
+				g.t.Fatal(err)
+			}
+			fmt.Fprintf(&b, "%d term %d: group %s\n", e.GetIndex(), e.GetTerm(), raftpb.ConfChangesToString(cc.Changes))
+			continue
+		}
 		var p txnpb.Entry
 		if err := p.Parse(e.GetData()); err != nil {
 			g.t.Fatal(err)

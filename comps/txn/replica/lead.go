@@ -48,7 +48,7 @@ func (r *Replica) HandOver() bool {
 		return true
 	}
 	var best, match uint64
-	for id := range status.Config.Voters.IDs() {
+	for id := range status.Config.Voters[0] { // not to one that is leaving
 		p := status.Progress[id]
 		if id == r.cfg.ID || r.suspects[id] || !p.RecentActive {
 			continue

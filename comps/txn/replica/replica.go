@@ -2,13 +2,15 @@ package replica
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/quorum"
 	"go.etcd.io/raft/v3/raftpb"
 
 	"virtualservicesinc.com/comps/txn/entry"
+	"virtualservicesinc.com/comps/txn/roster"
+	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
 const (
@@ -44,6 +46,15 @@ type Config struct {
 	// NextExpiry is the earliest time-out of a pending transfer in that state,
 	// nanoseconds since 1970; 0 when there is none.
 	NextExpiry uint64
+	// Group is the roster and the group in that state; without its Conf, the Log's.
+	Group roster.State
+	// Found is the roster with which the first leader founds the cluster, and Window how
+	// long outcomes are kept from then on; nil means that this one does not.
+	Found  *txnpb.Roster
+	Window time.Duration
+	// Valid, if not nil, says in one line why a roster with a new member breaks a rule
+	// that package roster does not know.
+	Valid func(*txnpb.Roster) error
 	// Logger takes raft's own lines.
 	Logger raft.Logger
 }
@@ -53,6 +64,8 @@ type AppliedEntries struct {
 	// Message is the MsgStorageApply that was done.
 	Message *raftpb.Message
 	Results []entry.Result
+	// Changes are those of the roster and of the group, in their order.
+	Changes []roster.Applied
 	// NextExpiry as in Config, after these entries.
 	NextExpiry uint64
 }
@@ -65,6 +78,7 @@ type Output struct {
 	Apply    []*raftpb.Message
 	Finished []*Batch
 	Reads    []*Read
+	Changes  []*Change
 	// Lead is the leader's raft id (0 when unknown) in Term; LeadChanged says that
 	// they are not what the last Output said.
 	Lead        uint64
@@ -84,11 +98,14 @@ type Replica struct {
 	handing    bool   // raft may be passing the leadership on
 	suspects   map[uint64]bool
 
-	work  work
-	reads reads
+	work    work
+	reads   reads
+	changes changes
 
 	applied    uint64
 	nextExpiry uint64
+	group      roster.State
+	restored   uint64 // the entry of the newest state that raft took from another member
 }
 
 // New returns a replica that continues from its log and applied state. The error
@@ -120,8 +137,13 @@ func New(cfg Config) (*Replica, error) {
 	if err != nil {
 		return nil, fmt.Errorf("replica: %w", err)
 	}
+	if cfg.Group.Conf == nil {
+		if _, cfg.Group.Conf, err = cfg.Log.InitialState(); err != nil {
+			return nil, fmt.Errorf("replica: %w", err)
+		}
+	}
 	return &Replica{
-		cfg: cfg, node: node, applied: cfg.Applied, nextExpiry: cfg.NextExpiry,
+		cfg: cfg, node: node, applied: cfg.Applied, nextExpiry: cfg.NextExpiry, group: cfg.Group,
 		term: node.BasicStatus().GetTerm(), suspects: map[uint64]bool{},
 		work: work{waiting: map[entry.Key]waiters{}},
 	}, nil
@@ -136,6 +158,7 @@ func (r *Replica) Tick(now time.Duration, wall uint64) {
 	}
 	r.work.sweep(now)
 	r.reads.sweep(now)
+	r.tickChanges(now, wall)
 	r.propose(wall)
 }
 
@@ -157,17 +180,21 @@ func (r *Replica) Respond(m *raftpb.Message) {
 
 // Applied takes the apply thread's report.
 func (r *Replica) Applied(a AppliedEntries, wall uint64) {
+	r.applyChanges(a.Changes) // before raft hears that they are applied
 	for _, m := range a.Message.GetResponses() {
 		_ = r.node.Step(m) // addressed to this replica; never refused
 	}
 	for _, e := range a.Message.GetEntries() {
 		r.applied = max(r.applied, e.GetIndex()) // less, when a snapshot came first
 		if r.leading && e.GetTerm() == r.leadTerm {
-			r.ruled = true
-			// Only the leader of a term makes entries of that term.
-			if len(e.GetData()) > 0 && e.GetType() == raftpb.EntryNormal {
+			switch {
+			case e.GetType() != raftpb.EntryNormal:
+			case len(e.GetData()) > 0: // only the leader of a term makes entries of that term
 				r.work.proposed = r.work.proposed[1:]
+			case r.ruled:
+				r.changes.emptied()
 			}
+			r.ruled = true
 		}
 	}
 	r.nextExpiry = a.NextExpiry
@@ -176,8 +203,8 @@ func (r *Replica) Applied(a AppliedEntries, wall uint64) {
 }
 
 // Installed tells that a snapshot replaced the applied state.
-func (r *Replica) Installed(index, nextExpiry uint64) {
-	r.applied, r.nextExpiry = max(r.applied, index), nextExpiry
+func (r *Replica) Installed(index, nextExpiry uint64, group roster.State) {
+	r.applied, r.nextExpiry, r.group = max(r.applied, index), nextExpiry, group
 }
 
 // Ready moves what is to be done into out, replacing its content, and reports
@@ -192,8 +219,9 @@ func (r *Replica) Ready(out *Output) bool {
 	r.askReads() // the end of one round lets the next begin
 	out.Finished = move(out.Finished, &r.work.finished)
 	out.Reads = move(out.Reads, &r.reads.done)
+	out.Changes = move(out.Changes, &r.changes.done)
 	out.Lead, out.Term = r.lead, r.term
-	return out.LeadChanged || len(out.Messages)+len(out.Append)+len(out.Apply)+len(out.Finished)+len(out.Reads) > 0 ||
+	return out.LeadChanged || len(out.Messages)+len(out.Append)+len(out.Apply)+len(out.Finished)+len(out.Reads)+len(out.Changes) > 0 ||
 		r.node.HasReady()
 }
 
@@ -204,7 +232,8 @@ func (o *Output) reset() {
 	clear(o.Apply)
 	clear(o.Finished)
 	clear(o.Reads)
-	*o = Output{Messages: o.Messages[:0], Append: o.Append[:0], Apply: o.Apply[:0], Finished: o.Finished[:0], Reads: o.Reads[:0]}
+	clear(o.Changes)
+	*o = Output{Messages: o.Messages[:0], Append: o.Append[:0], Apply: o.Apply[:0], Finished: o.Finished[:0], Reads: o.Reads[:0], Changes: o.Changes[:0]}
 }
 
 // move appends what from holds to a list, and empties it.
@@ -230,6 +259,9 @@ func (r *Replica) take(rd raft.Ready, out *Output) {
 	for _, m := range rd.Messages {
 		switch m.GetTo() {
 		case raft.LocalAppendThread:
+			if s := m.GetSnapshot(); !raft.IsEmptySnap(s) {
+				r.restored = s.GetMetadata().GetIndex()
+			}
 			out.Append = append(out.Append, m)
 		case raft.LocalApplyThread:
 			out.Apply = append(out.Apply, m)
@@ -254,6 +286,7 @@ func (r *Replica) roleChanged(s *raft.SoftState) {
 	}
 	r.work.abandon()
 	r.reads.abandon()
+	r.changes.abandon()
 }
 
 // Status is the replica's own view of its group.
@@ -262,6 +295,7 @@ type Status struct {
 	Lead, Term      uint64
 	Commit, Applied uint64
 	Voters          []uint64 // ascending
+	Learners        []uint64 // ascending
 	Pending         int      // submissions queued or under way
 }
 
@@ -280,9 +314,7 @@ func (r *Replica) Status() Status {
 	if _, ok := st.Config.Learners[r.cfg.ID]; ok {
 		s.Role = "learner"
 	}
-	for id := range st.Config.Voters.IDs() {
-		s.Voters = append(s.Voters, id)
-	}
-	slices.Sort(s.Voters)
+	s.Voters = quorum.MajorityConfig(st.Config.Voters[0]).Slice()
+	s.Learners = quorum.MajorityConfig(st.Config.Learners).Slice()
 	return s
 }

@@ -208,7 +208,7 @@ func (r *Replica) propose(wall uint64) {
 	w := &r.work
 	for r.leading && !r.handing && len(w.proposed) < MaxInflightEntries {
 		e := &w.entry
-		*e = txnpb.Entry{ApplyVersion: entry.ApplyVersion, Epoch: r.cfg.Epoch, Proposed: wall, Submissions: e.Submissions[:0], Resolves: e.Resolves[:0]}
+		*e = txnpb.Entry{ApplyVersion: entry.VersionTransactions, Epoch: r.cfg.Epoch, Proposed: wall, Submissions: e.Submissions[:0], Resolves: e.Resolves[:0]}
 		if r.nextExpiry != 0 && r.nextExpiry < wall && !w.expiring() {
 			e.Expire = expirePerPulse
 		}

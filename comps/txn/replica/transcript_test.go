@@ -51,12 +51,44 @@ func (g *group) batch(d *datadriven.TestData) *Batch {
 	return batchOf(number(g.t, d, "by"), uint32(number(g.t, d, "remaining")), uint32(number(g.t, d, "timeout")), ids...)
 }
 
+// change reads a change of the roster.
+func (g *group) change(d *datadriven.TestData) *Change {
+	c := &Change{Origin: number(g.t, d, "name")}
+	c.Wish.Remove, c.Wish.Demote = uint32(number(g.t, d, "remove")), uint32(number(g.t, d, "demote"))
+	if d.HasArg("add") {
+		name, kind, machine := "", "all", ""
+		d.ScanArgs(g.t, "add", &name)
+		d.MaybeScanArgs(g.t, "type", &kind)
+		machine = name
+		d.MaybeScanArgs(g.t, "machine", &machine)
+		c.Wish.Add = record(name, kind, machine, d.HasArg("vote"))
+		c.Wish.Add.PublicKey[31] = byte(number(g.t, d, "key"))
+	}
+	if ms := number(g.t, d, "remaining"); ms > 0 {
+		c.Deadline = g.now + time.Duration(ms)*time.Millisecond
+	}
+	return c
+}
+
 // command does one command, and answers it if it does so itself.
 func (g *group) command(d *datadriven.TestData) string {
 	m := g.members[number(g.t, d, "at")]
 	switch d.Cmd {
 	case "new":
-		*g = *newGroup(g.t, 1, number(g.t, d, "members"))
+		n := number(g.t, d, "members")
+		*g = *newGroup(g.t, 1, n)
+		if d.HasArg("founded") {
+			g.found = founding(n)
+			for _, m := range g.members {
+				g.start(m)
+			}
+		}
+	case "join": // id=N
+		g.join(number(g.t, d, "id"))
+	case "change": // name=N, and add=NAME [type=T] [machine=M] [key=K] [vote], or remove=N, or demote=N
+		m.Change(g.change(d))
+	case "group":
+		return groupLine(m.Group()) + "\n"
 	case "tick":
 		g.tick(int(number(g.t, d, "n")))
 	case "campaign":

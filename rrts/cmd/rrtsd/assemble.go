@@ -27,6 +27,7 @@ import (
 	"virtualservicesinc.com/comps/txn/store/patientfs"
 	"virtualservicesinc.com/comps/txn/store/sealfs"
 	"virtualservicesinc.com/net/fabric"
+	"virtualservicesinc.com/rrts/cmd/internal/members"
 	"virtualservicesinc.com/rrts/config"
 	"virtualservicesinc.com/rrts/config/genesis"
 	"virtualservicesinc.com/rrts/engine"
@@ -190,15 +191,9 @@ func (a *assembler) transactions() (engine.Component, error) {
 		return nil, err
 	}
 	c := a.cfg.Cluster
-	var members []txn.Member
-	for _, m := range c.SFUs {
-		if m.Voter {
-			members = append(members, txn.Member{Node: uint64(m.Number), SFU: m.Number})
-		}
-	}
 	disk := patientfs.New(vfs.Default, a.log)
 	return txn.New(txn.Config{
-		Group: group, Epoch: epoch, Node: uint64(a.cfg.Self.Number), Members: members,
+		Group: group, Epoch: epoch, Node: uint64(a.cfg.Self.Number), Seed: members.Roster(c),
 		Tick: c.Transactions.Tick, Heartbeat: c.Transactions.Heartbeat, Election: c.Transactions.ElectionTimeout,
 		Birth: birth, Born: func() error { return genesis.Born(dir) },
 		FS: directfs.New(vfs.Default), Dir: filepath.Join(dir, "journal"), Keys: keys, Cluster: [16]byte(c.ID),

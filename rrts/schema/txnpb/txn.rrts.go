@@ -4067,6 +4067,10 @@ type Meta struct {
 	LastUser     uint64
 	// Encoded raftpb.ConfState.
 	Members []byte
+	// How long outcomes are kept, nanoseconds; 0 until the cluster is founded.
+	Window uint64
+	// The entry that last changed members; 0 as long as they are those of the beginning.
+	MembersIndex uint64
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -4094,6 +4098,12 @@ func (m *Meta) AppendTo(b []byte) []byte {
 	}
 	if len(m.Members) > 0 {
 		b = message.AppendBytes(append(b, 0x42), m.Members)
+	}
+	if m.Window != 0 {
+		b = message.AppendVarint(append(b, 0x48), m.Window)
+	}
+	if m.MembersIndex != 0 {
+		b = message.AppendVarint(append(b, 0x50), m.MembersIndex)
 	}
 	return b
 }
@@ -4124,6 +4134,12 @@ func (m *Meta) Size() int {
 	}
 	if len(m.Members) > 0 {
 		n += 1 + message.SizeBytes(len(m.Members))
+	}
+	if m.Window != 0 {
+		n += 1 + message.SizeVarint(m.Window)
+	}
+	if m.MembersIndex != 0 {
+		n += 1 + message.SizeVarint(m.MembersIndex)
 	}
 	return n
 }
@@ -4209,6 +4225,22 @@ func (m *Meta) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Meta.members")
 			}
 			m.Members = p
+		case 0x48: // window
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Meta.window")
+			}
+			m.Window = v
+		case 0x50: // members_index
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Meta.members_index")
+			}
+			m.MembersIndex = v
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.Meta: unknown field")
@@ -4249,6 +4281,12 @@ func (m Meta) String() string {
 	}
 	if len(m.Members) > 0 {
 		t.Add("members", m.Members)
+	}
+	if m.Window != 0 {
+		t.Add("window", m.Window)
+	}
+	if m.MembersIndex != 0 {
+		t.Add("members_index", m.MembersIndex)
 	}
 	return t.String()
 }

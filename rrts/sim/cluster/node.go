@@ -121,17 +121,13 @@ func (n *node) start() error {
 	if l.machine, err = machine.Open(n.state, machine.Config{Ledger: smallCaches}, members); err != nil {
 		return err
 	}
-	conf, err := l.machine.Members()
-	if err != nil {
-		return err
-	}
 	applied, term := l.machine.Applied()
-	if err := l.log.Begin(conf, applied, term); err != nil {
+	if err := l.log.Begin(l.machine.Group().Conf, applied, term); err != nil {
 		return fmt.Errorf("node %d: %w", n.id, err)
 	}
 	l.flushed = applied
 	l.replica, err = replica.New(replica.Config{
-		ID: n.id, Epoch: 1, Log: l.log, Applied: applied, NextExpiry: l.machine.NextExpiry(),
+		ID: n.id, Epoch: 1, Log: l.log, Applied: applied, NextExpiry: l.machine.NextExpiry(), Group: l.machine.Group(),
 		Logger: &raft.DefaultLogger{Logger: log.New(io.Discard, "", 0)},
 	})
 	if err != nil {

@@ -74,7 +74,7 @@ func (n *node) write(msgs []*raftpb.Message) {
 	if s := msgs[0].GetSnapshot(); !raft.IsEmptySnap(s) {
 		if err = n.install(s); err == nil {
 			msgs[0].Snapshot = nil // installed; what is with it is not written yet
-			l.replica.Installed(s.GetMetadata().GetIndex(), l.machine.NextExpiry())
+			l.replica.Installed(s.GetMetadata().GetIndex(), l.machine.NextExpiry(), l.machine.Group())
 		}
 	}
 	if n.life != l {
@@ -168,14 +168,10 @@ func (n *node) snapshot() (*raftpb.Snapshot, error) {
 	if n.life == nil || n.rng.IntN(2) == 0 {
 		return nil, raft.ErrSnapshotTemporarilyUnavailable
 	}
-	conf, err := n.machine.Members()
-	if err != nil {
-		return nil, err
-	}
 	index, term := n.machine.Applied()
 	n.w.states = append(n.w.states, n.rows.Clone())
 	ref := binary.BigEndian.AppendUint32(nil, uint32(len(n.w.states)-1))
-	return &raftpb.Snapshot{Data: ref, Metadata: &raftpb.SnapshotMetadata{ConfState: conf, Index: new(index), Term: new(term)}}, nil
+	return &raftpb.Snapshot{Data: ref, Metadata: &raftpb.SnapshotMetadata{ConfState: n.machine.Group().Conf, Index: new(index), Term: new(term)}}, nil
 }
 
 // install puts a received state in the place of the node's own; the power may fail

@@ -93,10 +93,7 @@ func (l *Ledger) open(dir string) (err error) {
 	if l.machine, err = machine.Open(l.store, machine.Config{}, nil); err != nil {
 		return fmt.Errorf("embedded: %w", err)
 	}
-	members, err := l.machine.Members()
-	if err != nil {
-		return fmt.Errorf("embedded: %w", err)
-	}
+	members := l.machine.Group().Conf
 	if len(members.Voters)+len(members.Learners) > 0 {
 		return fmt.Errorf("embedded: %s is the store of an SFU, which only its cluster may change; name another directory", dir)
 	}

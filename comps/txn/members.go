@@ -1,0 +1,136 @@
+package txn
+
+import (
+	"time"
+
+	"virtualservicesinc.com/comps/txn/replica"
+	"virtualservicesinc.com/comps/txn/roster"
+	"virtualservicesinc.com/rrts/engine"
+	"virtualservicesinc.com/rrts/message"
+	"virtualservicesinc.com/rrts/schema/txnpb"
+)
+
+// membersService answers operators who change the roster.
+type membersService struct{ *dispatch }
+
+// List implements txnpb.MembersHandler.
+func (d membersService) List(r message.Responder[*txnpb.MembersAnswer], _ *txnpb.ListMembers) {
+	c := d.c
+	rd := &replica.Read{Deadline: c.deadline(r.Request), Origin: func(ok bool) {
+		if !ok {
+			r.Fail(message.NotLeader, "")
+			return
+		}
+		r.Reply(c.loop.members(c.loop.replica.Group()))
+	}}
+	d.add(func() { c.loop.replica.Read(rd) })
+}
+
+// Add implements txnpb.MembersHandler.
+func (d membersService) Add(r message.Responder[*txnpb.MembersAnswer], in *txnpb.AddMember) {
+	if in.Member == nil || in.Member.Number != 0 || in.Member.Leaving {
+		r.Fail(message.Invalid, "name the new member, without a number: the cluster gives it")
+		return
+	}
+	d.change(r, txnpb.RosterChange{Add: in.Member, Remove: in.Replaces})
+}
+
+// Remove implements txnpb.MembersHandler.
+func (d membersService) Remove(r message.Responder[*txnpb.MembersAnswer], in *txnpb.RemoveMember) {
+	if in.Number == 0 {
+		r.Fail(message.Invalid, "name the member to remove by its number")
+		return
+	}
+	d.change(r, txnpb.RosterChange{Remove: in.Number})
+}
+
+// change has the replica do a change, and answers when it is done.
+func (d membersService) change(r message.Responder[*txnpb.MembersAnswer], wish txnpb.RosterChange) {
+	c := d.c
+	ch := &replica.Change{Wish: wish, Deadline: c.deadline(r.Request)}
+	ch.Origin = func(ch *replica.Change) {
+		switch {
+		case ch.Failed == replica.ErrNotLeader:
+			r.Fail(message.NotLeader, "")
+		case ch.Failed != nil:
+			r.Fail(message.Unknown, "whether the change was done is not known: ask again")
+		default:
+			out := c.loop.members(c.loop.replica.Group())
+			out.Refused, out.Added = ch.Refused, ch.Added
+			r.Reply(out)
+		}
+	}
+	d.add(func() { c.loop.replica.Change(ch) })
+}
+
+// deadline is when whoever asked gives up; 0 when that was not said.
+func (c *Component) deadline(r message.Request) time.Duration {
+	if ms := r.Envelope().RemainingMillis; ms > 0 {
+		return c.host.Now() + time.Duration(ms)*time.Millisecond
+	}
+	return 0
+}
+
+// members tells the roster and what its members are.
+func (l *loop) members(s roster.State) *txnpb.MembersAnswer {
+	out := &txnpb.MembersAnswer{Roster: s.Roster, Leader: uint32(sfuOf(l.replica.Status().Lead))}
+	if s.Roster != nil {
+		for i := range s.Roster.Members {
+			out.Seats = append(out.Seats, s.Seat(s.Roster.Members[i].Number))
+		}
+	}
+	return out
+}
+
+// tellChanges tells what became of changes, on the apply thread. From the first of
+// the group on a new member must begin with the state.
+func (a *applier) tellChanges(changes []roster.Applied) {
+	for i := range changes {
+		ch := &changes[i]
+		if ch.Group != nil {
+			a.c.log.Grown() // before the loop can make raft know the new member
+			a.c.host.Log().Info("the group", "voters", ch.State.Conf.Voters, "outgoing", ch.State.Conf.VotersOutgoing, "learners", ch.State.Conf.Learners)
+		}
+		if ch.Refused != nil {
+			a.c.host.Log().Warn("a change of the roster is refused", "entry", ch.Index, "why", ch.Refused)
+		}
+	}
+	a.tellRoster()
+}
+
+// tellRoster hands the newest roster to the owner.
+func (a *applier) tellRoster() {
+	if r := a.machine.Group().Roster; r != nil && a.c.cfg.Roster != nil {
+		a.c.cfg.Roster(r)
+	}
+}
+
+// changed takes note of changes that raft knows of now.
+func (l *loop) changed(changes []roster.Applied) {
+	if len(changes) == 0 {
+		return
+	}
+	if l.pin != nil {
+		l.pin.outdated = true
+		l.unpinOld()
+	}
+	if l.leading {
+		l.announce(0)
+	}
+}
+
+// announce tells an SFU, or all where sfu is 0, of the roster. Those without a replica
+// hear of it in no other way, and those that were away learn whom to ask.
+func (l *loop) announce(sfu uint16) {
+	r := l.replica.Group().Roster
+	if r == nil {
+		return
+	}
+	err := l.c.host.Notify(engine.Notice{
+		To: sfu, Service: txnpb.RosterKeeperService, Method: txnpb.RosterKeeperAnnounceMethod,
+		Epoch: l.c.cfg.Epoch, Group: l.c.cfg.Group, Body: message.Marshal(r),
+	})
+	if err != nil {
+		l.c.host.Log().Debug("the roster was not announced", "to", sfu, "err", err)
+	}
+}
