@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync/atomic"
 )
 
 const (
@@ -22,8 +23,8 @@ type UDPConfig struct {
 	// sent. Port 0 takes a free one.
 	Listen netip.AddrPort
 	// Peers are the addresses that a broadcast goes to, of the same family as
-	// Listen. Frames from elsewhere are received too: the session knows who it
-	// talks to.
+	// Listen; SetPeers replaces them. Frames from elsewhere are received too: the
+	// session knows who it talks to.
 	Peers []netip.AddrPort
 	// MTU is the longest frame in bytes; 0 means 1472 over IPv4 and 1452 over
 	// IPv6, what one Ethernet packet holds. At most MaxFrame.
@@ -42,15 +43,7 @@ func (c *UDPConfig) validate() error {
 	case listen.Zone() != "":
 		faults = append(faults, fmt.Errorf("link: UDPConfig.Listen %v has a zone", c.Listen))
 	}
-	if len(c.Peers) > maxUDPPeers {
-		faults = append(faults, fmt.Errorf("link: UDPConfig.Peers has %d addresses of at most %d", len(c.Peers), maxUDPPeers))
-	}
-	for _, p := range c.Peers {
-		ip := p.Addr().Unmap()
-		if !ip.IsValid() || p.Port() == 0 || ip.Zone() != "" || ip.Is4() != listen.Is4() {
-			faults = append(faults, fmt.Errorf("link: UDPConfig.Peers: %v is not an address and port of Listen's family", p))
-		}
-	}
+	faults = append(faults, validatePeers(listen, c.Peers))
 	if c.MTU < 0 || c.MTU > MaxFrame {
 		faults = append(faults, fmt.Errorf("link: UDPConfig.MTU %d is not between 0 and %d", c.MTU, MaxFrame))
 	}
@@ -60,8 +53,46 @@ func (c *UDPConfig) validate() error {
 	return errors.Join(faults...)
 }
 
+// validatePeers checks the peers of a link that listens at an address.
+func validatePeers(listen netip.Addr, peers []netip.AddrPort) error {
+	var faults []error
+	if len(peers) > maxUDPPeers {
+		faults = append(faults, fmt.Errorf("link: UDPConfig.Peers has %d addresses of at most %d", len(peers), maxUDPPeers))
+	}
+	for _, p := range peers {
+		ip := p.Addr().Unmap()
+		if !ip.IsValid() || p.Port() == 0 || ip.Zone() != "" || ip.Is4() != listen.Is4() {
+			faults = append(faults, fmt.Errorf("link: UDPConfig.Peers: %v is not an address and port of Listen's family", p))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// UDPLink is a Link over UDP.
+type UDPLink struct {
+	*datagram
+	listen netip.Addr
+	peers  atomic.Pointer[[]Addr]
+}
+
+var _ Link = (*UDPLink)(nil)
+
+// SetPeers replaces the addresses that a broadcast goes to, at any time. After an
+// error they are as before.
+func (l *UDPLink) SetPeers(peers []netip.AddrPort) error {
+	if err := validatePeers(l.listen, peers); err != nil {
+		return err
+	}
+	list := make([]Addr, len(peers))
+	for i, p := range peers {
+		list[i] = UDP(p)
+	}
+	l.peers.Store(&list)
+	return nil
+}
+
 // OpenUDP opens a link over UDP.
-func OpenUDP(cfg UDPConfig) (Link, error) {
+func OpenUDP(cfg UDPConfig) (*UDPLink, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
@@ -77,13 +108,17 @@ func OpenUDP(cfg UDPConfig) (Link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("link: %w", err)
 	}
-	d, err := newUDP(conn, cfg, udpCodec{v6: ip.Is6()})
+	l := &UDPLink{listen: ip}
+	if l.datagram, err = newUDP(conn, cfg, udpCodec{v6: ip.Is6()}); err == nil {
+		err = l.SetPeers(cfg.Peers)
+	}
 	if err != nil {
 		conn.Close()
 		return nil, err
 	}
-	d.status.MTU = mtu
-	return d, nil
+	l.everybody = func() []Addr { return *l.peers.Load() }
+	l.status.MTU = mtu
+	return l, nil
 }
 
 func newUDP(conn *net.UDPConn, cfg UDPConfig, c udpCodec) (*datagram, error) {
@@ -99,10 +134,6 @@ func newUDP(conn *net.UDPConn, cfg UDPConfig, c udpCodec) (*datagram, error) {
 	if err != nil {
 		return nil, err
 	}
-	peers := make([]Addr, len(cfg.Peers))
-	for i, p := range cfg.Peers {
-		peers[i] = UDP(p)
-	}
 	d := &datagram{
 		conn: conn,
 		rc:   rc,
@@ -113,8 +144,7 @@ func newUDP(conn *net.UDPConn, cfg UDPConfig, c udpCodec) (*datagram, error) {
 			SendBuffer:    granted.send,
 			Small:         granted.small,
 		},
-		everybody: func() []Addr { return peers },
-		changed:   make(chan struct{}, 1),
+		changed: make(chan struct{}, 1),
 	}
 	d.batch = newBatch(rc, c, &d.count)
 	return d, nil
