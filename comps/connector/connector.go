@@ -13,6 +13,7 @@ import (
 	"virtualservicesinc.com/rrts/engine"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/schema/monitorpb"
+	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
 // Config describes a Connector.
@@ -26,6 +27,9 @@ type Config struct {
 	// nil where there is none. It is called in Provision, so that a Connector made anew
 	// gets fresh ones; the Connector closes them. Must be set.
 	Open func() ([3]link.Link, error)
+	// Roster, if not nil, is told of every roster that another SFU announces. It must
+	// not block.
+	Roster func(*txnpb.Roster)
 }
 
 // Connector is the Component. Its exported methods beside the life cycle may be
@@ -57,8 +61,17 @@ func New(cfg Config) (*Connector, error) {
 // Name implements engine.Component.
 func (c *Connector) Name() string { return "connector" }
 
-// Services implements engine.Component.
-func (c *Connector) Services() []engine.Service { return nil }
+// Services implements engine.Component: it hears of the roster, by which it has its
+// peers.
+func (c *Connector) Services() []engine.Service {
+	if c.cfg.Roster == nil {
+		return nil
+	}
+	return []engine.Service{{Descriptor: &txnpb.RosterKeeperDescriptor, Mailbox: rosters}}
+}
+
+// rosters bounds the announcements that wait: one of each SFU, as after a cut.
+const rosters = 64
 
 // Provision implements engine.Component: it opens the links.
 func (c *Connector) Provision(h engine.Host) error {
@@ -107,8 +120,17 @@ func (c *Connector) Start(context.Context) error {
 	return nil
 }
 
-// Serve implements engine.Component; there is nothing to serve.
-func (c *Connector) Serve([]message.Request) {}
+// Serve implements engine.Component.
+func (c *Connector) Serve(batch []message.Request) {
+	for _, r := range batch {
+		txnpb.ServeRosterKeeper(keeperService{c}, r)
+	}
+}
+
+type keeperService struct{ *Connector }
+
+// Announce implements txnpb.RosterKeeperHandler.
+func (k keeperService) Announce(_ message.Request, r *txnpb.Roster) { k.cfg.Roster(r) }
 
 // Drain implements engine.Component. The engine itself sees to it that peers have
 // got what was sent to them.

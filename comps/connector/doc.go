@@ -6,8 +6,9 @@
 //		return connector.New(connector.Config{Session: …, Peers: peers, Open: openLinks})
 //	})
 //
-// It is added first, so that it is the last to stop. It answers no service: what
-// it does, it does as the engine's Transport and through the engine's Inlet. Records
+// It is added first, so that it is the last to stop. What it does, it does as the
+// engine's Transport and through the engine's Inlet; of services it answers one,
+// RosterKeeper: the others tell it who is in the cluster. Records
 // of the interconnect are encoded Envelopes; the four lanes of messages are the
 // four lanes of the interconnect.
 //

@@ -62,7 +62,8 @@ type linkState struct {
 	there bool
 	up    bool
 	mtu   int
-	small bool // told
+	why   string // its buffers are smaller than asked for; empty when they are not
+	small bool   // that was told
 }
 
 // port returns the link that a network of the peer's session is.

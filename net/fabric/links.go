@@ -14,10 +14,8 @@ func (c *Core) SetLink(now time.Duration, port Port, s link.Status) {
 	if !l.there {
 		return
 	}
-	if s.Small != "" && !l.small {
-		l.small = true
-		c.emit(Event{Kind: BuffersSmall, Port: port, Why: s.Small})
-	}
+	l.why = s.Small
+	c.checkBuffers(port)
 	l.mtu = s.MTU
 	if s.Up != l.up {
 		l.up = s.Up
@@ -43,6 +41,22 @@ func (c *Core) tellLinks(now time.Duration, p *peer) {
 		}
 	}
 	c.touch(p)
+}
+
+// checkBuffers tells once that the buffers of a link are smaller than asked for, if
+// there is a peer that it reaches.
+func (c *Core) checkBuffers(port Port) {
+	l := &c.links[port]
+	if l.why == "" || l.small {
+		return
+	}
+	for _, p := range c.peers {
+		if p.machine == (port == PortMachine) {
+			l.small = true
+			c.emit(Event{Kind: BuffersSmall, Port: port, Why: l.why})
+			return
+		}
+	}
 }
 
 // checkRedundancy raises or clears the standing condition that this SFU has

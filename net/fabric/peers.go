@@ -51,6 +51,10 @@ func (c *Core) SetPeers(now time.Duration, peers []Peer) error {
 	for _, p := range made {
 		c.tellLinks(now, p)
 	}
+	for port := range Port(ports) {
+		c.checkBuffers(port)
+	}
+	c.checkRedundancy()
 	return nil
 }
 

@@ -43,23 +43,16 @@ func (c *Cluster) ParseRoster(name string, data []byte) (*Cluster, error) {
 	return &out, d.faults.err()
 }
 
-// Newest returns the cluster with the list of SFUs in the roster.toml of a state
-// directory, if there is one and it is newer than the cluster's own.
-func (c *Cluster) Newest(stateDir string) (*Cluster, error) {
+// StateRoster returns the cluster with the list of SFUs in the roster.toml of a state
+// directory, older or newer; nil when there is none.
+func (c *Cluster) StateRoster(stateDir string) (*Cluster, error) {
 	path := filepath.Join(stateDir, RosterFile)
 	data, err := os.ReadFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return c, nil
+		return nil, nil
 	case err != nil:
 		return nil, &Error{faults{openFault(path, err, "")}}
 	}
-	newest, err := c.ParseRoster(path, data)
-	if err != nil {
-		return nil, err
-	}
-	if newest.Roster <= c.Roster {
-		return c, nil
-	}
-	return newest, nil
+	return c.ParseRoster(path, data)
 }

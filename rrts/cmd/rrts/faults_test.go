@@ -244,37 +244,7 @@ func TestPlannedStops(t *testing.T) {
 	a := newArena(t, 3, nil)
 	ctx := run(t, a)
 	first := newUser(ctx, t, a)
-	kit := a.Kit()
-	var (
-		stop    atomic.Bool
-		running sync.WaitGroup
-		mu      sync.Mutex
-		failed  []error
-		worst   time.Duration
-		done    int
-	)
-	for range 4 {
-		c, err := client.Open(ctx, client.Config{Gateways: kit.Gateways, RootCAs: kit.Pool(), ClusterID: [16]byte(kit.ID), Token: first.Token()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		running.Go(func() {
-			for !stop.Load() {
-				began := time.Now()
-				ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-				_, err := c.Submit(ctx, pay(c, 1))
-				cancel()
-				mu.Lock()
-				worst = max(worst, time.Since(began))
-				done++
-				if err != nil {
-					failed = append(failed, err)
-				}
-				mu.Unlock()
-			}
-		})
-	}
+	l := startLoad(ctx, t, a, first)
 	for i := range a.SFUs() {
 		time.Sleep(300 * time.Millisecond)
 		if err := a.Stop(i); err != nil {
@@ -290,12 +260,60 @@ func TestPlannedStops(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	stop.Store(true)
-	running.Wait()
-	t.Logf("%d payments, the slowest took %v", done, worst)
-	if len(failed) > 0 {
-		t.Fatalf("%d requests failed, the first: %v", len(failed), failed[0])
+	l.end(t)
+}
+
+// load is clients that pay one after the other, as long as it runs.
+type load struct {
+	stop    atomic.Bool
+	running sync.WaitGroup
+
+	mu     sync.Mutex // guards what is below
+	failed []error
+	worst  time.Duration
+	done   int
+}
+
+// startLoad makes four clients pay with a user's session.
+func startLoad(ctx context.Context, t *testing.T, a *arena.Arena, user *client.Client) *load {
+	t.Helper()
+	l, kit := &load{}, a.Kit()
+	for range 4 {
+		c, err := client.Open(ctx, client.Config{Gateways: kit.Gateways, RootCAs: kit.Pool(), ClusterID: [16]byte(kit.ID), Token: user.Token()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.running.Go(func() {
+			defer c.Close()
+			for !l.stop.Load() {
+				began := time.Now()
+				ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+				_, err := c.Submit(ctx, pay(c, 1))
+				cancel()
+				l.mu.Lock()
+				l.worst = max(l.worst, time.Since(began))
+				l.done++
+				if err != nil {
+					l.failed = append(l.failed, err)
+				}
+				l.mu.Unlock()
+			}
+		})
 	}
+	return l
+}
+
+// end ends the load, and fails the test if a request did; it returns how many there
+// were.
+func (l *load) end(t *testing.T) int {
+	t.Helper()
+	l.stop.Store(true)
+	l.running.Wait()
+	t.Logf("%d payments, the slowest took %v", l.done, l.worst)
+	if len(l.failed) > 0 {
+		t.Fatalf("%d requests failed, the first: %v", len(l.failed), l.failed[0])
+	}
+	return l.done
 }
 
 // caughtUp waits until every SFU answers with a replica that leads or follows.

@@ -60,6 +60,7 @@ type sfu struct {
 	release func() error // of the state directory's lock
 	reload  func() error // takes up what may change while it runs: the gateway's certificate
 	ready   atomic.Bool  // systemd has been told READY
+	keeper  *keeper
 }
 
 // assembler holds what the parts of an SFU have in common.
@@ -72,6 +73,9 @@ type assembler struct {
 	sockets     *sysd.Sockets
 	engine      *engine.Engine
 	networks    newest
+	clock       func() time.Duration
+	seed        *config.Cluster // cluster.toml; cfg.Cluster may have a newer list of SFUs
+	keeper      *keeper
 }
 
 // assemble makes an engine with the Components of the SFU's type.
@@ -89,6 +93,9 @@ func assemble(cfg *config.Config, log *slog.Logger) (*sfu, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := a.adoptRoster(); err != nil {
+		return nil, errors.Join(err, release())
+	}
 	incarnation, err := fabric.NextIncarnation(filepath.Join(cfg.SFU.StateDir, "incarnation"))
 	if err != nil {
 		return nil, errors.Join(err, release())
@@ -102,11 +109,9 @@ func assemble(cfg *config.Config, log *slog.Logger) (*sfu, error) {
 	if err != nil {
 		return nil, errors.Join(err, release())
 	}
-	origin := time.Now()
-	clock := func() time.Duration { return time.Since(origin) }
 	a.engine, err = engine.New(engine.Config{
 		SFU: cfg.Self.Number, Name: cfg.Self.Name, Type: string(cfg.Self.Type), Software: version,
-		Incarnation: incarnation, Registry: registry, Log: log, Clock: clock, Quarantine: held,
+		Incarnation: incarnation, Registry: registry, Log: log, Clock: a.clock, Quarantine: held,
 		Permit: permit,
 	})
 	if err != nil {
@@ -115,7 +120,20 @@ func assemble(cfg *config.Config, log *slog.Logger) (*sfu, error) {
 	if err := a.addComponents(); err != nil {
 		return nil, errors.Join(err, release())
 	}
-	return &sfu{name: cfg.Self.Name, engine: a.engine, clock: clock, sockets: a.sockets, release: release, reload: a.reload}, nil
+	return &sfu{name: cfg.Self.Name, engine: a.engine, clock: a.clock, sockets: a.sockets, release: release, reload: a.reload, keeper: a.keeper}, nil
+}
+
+// adoptRoster makes the newest list of SFUs that is known here the cluster's.
+func (a *assembler) adoptRoster() error {
+	c, err := startRoster(a.cfg)
+	if err != nil {
+		return err
+	}
+	a.seed, a.cfg.Cluster, a.cfg.Self = a.cfg.Cluster, c, c.Member(a.cfg.Self.Name)
+	origin := time.Now()
+	a.clock = func() time.Duration { return time.Since(origin) }
+	a.keeper = newKeeper(a.cfg, a.log, a.clock)
+	return nil
 }
 
 // reload reads the gateway's certificate again. If it cannot be used the old one
@@ -150,7 +168,7 @@ func (s *sfu) close() error {
 // they stop in the reverse order, so that the way out of the cluster goes last.
 func (a *assembler) addComponents() error {
 	add := []func() (engine.Component, error){a.connector, a.monitor}
-	if a.cfg.Self.Type.Transactions() && a.cfg.Self.Voter {
+	if a.cfg.Self.Type.Transactions() {
 		add = append(add, a.transactions)
 	}
 	if a.cfg.Self.Type.Gateway() {
@@ -165,9 +183,17 @@ func (a *assembler) addComponents() error {
 }
 
 // permit says which methods SFUs of a type may call here: those without
-// transactions have no business in a group's own talk.
+// transactions have no business in a group's own talk, and do not know who is in the
+// cluster better than others.
 func permit(_ uint16, fromType string, service, _ uint16) bool {
-	return service != txnpb.ReplicaService || fromType == "" || config.Type(fromType).Transactions() || config.Type(fromType).Gateway()
+	from := config.Type(fromType)
+	switch service {
+	case txnpb.ReplicaService:
+		return fromType == "" || from.Transactions() || from.Gateway()
+	case txnpb.RosterKeeperService:
+		return fromType == "" || from.Transactions()
+	}
+	return true
 }
 
 // lockState makes sure that one process at a time uses a state directory.
@@ -193,7 +219,8 @@ func (a *assembler) transactions() (engine.Component, error) {
 	c := a.cfg.Cluster
 	disk := patientfs.New(vfs.Default, a.log)
 	return txn.New(txn.Config{
-		Group: group, Epoch: epoch, Node: uint64(a.cfg.Self.Number), Seed: members.Roster(c),
+		Group: group, Epoch: epoch, Node: uint64(a.cfg.Self.Number), Seed: members.Roster(a.seed),
+		Valid: a.validRoster, Roster: a.keeper.offer,
 		Tick: c.Transactions.Tick, Heartbeat: c.Transactions.Heartbeat, Election: c.Transactions.ElectionTimeout,
 		Birth: birth, Born: func() error { return genesis.Born(dir) },
 		FS: directfs.New(vfs.Default), Dir: filepath.Join(dir, "journal"), Keys: keys, Cluster: [16]byte(c.ID),
@@ -204,6 +231,13 @@ func (a *assembler) transactions() (engine.Component, error) {
 		},
 		Machine: machine.Config{Window: c.Transactions.DedupeWindow, Ledger: ledger.Config{MaxCachedAccounts: a.cfg.SFU.Txn.Balances}},
 	}), nil
+}
+
+// validRoster holds a roster against the rules of the configuration, which every SFU
+// writes it into.
+func (a *assembler) validRoster(r *txnpb.Roster) error {
+	_, err := members.Cluster(a.cfg.Cluster, r)
+	return err
 }
 
 // nodeKeys loads the keys that seal journal and store. They are made when the SFU

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/netip"
 	"path/filepath"
 
 	"golang.org/x/sys/cpu"
@@ -34,15 +33,12 @@ func (a *assembler) connector() (engine.Component, error) {
 		Rand: rand.Reader, NoAES: !hasAES(),
 		ProbeInterval: ic.ProbeInterval, Suspect: ic.SuspectAfter, Dead: ic.DeadAfter,
 	}
-	var peers []fabric.Peer
-	for _, p := range a.cfg.Peers() {
-		peers = append(peers, fabric.Peer{SFU: p.Number, Public: p.PublicKey, SameMachine: p.Via == config.PathUnix})
-	}
-	c, err := connector.New(connector.Config{Session: base, Peers: peers, Open: a.openLinks})
+	c, err := connector.New(connector.Config{Session: base, Peers: a.keeper.fabricPeers(), Open: a.openLinks, Roster: a.keeper.offer})
 	if err != nil {
 		return nil, err
 	}
 	a.networks.p.Store(c)
+	a.keeper.setConnector(c)
 	return c, nil
 }
 
@@ -54,24 +50,30 @@ func (a *assembler) clusterHash() uint32 {
 
 func hasAES() bool { return cpu.X86.HasAES || cpu.ARM64.HasAES }
 
-// openLinks opens what the SFU's peers are reached by.
+// openLinks opens what the SFU's peers are reached by, those of today and, by what the
+// machine has, those that may be added.
 func (a *assembler) openLinks() (links [3]link.Link, err error) {
 	via := map[config.Path]bool{}
 	for _, p := range a.cfg.Peers() {
 		via[p.Via] = true
 	}
+	self := a.cfg.Self
 	switch {
 	case via[config.PathEthernet] && via[config.PathUDP]:
 		err = errors.New("some SFUs are reached by Ethernet and others by UDP; one SFU has one kind: write carrier = \"udp\" for this one too")
-	case via[config.PathEthernet]:
-		err = a.openEthernet(&links)
-	case via[config.PathUDP]:
+	case via[config.PathUDP], self.Carrier == config.UDP && self.UDPA.IsValid():
 		err = a.openUDP(&links)
+	case via[config.PathEthernet], self.Carrier == config.Ethernet && !a.cfg.Machine.NetworkA.IsZero():
+		err = a.openEthernet(&links)
 	}
-	if err == nil && via[config.PathUnix] {
+	if err == nil {
 		links[fabric.PortMachine], err = link.OpenUnix(link.UnixConfig{
-			Dir: a.cfg.NetworkDir("a"), SFU: a.cfg.Self.Number, Mode: 0o660,
+			Dir: a.cfg.NetworkDir("a"), SFU: self.Number, Mode: 0o660,
 		})
+		if err != nil && !via[config.PathUnix] {
+			a.log.Warn("another SFU of this machine could not be reached", "err", err)
+			links[fabric.PortMachine], err = nil, nil
+		}
 	}
 	if err != nil {
 		for i, l := range links {
@@ -107,27 +109,18 @@ func (a *assembler) openEthernet(links *[3]link.Link) error {
 }
 
 func (a *assembler) openUDP(links *[3]link.Link) error {
-	address := [2]func(*config.Member) netip.AddrPort{
-		func(m *config.Member) netip.AddrPort { return m.UDPA },
-		func(m *config.Member) netip.AddrPort { return m.UDPB },
-	}
-	for port, of := range address {
-		listen := of(a.cfg.Self)
+	for port := fabric.PortA; port <= fabric.PortB; port++ {
+		listen := udpAddress(a.cfg.Self, port)
 		if !listen.IsValid() {
 			continue
 		}
-		var peers []netip.AddrPort
-		for _, p := range a.cfg.Peers() {
-			if addr := of(&p.Member); addr.IsValid() && p.Via == config.PathUDP {
-				peers = append(peers, addr)
-			}
-		}
-		l, err := link.OpenUDP(link.UDPConfig{Listen: listen, Peers: peers})
+		l, err := link.OpenUDP(link.UDPConfig{Listen: listen, Peers: udpPeers(a.cfg.Peers(), port)})
 		if err != nil {
 			return fmt.Errorf("network %v: %w; is another program using %v? change udp_%c of %s in cluster.toml",
-				fabric.Port(port), err, listen, 'a'+rune(port), a.cfg.Self.Name)
+				port, err, listen, 'a'+rune(port), a.cfg.Self.Name)
 		}
 		links[port] = l
+		a.keeper.setUDP(port, l)
 	}
 	return nil
 }

@@ -12,7 +12,8 @@
 // On SIGHUP it reads the certificate of its gateway again.
 //
 // Exit status: 0 after a clean stop, 1 after a failure, 78 (EX_CONFIG) for a fault
-// in the command line or the configuration, which starting again does not cure.
+// in the command line or the configuration, which starting again does not cure, or
+// for an SFU that was removed from the cluster.
 package main
 
 import (
@@ -71,11 +72,16 @@ func run(dir, name string) int {
 		log.Error("cannot start", "err", err)
 		return exitConfig
 	}
-	if err := s.serve(log); err != nil {
-		log.Error("ended", "err", err)
-		return exitFailure
+	err = s.serve(log)
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errRemoved):
+		log.Error("stopped for good", "err", err)
+		return exitConfig
 	}
-	return 0
+	log.Error("ended", "err", err)
+	return exitFailure
 }
 
 // serve runs the engine between READY and the end.
@@ -96,14 +102,21 @@ func (s *sfu) serve(log *slog.Logger) error {
 	done := make(chan error, 1)
 	go func() { done <- s.engine.Run(ctx) }()
 	go s.becomeReady(ctx, notifier, log)
+	go s.keeper.run(ctx)
 
 	beat := time.NewTicker(beatInterval)
 	defer beat.Stop()
 	stopping := false
+	var gone error // why there is nothing to come back to
 	for progress := uint64(0); ; {
 		select {
 		case err := <-done:
-			return errors.Join(err, s.close())
+			return errors.Join(gone, err, s.close())
+		case gone = <-s.keeper.removed:
+			stopping = true
+			if err := s.engine.Shutdown(true); err != nil {
+				return errors.Join(gone, err)
+			}
 		case sig := <-signals:
 			if stopping {
 				return fmt.Errorf("%v again: ended without draining", sig)

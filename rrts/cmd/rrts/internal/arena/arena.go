@@ -31,6 +31,9 @@ import (
 type Config struct {
 	// SFUs is how many there are, each on a machine of its own; 1 to 7.
 	SFUs int
+	// Founders is with how many of them the cluster begins; 0 means all. The others
+	// may Join.
+	Founders int
 	// Rrtsd is the path of the engine's program.
 	Rrtsd string
 	// Dir is where everything lies; empty means a fresh directory below the
@@ -61,6 +64,7 @@ type Arena struct {
 // sfu is one SFU and its process, if it runs.
 type sfu struct {
 	name    string
+	number  uint16 // 0 while it is not in the cluster
 	config  string // directory
 	state   string // directory
 	control string // socket
@@ -104,6 +108,9 @@ func (a *Arena) create() error {
 	}
 	for i := range a.cfg.SFUs {
 		s := &sfu{name: names[i]}
+		if a.cfg.Founders == 0 || i < a.cfg.Founders {
+			s.number = uint16(i + 1)
+		}
 		s.config = filepath.Join(a.dir, "machines", s.name)
 		s.state = filepath.Join(states, s.name)
 		run := filepath.Join(a.dir, "run", s.name)
@@ -144,6 +151,15 @@ func (a *Arena) create() error {
 			return err
 		}
 	}
+	if n := a.cfg.Founders; n != 0 {
+		founders := *a.material.Cluster
+		founders.SFUs = founders.SFUs[:n]
+		for _, s := range a.sfus[:n] {
+			if err := s.writeCluster(&founders); err != nil {
+				return err
+			}
+		}
+	}
 	if a.cfg.Relay && a.cfg.Namespaces == nil {
 		return a.insertRelay()
 	}
@@ -168,9 +184,17 @@ func (a *Arena) insertRelay() error {
 				view.SFUs[j].UDPA = a.relay.address(j)
 			}
 		}
-		if err := os.WriteFile(filepath.Join(s.config, "cluster.toml"), view.Marshal(), 0o640); err != nil {
-			return fmt.Errorf("arena: %w", err)
+		if err := s.writeCluster(&view); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// writeCluster gives the SFU another cluster.toml.
+func (s *sfu) writeCluster(c *config.Cluster) error {
+	if err := os.WriteFile(filepath.Join(s.config, "cluster.toml"), c.Marshal(), 0o640); err != nil {
+		return fmt.Errorf("arena: %w", err)
 	}
 	return nil
 }
@@ -197,8 +221,11 @@ func freePorts() (ports [3]uint16, err error) {
 // SFUs is the number of SFUs.
 func (a *Arena) SFUs() int { return len(a.sfus) }
 
-// Name is the name of SFU i, counted from 0; its number is i+1.
+// Name is the name of SFU i, counted from 0.
 func (a *Arena) Name(i int) string { return a.sfus[i].name }
+
+// Number is the number of SFU i, 0 while it is not in the cluster. A founder's is i+1.
+func (a *Arena) Number(i int) uint16 { return a.sfus[i].number }
 
 // ControlSocket is where SFU i answers operators.
 func (a *Arena) ControlSocket(i int) string { return a.sfus[i].control }

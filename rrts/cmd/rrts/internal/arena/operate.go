@@ -5,10 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"virtualservicesinc.com/comps/txn/store"
 	"virtualservicesinc.com/rrts/client"
+	"virtualservicesinc.com/rrts/cmd/internal/members"
 	"virtualservicesinc.com/rrts/drill"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/schema/loginpb"
@@ -63,10 +66,13 @@ func (a *Arena) Operator(ctx context.Context, i int) (*client.Client, error) {
 // Leader returns the SFU that leads the transaction group, counted from 0.
 func (a *Arena) Leader(ctx context.Context) (int, error) {
 	var errs []error
-	for i := range a.sfus {
+	for i, s := range a.sfus {
+		if s.number == 0 {
+			continue
+		}
 		st, err := a.replica(ctx, i)
 		if err == nil && st.Leader != 0 {
-			return int(st.Leader) - 1, nil
+			return slices.IndexFunc(a.sfus, func(s *sfu) bool { return s.number == uint16(st.Leader) }), nil
 		}
 		errs = append(errs, err)
 	}
@@ -80,7 +86,72 @@ func (a *Arena) replica(ctx context.Context, i int) (*txnpb.ReplicaStatus, error
 		return nil, err
 	}
 	defer op.Close()
-	return txnpb.ReplicaClient{Caller: op.To(uint16(i + 1))}.Status(ctx, &txnpb.ReplicaStatusRequest{})
+	return txnpb.ReplicaClient{Caller: op.To(a.sfus[i].number)}.Status(ctx, &txnpb.ReplicaStatusRequest{})
+}
+
+// Join adds SFU i to the cluster, in the place of SFU `instead` if that is not -1, and
+// writes what it starts from. It is not started.
+func (a *Arena) Join(ctx context.Context, op *client.Client, i, instead int) error {
+	s := a.sfus[i]
+	record := members.Record(&a.material.Cluster.SFUs[i])
+	record.Number = 0
+	add := &txnpb.AddMember{Member: &record}
+	if instead >= 0 {
+		add.Replaces = uint32(a.sfus[instead].number)
+	}
+	answer, err := txnpb.MembersClient{Caller: op}.Add(ctx, add)
+	switch {
+	case err != nil:
+		return fmt.Errorf("arena: adding %s: %w", s.name, err)
+	case answer.Refused != "":
+		return fmt.Errorf("arena: adding %s: %s", s.name, answer.Refused)
+	}
+	c, err := members.Cluster(a.material.Cluster, answer.Roster)
+	if err != nil {
+		return fmt.Errorf("arena: adding %s: %w", s.name, err)
+	}
+	s.number = uint16(answer.Added)
+	if instead >= 0 {
+		a.sfus[instead].number = 0
+	}
+	return s.writeCluster(c)
+}
+
+// Remove removes SFU i from the cluster.
+func (a *Arena) Remove(ctx context.Context, op *client.Client, i int) error {
+	s := a.sfus[i]
+	answer, err := txnpb.MembersClient{Caller: op}.Remove(ctx, &txnpb.RemoveMember{Number: uint32(s.number)})
+	switch {
+	case err != nil:
+		return fmt.Errorf("arena: removing %s: %w", s.name, err)
+	case answer.Refused != "":
+		return fmt.Errorf("arena: removing %s: %s", s.name, answer.Refused)
+	}
+	s.number = 0
+	return nil
+}
+
+// WaitVoters waits until the group has n voters and is between no two sets of them.
+func (a *Arena) WaitVoters(ctx context.Context, op *client.Client, n int) error {
+	for {
+		answer, err := txnpb.MembersClient{Caller: op}.List(ctx, &txnpb.ListMembers{})
+		voters := 0
+		if err == nil {
+			for _, s := range answer.Seats {
+				if s == txnpb.SeatVoter {
+					voters++
+				}
+			}
+			if voters == n && len(answer.Roster.Members) == len(answer.Seats) {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("arena: %d SFUs vote, not %d: %w", voters, n, errors.Join(ctx.Err(), err))
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 // Agree reports whether all replicas are in the same state; detail says how far
@@ -89,12 +160,15 @@ func (a *Arena) Agree(ctx context.Context) (equal bool, detail string, err error
 	var first *txnpb.StateDigest
 	var far []string
 	equal = true
-	for i := range a.sfus {
+	for i, s := range a.sfus {
+		if s.number == 0 {
+			continue
+		}
 		op, err := a.Operator(ctx, i)
 		if err != nil {
 			return false, strings.Join(far, ", "), err
 		}
-		d, err := txnpb.ReplicaClient{Caller: op.To(uint16(i + 1))}.Digest(ctx, &txnpb.DigestRequest{})
+		d, err := txnpb.ReplicaClient{Caller: op.To(s.number)}.Digest(ctx, &txnpb.DigestRequest{})
 		op.Close()
 		if err != nil {
 			return false, strings.Join(far, ", "), fmt.Errorf("arena: %s: %w", a.Name(i), err)

@@ -1,0 +1,274 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"virtualservicesinc.com/comps/connector"
+	"virtualservicesinc.com/net/fabric"
+	"virtualservicesinc.com/net/link"
+	"virtualservicesinc.com/rrts/cmd/internal/members"
+	"virtualservicesinc.com/rrts/config"
+	"virtualservicesinc.com/rrts/config/genesis"
+	"virtualservicesinc.com/rrts/schema/txnpb"
+)
+
+const (
+	// farewell is how long a member that was removed is still reached: it hears that it
+	// was, and stops by itself.
+	farewell = 2 * time.Second
+	// rosterRetry is how often what a roster wants is tried again: a Connector that is
+	// being made anew takes it in a moment.
+	rosterRetry = time.Second
+)
+
+// errRemoved says that this SFU is not in the cluster any more.
+var errRemoved = errors.New("it was removed from the cluster")
+
+// startRoster returns the cluster by the newest list of SFUs that is known here: that
+// of cluster.toml, or of the state directory. The error says that the state is of
+// another SFU, or of one that was removed.
+func startRoster(cfg *config.Config) (*config.Cluster, error) {
+	kept, err := cfg.Cluster.StateRoster(cfg.SFU.StateDir)
+	if err != nil || kept == nil {
+		return cfg.Cluster, err
+	}
+	name, dir := cfg.Self.Name, cfg.SFU.StateDir
+	m := kept.Member(name)
+	switch {
+	case m != nil && m.Number != cfg.Self.Number:
+		return nil, fmt.Errorf("%s holds the state of SFU %s when it had number %d, by cluster.toml it has %d: "+
+			"move the old state away, a new identity begins with an empty one", dir, name, m.Number, cfg.Self.Number)
+	case kept.Roster <= cfg.Cluster.Roster:
+		return cfg.Cluster, nil
+	case m == nil:
+		return nil, removed(cfg.Self, kept.Roster)
+	case m.PublicKey != cfg.Self.PublicKey:
+		return nil, fmt.Errorf("SFU %s has another public key in cluster.toml than the cluster knows it by: restore the file, "+
+			"or give the SFU a new identity with `rrts sfu replace %s`", name, name)
+	}
+	return kept, nil
+}
+
+func removed(m *config.Member, version uint64) error {
+	return fmt.Errorf("SFU %s, number %d, is not in the cluster by roster %d: %w; to bring it back under a new identity: `rrts sfu replace %s`, or `rrts sfu add`",
+		m.Name, m.Number, version, errRemoved, m.Name)
+}
+
+// keeper keeps the newest roster of which this SFU hears: on the disk, and in what
+// reaches the other SFUs. An SFU that is not in it stops.
+type keeper struct {
+	cfg     *config.Config // as the SFU started; its Cluster is the newest of then
+	log     *slog.Logger
+	now     func() time.Duration
+	removed chan error // capacity 1: why this SFU must stop
+
+	wake chan struct{} // capacity 1
+
+	mu      sync.Mutex
+	newest  *txnpb.Roster
+	peers   []config.Peer            // of newest, and those that have left a moment ago
+	left    map[uint16]time.Duration // until when these are reached
+	conn    *connector.Connector     // the one that was made last
+	udp     [2]*link.UDPLink         // likewise
+	applied bool                     // conn and udp have peers
+	fault   string                   // why they do not, as it was told
+}
+
+func newKeeper(cfg *config.Config, log *slog.Logger, now func() time.Duration) *keeper {
+	return &keeper{
+		cfg: cfg, log: log, now: now, removed: make(chan error, 1), wake: make(chan struct{}, 1),
+		newest: members.Roster(cfg.Cluster), peers: cfg.Peers(), left: map[uint16]time.Duration{},
+	}
+}
+
+// offer takes a roster if it is newer. It does not block.
+func (k *keeper) offer(r *txnpb.Roster) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if r.Version > k.newest.Version {
+		k.newest = r
+		k.poke()
+	}
+}
+
+func (k *keeper) poke() {
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
+// connector notes the Connector that was made last, which has the peers of now.
+func (k *keeper) setConnector(c *connector.Connector) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.conn, k.applied = c, false
+	k.poke() // there may be other peers by the time that it runs
+}
+
+// setUDP notes the links of that Connector.
+func (k *keeper) setUDP(port fabric.Port, l *link.UDPLink) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.udp[port] = l
+}
+
+// fabricPeers are the other SFUs as the interconnect wants them.
+func (k *keeper) fabricPeers() []fabric.Peer {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return fabricPeers(k.peers)
+}
+
+func fabricPeers(peers []config.Peer) []fabric.Peer {
+	out := make([]fabric.Peer, len(peers))
+	for i, p := range peers {
+		out[i] = fabric.Peer{SFU: p.Number, Public: p.PublicKey, SameMachine: p.Via == config.PathUnix}
+	}
+	return out
+}
+
+// run takes up what is offered until ctx ends.
+func (k *keeper) run(ctx context.Context) {
+	version := k.cfg.Cluster.Roster
+	retry := time.NewTicker(rosterRetry)
+	defer retry.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-k.wake:
+		case <-retry.C:
+		}
+		k.mu.Lock()
+		newest := k.newest
+		k.mu.Unlock()
+		if newest.Version > version {
+			if !k.keep(newest) {
+				return
+			}
+			version = newest.Version
+		}
+		k.reach()
+	}
+}
+
+// keep makes a roster that of the next start, and notes whom it lists. It reports
+// whether this SFU is among them.
+func (k *keeper) keep(r *txnpb.Roster) bool {
+	c, err := members.Cluster(k.cfg.Cluster, r)
+	if err != nil {
+		k.log.Error("a roster that this software does not understand: install the newer one on this SFU", "version", r.Version, "err", err)
+		return true
+	}
+	// While somebody leaves the group may need it: a start goes by the roster of before.
+	leaving := slices.ContainsFunc(r.Members, func(m txnpb.Member) bool { return m.Leaving })
+	path := filepath.Join(k.cfg.SFU.StateDir, config.RosterFile)
+	if leaving {
+		k.log.Info("an SFU is leaving the cluster", "version", r.Version)
+	} else if err := genesis.WriteFile(path, genesis.File{Path: config.RosterFile, Mode: 0o600, Data: c.MarshalRoster()}, 0); err != nil {
+		k.log.Error("the roster could not be kept; the next start begins with an older one", "err", err)
+	}
+	self, peers := false, []config.Peer(nil)
+	for i := range r.Members {
+		m, err := members.Member(&r.Members[i])
+		if err != nil {
+			continue // it is leaving: the others were checked
+		}
+		if m.Number == k.cfg.Self.Number {
+			self = m.PublicKey == k.cfg.Self.PublicKey
+		} else {
+			peers = append(peers, config.Peer{Member: m, Via: config.Via(k.cfg.Self, &m)})
+		}
+	}
+	if !self {
+		k.removed <- removed(k.cfg.Self, r.Version)
+		return false
+	}
+	k.log.Info("the roster", "version", r.Version, "sfus", len(c.SFUs))
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.farewellLocked(peers)
+	return true
+}
+
+// farewellLocked replaces the peers; those that have left are reached a little longer.
+func (k *keeper) farewellLocked(peers []config.Peer) {
+	there := map[uint16]bool{}
+	for _, p := range peers {
+		there[p.Number] = true
+	}
+	for _, p := range k.peers {
+		if !there[p.Number] {
+			if k.left[p.Number] == 0 {
+				k.left[p.Number] = k.now() + farewell
+			}
+			peers = append(peers, p)
+		}
+	}
+	k.peers, k.applied = peers, false
+}
+
+// reach makes the Connector and its links have the peers of now.
+func (k *keeper) reach() {
+	k.mu.Lock()
+	kept := k.peers[:0:0]
+	for _, p := range k.peers {
+		if until := k.left[p.Number]; until != 0 && until <= k.now() {
+			delete(k.left, p.Number)
+			k.applied = false
+			continue
+		}
+		kept = append(kept, p)
+	}
+	k.peers = kept
+	conn, udp, applied := k.conn, k.udp, k.applied
+	k.mu.Unlock()
+	if applied || conn == nil {
+		return
+	}
+	var faults []error
+	for port, l := range udp {
+		if l != nil {
+			faults = append(faults, l.SetPeers(udpPeers(kept, fabric.Port(port))))
+		}
+	}
+	faults = append(faults, conn.SetPeers(fabricPeers(kept)))
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := errors.Join(faults...); err != nil {
+		if k.fault != err.Error() {
+			k.fault = err.Error()
+			k.log.Warn("the interconnect does not take the SFUs of the roster; where a network is missing, name its NIC in machine.toml and restart this SFU", "err", err)
+		}
+		return
+	}
+	k.fault, k.applied = "", k.conn == conn && k.udp == udp
+}
+
+// udpPeers are the addresses of the peers that UDP reaches on a network.
+func udpPeers(peers []config.Peer, port fabric.Port) []netip.AddrPort {
+	var all []netip.AddrPort
+	for _, p := range peers {
+		if addr := udpAddress(&p.Member, port); addr.IsValid() && p.Via == config.PathUDP {
+			all = append(all, addr)
+		}
+	}
+	return all
+}
+
+// udpAddress is where an SFU receives UDP on a network.
+func udpAddress(m *config.Member, port fabric.Port) netip.AddrPort {
+	if port == fabric.PortA {
+		return m.UDPA
+	}
+	return m.UDPB
+}
