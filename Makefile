@@ -15,6 +15,8 @@ export PATH := $(PATH):/usr/local/go/bin
 .DEFAULT_GOAL := build
 .PHONY: build demo demo-ethernet test test-race fuzz test-long bench deb deb-repro apt-repo lab lab-programs generate lint clean help need-go need-ip need-test
 
+.PHONY: build demo demo-ethernet test test-race fuzz test-long bench deb deb-repro apt-repo test-deb generate lint clean help need-go need-ip need-test
+
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
 
@@ -73,6 +75,9 @@ lab-programs: need-go
 	@mkdir -p $(BUILD)
 	$(GO) build $(GOFLAGS_STATIC) -o $(BUILD)/labctl ./packaging/lab
 	$(GO) build $(GOFLAGS_STATIC) -o $(BUILD)/payer ./packaging/lab/payer
+
+test-deb: deb apt-repo ## the packages on fresh Debian 12 and 13 systems: install, upgrade, remove, purge (as root)
+	packaging/test-deb $(SUITE)
 
 generate: need-go ## make the messages' Go code again from rrts/schema/*/*.proto
 	$(GO) run ./rrts/cmd/rrtsgen generate
