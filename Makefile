@@ -15,7 +15,7 @@ export PATH := $(PATH):/usr/local/go/bin
 .DEFAULT_GOAL := build
 .PHONY: build demo demo-ethernet test test-race fuzz test-long bench deb deb-repro apt-repo lab lab-programs generate lint clean help need-go need-ip need-test
 
-.PHONY: build demo demo-ethernet test test-race fuzz test-long bench deb deb-repro apt-repo test-deb generate lint clean help need-go need-ip need-test
+.PHONY: build demo demo-ethernet test test-race fuzz test-long bench deb deb-repro apt-repo test-deb test-clean generate lint clean help need-go need-ip need-test
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -40,8 +40,8 @@ need-ip: need-go
 need-test: need-go
 	@packaging/need-test $(TEST_PACKAGES)
 
-test: need-test build ## every test; as root the privileged ones too
-	packaging/run-tests
+test: need-test build ## every test; as root the privileged ones too; TESTS=./net/... for some
+	packaging/run-tests $(TESTS)
 
 test-race: need-go ## the tests under the race detector, where it fits (needs gcc)
 	CGO_ENABLED=1 $(GO) test -race -short ./net/... ./rrts/engine/... ./rrts/client/... ./comps/gateway/... ./comps/login/... ./comps/txn/...
@@ -78,6 +78,9 @@ lab-programs: need-go
 
 test-deb: deb apt-repo ## the packages on fresh Debian 12 and 13 systems: install, upgrade, remove, purge (as root)
 	packaging/test-deb $(SUITE)
+
+test-clean: ## a newcomer's first steps on a bare Debian with Go, git and make (as root)
+	packaging/test-clean $(SUITE)
 
 generate: need-go ## make the messages' Go code again from rrts/schema/*/*.proto
 	$(GO) run ./rrts/cmd/rrtsgen generate
