@@ -13,9 +13,7 @@ export GOFLAGS += -buildvcs=false
 export PATH := $(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := build
-.PHONY: build demo demo-ethernet test test-race fuzz test-long bench deb deb-repro apt-repo lab lab-programs generate lint clean help need-go need-ip need-test
-
-.PHONY: build demo demo-ethernet test test-race fuzz test-long bench deb deb-repro apt-repo test-deb test-clean generate lint clean help need-go need-ip need-test
+.PHONY: build demo demo-ethernet test test-race fuzz test-long bench deb deb-repro apt-repo lab lab-programs test-deb test-clean generate lint clean help need-go need-ip need-test
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'

@@ -18,6 +18,9 @@ const maxExposure = "20"
 
 func TestUnits(t *testing.T) {
 	require.Tool(t, "systemd-analyze", "systemd")
+	if _, err := os.Stat("/run/systemd"); err != nil {
+		require.Root(t) // where systemd does not run, its tool makes the directory
+	}
 	dir := t.TempDir()
 	for _, name := range []string{"rrts@.service", "rrts-net.service", "rrts.target"} {
 		data, err := os.ReadFile(name)
