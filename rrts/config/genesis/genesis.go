@@ -145,50 +145,45 @@ func (g *genesis) create() (*Material, error) {
 		return nil, err
 	}
 	m := &Material{Cluster: cluster, Kit: master.ClientKit(), Master: master, files: map[string][]File{}}
-	clusterFile, kitFile := cluster.Marshal(), m.Kit.Marshal()
+	welcome := &Welcome{Cluster: cluster, Kit: m.Kit.Marshal(), PSK: master.PSK, Pepper: master.Pepper, Token: master.Token}
 	for _, machine := range g.machines(cluster) {
 		if err := machine.Validate(); err != nil {
 			return nil, err
 		}
 		m.machines = append(m.machines, machine.Name)
-		m.files[machine.Name] = []File{
-			{"cluster.toml", modeConfig, clusterFile},
-			{"machine.toml", modeConfig, machine.Marshal()},
-			{"client-kit.toml", modeConfig, kitFile},
-		}
-	}
-	for i := range cluster.SFUs {
-		self := &cluster.SFUs[i]
-		settings := &g.spec.SFUs[i].Settings
-		if err := settings.Validate(self); err != nil {
-			return nil, err
-		}
-		secrets := map[string][]byte{
-			config.FileInterconnect: config.MarshalKey(privates[i]),
-			config.FilePSK:          config.MarshalKey(master.PSK),
-			config.FileStore:        config.MarshalKey(g.key()),
-			config.FilePepper:       config.MarshalKey(master.Pepper),
-			config.FileToken:        config.MarshalKey(master.Token),
-		}
-		if self.Type.Gateway() {
-			public, keyPEM, err := NewGatewayKey(g.spec.Rand)
+		for i := range cluster.SFUs {
+			if cluster.SFUs[i].Machine != machine.Name {
+				continue
+			}
+			files, err := g.sfu(master, welcome, i, privates[i])
 			if err != nil {
 				return nil, err
 			}
-			certPEM, err := master.CA.Sign(self, public, g.spec.Now, g.spec.Rand)
-			if err != nil {
-				return nil, err
-			}
-			secrets[config.FileGatewayKey] = keyPEM
-			m.files[self.Machine] = append(m.files[self.Machine], File{config.GatewayCert(self.Name), modeConfig, certPEM})
+			m.files[machine.Name] = append(m.files[machine.Name], files...)
 		}
-		files := append(m.files[self.Machine], File{"sfu/" + self.Name + ".toml", modeConfig, settings.Marshal(self)})
-		for _, name := range config.SecretFiles(self.Type) {
-			files = append(files, File{"keys/" + self.Name + "/" + name, modeSecret, secrets[name]})
-		}
-		m.files[self.Machine] = files
+		m.files[machine.Name] = append(m.files[machine.Name], welcome.MachineFiles(&machine)...)
 	}
 	return m, g.err
+}
+
+// sfu makes what the i-th SFU adds to its machine.
+func (g *genesis) sfu(master *Master, w *Welcome, i int, private config.Key) ([]File, error) {
+	self, settings := &w.Cluster.SFUs[i], &g.spec.SFUs[i].Settings
+	if err := settings.Validate(self); err != nil {
+		return nil, err
+	}
+	n := &Newborn{Interconnect: private, Store: g.key()}
+	w.Certificate = nil
+	if self.Type.Gateway() {
+		var err error
+		if n.Gateway, n.GatewayKey, err = NewGatewayKey(g.spec.Rand); err != nil {
+			return nil, err
+		}
+		if w.Certificate, err = master.CA.Sign(self, n.Gateway, g.spec.Now, g.spec.Rand); err != nil {
+			return nil, err
+		}
+	}
+	return n.SFUFiles(w, self, settings), g.err
 }
 
 // cluster makes cluster.toml and the private keys of its SFUs.

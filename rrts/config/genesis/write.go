@@ -49,13 +49,18 @@ func (m *Material) WriteMachine(dir, machine string, o WriteOptions) error {
 	if !ok {
 		return fmt.Errorf("genesis: the cluster has no machine %q; it has %q", machine, m.machines)
 	}
+	return WriteNew(dir, files, o)
+}
+
+// WriteNew puts files into dir in their order. If any of them is there already it
+// writes nothing and returns an error that wraps ErrExists.
+func WriteNew(dir string, files []File, o WriteOptions) error {
 	for _, f := range files {
 		if err := absent(filepath.Join(dir, filepath.FromSlash(f.Path))); err != nil {
 			return err
 		}
 	}
-	// cluster.toml comes last: where it is, all is.
-	return writeFiles(dir, append(files[1:len(files):len(files)], files[0]), o)
+	return writeFiles(dir, files, o)
 }
 
 // WriteMaster puts the secrets of the whole cluster into dir, which must not exist.
