@@ -30,9 +30,9 @@ import (
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
-// ledgerScripts plays the scripts of a directory with rrts on the PATH and the
+// scripts plays the scripts of a directory with rrts on the PATH and the
 // given variables.
-func ledgerScripts(t *testing.T, dir string, variables ...string) {
+func scripts(t *testing.T, dir string, variables ...string) {
 	t.Helper()
 	programs := arenatest.Programs(t)
 	testscript.Run(t, testscript.Params{Dir: dir, Setup: func(env *testscript.Env) error {
@@ -42,14 +42,14 @@ func ledgerScripts(t *testing.T, dir string, variables ...string) {
 	}})
 }
 
-func TestLedgerExec(t *testing.T) { ledgerScripts(t, "testdata/ledger") }
+func TestLedgerExec(t *testing.T) { scripts(t, "testdata/ledger") }
 
 func TestLedgerExecOnCluster(t *testing.T) {
 	a := newArena(t, 1, nil)
 	ctx := run(t, a)
 	// The scripts run side by side, so in a test that ends after them.
 	t.Run("scripts", func(t *testing.T) {
-		ledgerScripts(t, "testdata/ledger-cluster", "CONFIG="+a.ConfigDir(0))
+		scripts(t, "testdata/ledger-cluster", "CONFIG="+a.ConfigDir(0))
 	})
 
 	// The most events of one line are one transaction; one more is refused whole.

@@ -1,6 +1,7 @@
 // Command rrts is the operator's hand on an RRTS cluster.
 //
 //	rrts init        make a cluster: identity, keys, configuration
+//	rrts kit         seal the master keys into a recovery kit
 //	rrts net         this machine's NICs of the interconnect
 //	rrts status      the cluster at a glance
 //	rrts user        create users
@@ -83,6 +84,7 @@ func root() *cobra.Command {
 	})
 	cmd.AddCommand(
 		c.initCommand(),
+		c.kitCommand(),
 		c.netCommand(),
 		c.statusCommand(),
 		c.userCommand(),

@@ -26,7 +26,7 @@ const (
 // returns an error that wraps ErrExists.
 func (m *Material) Write(dir string, o WriteOptions) error {
 	for _, taken := range append(m.Machines(), "master", "client-kit.toml") {
-		if err := absent(filepath.Join(dir, taken)); err != nil {
+		if err := Absent(filepath.Join(dir, taken)); err != nil {
 			return err
 		}
 	}
@@ -56,7 +56,7 @@ func (m *Material) WriteMachine(dir, machine string, o WriteOptions) error {
 // writes nothing and returns an error that wraps ErrExists.
 func WriteNew(dir string, files []File, o WriteOptions) error {
 	for _, f := range files {
-		if err := absent(filepath.Join(dir, filepath.FromSlash(f.Path))); err != nil {
+		if err := Absent(filepath.Join(dir, filepath.FromSlash(f.Path))); err != nil {
 			return err
 		}
 	}
@@ -65,7 +65,7 @@ func WriteNew(dir string, files []File, o WriteOptions) error {
 
 // WriteMaster puts the secrets of the whole cluster into dir, which must not exist.
 func (m *Material) WriteMaster(dir string) error {
-	if err := absent(dir); err != nil {
+	if err := Absent(dir); err != nil {
 		return err
 	}
 	if err := makeDir(dir, modeSecretDir, 0); err != nil {
@@ -74,7 +74,8 @@ func (m *Material) WriteMaster(dir string) error {
 	return writeFiles(dir, m.Master.Files(), WriteOptions{})
 }
 
-func absent(path string) error {
+// Absent returns an error that wraps ErrExists if something is at the path.
+func Absent(path string) error {
 	_, err := os.Lstat(path)
 	switch {
 	case err == nil:

@@ -222,3 +222,15 @@ func Raise(nics []NIC, patience time.Duration) ([]NIC, error) {
 		}
 	}
 }
+
+// Parse reads what an operator calls a NIC: its name or its MAC address.
+func Parse(s string) (config.NIC, error) {
+	if !strings.Contains(s, ":") {
+		return config.NIC{Name: s}, nil
+	}
+	mac, err := net.ParseMAC(s)
+	if err != nil || len(mac) != linkAddress {
+		return config.NIC{}, fmt.Errorf("nic: %q is no MAC address", s)
+	}
+	return config.NIC{MAC: mac}, nil
+}
