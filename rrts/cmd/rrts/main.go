@@ -3,6 +3,8 @@
 //	rrts init        make a cluster: identity, keys, configuration
 //	rrts kit         seal the master keys into a recovery kit
 //	rrts net         this machine's NICs of the interconnect
+//	rrts node        add machines, and join one
+//	rrts sfu         add, stop, start, replace and remove SFUs
 //	rrts status      the cluster at a glance
 //	rrts user        create users
 //	rrts ledger      read and change the ledger by JSON lines
@@ -86,6 +88,8 @@ func root() *cobra.Command {
 		c.initCommand(),
 		c.kitCommand(),
 		c.netCommand(),
+		c.nodeCommand(),
+		c.sfuCommand(),
 		c.statusCommand(),
 		c.userCommand(),
 		c.ledgerCommand(),

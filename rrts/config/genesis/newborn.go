@@ -66,9 +66,10 @@ func (n *Newborn) SFUFiles(w *Welcome, self *config.Member, settings *config.SFU
 // MachineFiles returns what every machine's configuration holds besides its SFUs.
 // cluster.toml comes last: where it is, all is.
 func (w *Welcome) MachineFiles(m *config.Machine) []File {
-	return []File{
-		{"machine.toml", modeConfig, m.Marshal()},
-		{"client-kit.toml", modeConfig, w.Kit},
-		{"cluster.toml", modeConfig, w.Cluster.Marshal()},
-	}
+	return append([]File{{"machine.toml", modeConfig, m.Marshal()}}, w.SharedFiles()...)
+}
+
+// SharedFiles returns those that are the same on every machine.
+func (w *Welcome) SharedFiles() []File {
+	return []File{{"client-kit.toml", modeConfig, w.Kit}, {"cluster.toml", modeConfig, w.Cluster.Marshal()}}
 }

@@ -35,7 +35,7 @@ type SFU struct {
 // with the mark of birth. It refuses, with nothing written, what is there already.
 func (p Place) Settle(files []genesis.File, sfus []SFU) error {
 	for _, s := range sfus {
-		if err := vacant(s.StateDir); err != nil {
+		if err := Vacant(s.StateDir); err != nil {
 			return err
 		}
 	}
@@ -50,8 +50,8 @@ func (p Place) Settle(files []genesis.File, sfus []SFU) error {
 	return nil
 }
 
-// vacant refuses a directory in which something lies.
-func vacant(dir string) error {
+// Vacant refuses a state directory in which something lies.
+func Vacant(dir string) error {
 	entries, err := os.ReadDir(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0:
