@@ -69,9 +69,17 @@ func (w *world) copy(from, path, to, there string) error {
 // machine's part.
 func (w *world) makeStatic(ctx context.Context) error {
 	first := w.plan.Machines[0]
-	command := fmt.Sprintf("rrts init --name shop --machine %s --nic-a %s --nic-b %s", first, card("A"), card("B"))
+	command := "rrts init --name shop --machine " + first
+	if w.plan.OneNIC {
+		command += " --carrier udp"
+	} else {
+		command += fmt.Sprintf(" --nic-a %s --nic-b %s", card("A"), card("B"))
+	}
 	for _, s := range w.plan.SFUs {
-		command += fmt.Sprintf(" --sfu %s,machine=%s,gateway=%s.example:7400", s.Name, s.Machine, s.Machine)
+		command += fmt.Sprintf(" --sfu %s,machine=%s,gateway=%s", s.Name, s.Machine, w.plan.gateway(s.Name))
+		if w.plan.OneNIC {
+			command += fmt.Sprintf(",udp_a=%s:7401", w.plan.address(s.Machine))
+		}
 	}
 	if _, err := w.operator(ctx, first, command); err != nil {
 		return err
@@ -97,9 +105,11 @@ func (w *world) makeStatic(ctx context.Context) error {
 		for _, s := range w.plan.on(m) {
 			own = append(own, "install -d -o rrts -g rrts -m 700 /var/lib/rrts/"+s.Name, "install -o rrts -g rrts /dev/null /var/lib/rrts/"+s.Name+"/birth")
 		}
-		nics := fmt.Sprintf("name = %q\n[network_a]\nnic = %q\n[network_b]\nnic = %q\n", m, card("A"), card("B"))
-		if err := w.machine(m).WriteFile("etc/rrts/machine.toml", []byte(nics), 0o644); err != nil {
-			return err
+		if !w.plan.OneNIC {
+			nics := fmt.Sprintf("name = %q\n[network_a]\nnic = %q\n[network_b]\nnic = %q\n", m, card("A"), card("B"))
+			if err := w.machine(m).WriteFile("etc/rrts/machine.toml", []byte(nics), 0o644); err != nil {
+				return err
+			}
 		}
 		if _, err := w.operator(ctx, m, strings.Join(own, " && ")); err != nil {
 			return err

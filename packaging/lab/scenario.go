@@ -29,6 +29,16 @@ type plan struct {
 	OneNIC bool
 }
 
+// gatewayPort is the first SFU's of a machine, and the next ones count on.
+const gatewayPort = 7400
+
+// gateway is where clients reach an SFU.
+func (p plan) gateway(name string) string {
+	m := p.machineOf(name)
+	i := slices.IndexFunc(p.on(m), func(s sfu) bool { return s.Name == name })
+	return fmt.Sprintf("%s.example:%d", m, gatewayPort+i)
+}
+
 // sfu is one SFU. Its number is its place in the plan, from 1.
 type sfu struct{ Name, Machine string }
 
@@ -106,9 +116,28 @@ var three = plan{
 	SFUs:     []sfu{{"alpha", "pc1"}, {"bravo", "pc2"}, {"carol", "pc3"}},
 }
 
+// solo is the smallest set-up that survives the stop of an SFU: of software, not of
+// hardware.
+var solo = plan{
+	Machines: []string{"pc1"},
+	SFUs:     []sfu{{"alpha", "pc1"}, {"bravo", "pc1"}, {"carol", "pc1"}},
+}
+
+// two is the two-PC shop.
+var two = plan{
+	Machines: []string{"pc1", "pc2"},
+	SFUs:     []sfu{{"alpha", "pc1"}, {"bravo", "pc2"}},
+}
+
+// oneNIC is a shop whose machines have one network card each.
+var oneNIC = plan{Machines: three.Machines, SFUs: three.SFUs, OneNIC: true}
+
 func scenarios() []Scenario {
 	return []Scenario{
 		{Name: "three", About: "three machines with two networks: every SFU stopped, machines killed and rebooted, networks cut", Plan: three, Steps: threeSteps},
+		{Name: "solo", About: "one machine with three SFUs: each stopped, one killed, the machine rebooted", Plan: solo, Steps: soloSteps},
+		{Name: "two", About: "two machines: each SFU stopped, one machine killed; the survivor waits for it", Plan: two, Steps: twoSteps},
+		{Name: "one-nic", About: "three machines with one network card each, frames by UDP: an SFU stopped, machines killed and rebooted", Plan: oneNIC, Steps: oneNICSteps},
 		{Name: "quick", About: "three machines: one SFU stopped and started, one machine killed and booted again, one network cut", Plan: three, Steps: quickSteps},
 	}
 }
@@ -158,4 +187,29 @@ func threeSteps(p plan) []step {
 		all = append(all, reboot(p, m))
 	}
 	return all
+}
+
+func soloSteps(p plan) []step {
+	var all []step
+	for _, s := range p.SFUs {
+		all = append(all, stopAndStart(p, s.Name)...)
+	}
+	return append(all, crash(p, p.SFUs[1].Name), rebootAll(p))
+}
+
+func twoSteps(p plan) []step {
+	var all []step
+	for _, s := range p.SFUs {
+		all = append(all, stopAndStart(p, s.Name)...)
+	}
+	all = append(all, killAndBoot(p, p.Machines[1], true)...)
+	return append(all, switchOffAndOn(p, "B")...)
+}
+
+func oneNICSteps(p plan) []step {
+	return slices.Concat(
+		stopAndStart(p, p.SFUs[2].Name),
+		killAndBoot(p, leaders, false),
+		[]step{reboot(p, p.Machines[1])},
+	)
 }

@@ -125,3 +125,27 @@ func reboot(p plan, machine string) step {
 	}
 	return s
 }
+
+// rebootAll is a reboot of the only machine: payments have to wait for it.
+func rebootAll(p plan) step {
+	s := reboot(p, p.Machines[0])
+	s.Planned = false
+	return s
+}
+
+// crash kills the process of an SFU; systemd starts it again.
+func crash(p plan, name string) step {
+	m := p.machineOf(name)
+	return step{
+		Name: "kill the process of " + name,
+		Do: func(ctx context.Context, w *world) error {
+			w.say("%s# systemctl kill --signal=KILL rrts@%s", m, name)
+			_, err := w.machine(m).Output(ctx, "systemctl", "kill", "--signal=KILL", "rrts@"+name)
+			return err
+		},
+		Seen: []seen{
+			{Machine: m, Text: "rrts@" + name + ".service: Main process exited, code=killed, status=9/KILL"},
+			{Machine: m, SFU: name, Text: "ready"},
+		},
+	}
+}

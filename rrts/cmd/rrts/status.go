@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,11 +50,15 @@ func (c *cli) statusCommand() *cobra.Command {
 				return err
 			}
 			defer op.Close()
-			var all []*sfuStatus
-			var highest uint64
+			// All at once: one that is silent must not make the others' answers old.
+			all := make([]*sfuStatus, len(cluster.SFUs))
+			var asking sync.WaitGroup
 			for i := range cluster.SFUs {
-				s := askStatus(cmd.Context(), op, &cluster.SFUs[i])
-				all = append(all, s)
+				asking.Go(func() { all[i] = askStatus(cmd.Context(), op, &cluster.SFUs[i]) })
+			}
+			asking.Wait()
+			var highest uint64
+			for _, s := range all {
 				highest = max(highest, s.AppliedIndex)
 			}
 			unreachable := 0
