@@ -52,7 +52,7 @@ type stepReport struct {
 // maxFailures bounds how many failures one step lists.
 const maxFailures = 3
 
-// attribute gives each answer to the step in which its payment began to wait.
+// attribute gives each answer to the first step during which its payment waited.
 func (r *report) attribute(answers []drill.Answer) {
 	for i := range answers {
 		a := &answers[i]
@@ -87,8 +87,7 @@ func (r *report) attribute(answers []drill.Answer) {
 	}
 }
 
-// during reports whether a payment waited while a step was going on: one that began
-// shortly before it belongs to it too.
+// during reports whether a payment waited while a step was going on.
 func during(a *drill.Answer, s *stepReport) bool {
 	return a.End.After(s.begin) && a.Begin.Before(s.end)
 }

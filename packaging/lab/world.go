@@ -60,6 +60,13 @@ func (w *world) say(format string, a ...any) {
 	w.mu.Unlock()
 }
 
+// note keeps what a command printed.
+func (w *world) note(b []byte) {
+	w.mu.Lock()
+	w.transcript.Write(b)
+	w.mu.Unlock()
+}
+
 func (w *world) machine(name string) *nspawn.Machine {
 	for _, m := range w.site.Machines() {
 		if m.Name() == name {
@@ -118,32 +125,6 @@ func (w *world) build(ctx context.Context, name, root string) (err error) {
 		}
 	}
 	return nil
-}
-
-// operator types a command at a machine and returns what it printed. What is behind
-// it in input is what it reads.
-func (w *world) operator(ctx context.Context, machine, command string, input ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, commandWithin)
-	defer cancel()
-	w.commands++
-	w.say("%s# %s", machine, command)
-	cmd := w.machine(machine).Command(ctx, "bash", "-c", "cd; "+command)
-	cmd.Stdin = strings.NewReader(strings.Join(input, ""))
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	err := cmd.Run()
-	w.note(out.Bytes())
-	if err != nil {
-		return out.String(), fmt.Errorf("%s# %s: %w\n%s", machine, command, err, strings.TrimSpace(out.String()))
-	}
-	return out.String(), nil
-}
-
-// note keeps what a command printed.
-func (w *world) note(b []byte) {
-	w.mu.Lock()
-	w.transcript.Write(b)
-	w.mu.Unlock()
 }
 
 // systemctl stops or starts an SFU as an operator does.
