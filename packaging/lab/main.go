@@ -1,11 +1,11 @@
-// Command lab puts RRTS to the proof on real systemd machines: Debian packages
+// Command labctl puts RRTS to the proof on real systemd machines: Debian packages
 // installed with apt, a cluster made with the operator's own commands, payments by a
 // client machine while machines and networks fail, and the audit afterwards.
 //
-//	lab run [SCENARIO...]     the scenarios, all of them without a name
-//	lab list                  the scenarios, and the sites that are up
-//	lab shell MACHINE [CMD]   into a machine of a run, or of one that was kept
-//	lab down [SITE...]        remove what was kept
+//	labctl run [SCENARIO...]     the scenarios, all of them without a name
+//	labctl list                  the scenarios, and the sites that are up
+//	labctl shell MACHINE [CMD]   into a machine of a run, or of one that was kept
+//	labctl down [SITE...]        remove what was kept
 //
 // `make lab` builds what it needs and runs it; packaging/doc/lab.md is its page.
 //
@@ -48,7 +48,7 @@ func main() {
 		return
 	}
 	if !errors.Is(err, errSilent) {
-		fmt.Fprintln(os.Stderr, "lab:", err)
+		fmt.Fprintln(os.Stderr, "labctl:", err)
 	}
 	var usage usageError
 	if errors.As(err, &usage) {
@@ -62,7 +62,7 @@ func main() {
 }
 
 func command() *cobra.Command {
-	cmd := &cobra.Command{Use: "lab", Short: "real systemd machines that run RRTS and fail", SilenceUsage: true, SilenceErrors: true}
+	cmd := &cobra.Command{Use: "labctl", Short: "real systemd machines that run RRTS and fail", SilenceUsage: true, SilenceErrors: true}
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())}
 	})
@@ -88,7 +88,7 @@ func runCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.json, "json", false, "results as one JSON object per line on standard output")
-	f.BoolVar(&o.keep, "keep", false, "leave the machines up afterwards, for `lab shell`")
+	f.BoolVar(&o.keep, "keep", false, "leave the machines up afterwards, to look around in them")
 	f.StringVar(&o.repository, "repository", "build/apt", "the repository of `make apt-repo`")
 	f.StringVar(&o.payer, "payer", "build/payer", "the payments program for the client machine")
 	f.StringVar(&o.payments, "payments", "packaging/demo/payments.csv", "what it pays")
@@ -130,7 +130,7 @@ func shellCommand() *cobra.Command {
 		Use: "shell [SITE/]MACHINE [COMMAND...]", Short: "a shell in a machine that is up",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return usageError{errors.New("name a machine; `lab list` shows them")}
+				return usageError{errors.New("name a machine; `labctl list` shows them")}
 			}
 			site, machine, named := strings.Cut(args[0], "/")
 			if !named {
@@ -149,7 +149,7 @@ func shellCommand() *cobra.Command {
 					return sh.Run()
 				}
 			}
-			return fmt.Errorf("there is no machine %s; `lab list` shows those that are up", args[0])
+			return fmt.Errorf("there is no machine %s; `labctl list` shows those that are up", args[0])
 		},
 	}
 	cmd.Flags().SetInterspersed(false) // what follows the machine's name is the command's
@@ -176,7 +176,7 @@ func downCommand() *cobra.Command {
 				delete(wanted, s.Name)
 			}
 			for n := range wanted {
-				errs = append(errs, fmt.Errorf("there is no site %s; `lab list` shows them", n))
+				errs = append(errs, fmt.Errorf("there is no site %s; `labctl list` shows them", n))
 			}
 			return errors.Join(errs...)
 		},

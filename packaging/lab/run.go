@@ -75,7 +75,7 @@ func runOne(ctx context.Context, s Scenario, o options, screen *screen, root str
 			}
 		}
 		if o.keep {
-			screen.say("the machines stay up: `lab list`, `lab shell %s/%s`, `lab down %s`", s.Name, s.Plan.Machines[0], s.Name)
+			screen.say("the machines stay up: `labctl list`, `labctl shell %s/%s`, `labctl down %s`", s.Name, s.Plan.Machines[0], s.Name)
 			return
 		}
 		err = errors.Join(err, w.site.Close())

@@ -103,7 +103,7 @@ func TestSite(t *testing.T) {
 	if err != nil || len(found) != 1 || found[0].Owner != os.Getpid() || found[0].Machines["pc1"] != m.Leader() {
 		t.Errorf("found %+v, %v", found, err)
 	}
-	if _, err := New(s.cfg); err == nil || !strings.Contains(err.Error(), "lab down test") {
+	if _, err := New(s.cfg); err == nil || !strings.Contains(err.Error(), "labctl down test") {
 		t.Errorf("a second site of the name: %v", err)
 	}
 	if err := s.Close(); err != nil {

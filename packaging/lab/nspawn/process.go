@@ -10,16 +10,16 @@ import (
 )
 
 // startTime returns when a process started, in clock ticks since boot, and 0 when
-// there is none: a process id is used again, the two together are not.
+// there is none or it has ended and nobody has asked how: a process id is used again,
+// the two together are not.
 func startTime(pid int) uint64 {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0
 	}
 	// The second field is the name in parentheses and may hold anything.
-	_, rest, ok := strings.Cut(string(data[strings.LastIndexByte(string(data), ')')+1:]), " ")
-	f := strings.Fields(rest)
-	if !ok || len(f) < 20 {
+	f := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
+	if len(f) < 20 || f[0] == "Z" || f[0] == "X" {
 		return 0
 	}
 	t, err := strconv.ParseUint(f[19], 10, 64)

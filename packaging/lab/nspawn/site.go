@@ -53,7 +53,7 @@ func New(cfg Config) (*Site, error) {
 	}
 	s := &Site{cfg: cfg, dir: filepath.Join(cfg.Dir, cfg.Name)}
 	if _, err := os.Stat(s.dir); err == nil {
-		return nil, fmt.Errorf("nspawn: the site %s is there already: wait for its run to end, or remove it with `lab down %s`", cfg.Name, cfg.Name)
+		return nil, fmt.Errorf("nspawn: the site %s is there already: wait for its run to end, or remove it with `labctl down %s`", cfg.Name, cfg.Name)
 	}
 	if err := os.MkdirAll(s.dir, 0o755); err != nil {
 		return nil, fmt.Errorf("nspawn: %w", err)
