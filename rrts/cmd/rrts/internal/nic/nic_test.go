@@ -225,14 +225,21 @@ func TestUp(t *testing.T) {
 	l := linktest.NewLab(t, 1, 2)
 	l.SetNIC(0, 0, false)
 	root := t.TempDir()
-	for _, dir := range []string{"/run/NetworkManager/devices", "/proc/sys/net/ipv6/conf/net0"} {
+	// What systemd makes for networkd at every boot does not say that it runs.
+	for _, dir := range []string{"/run/systemd/netif/links", "/proc/sys/net/ipv6/conf/net0"} {
 		if err := os.MkdirAll(root+dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
 	var told []string
-	o := &Owner{Root: root, Reload: func(_ context.Context, command []string) error {
-		told = append(told, strings.Join(command, " "))
+	o := &Owner{Root: root, Run: func(_ context.Context, command []string) error {
+		switch line := strings.Join(command, " "); line {
+		case "systemctl is-active --quiet NetworkManager.service":
+		case "systemctl is-active --quiet systemd-networkd.service":
+			return errors.New("exit status 3")
+		default:
+			told = append(told, line)
+		}
 		return nil
 	}}
 	m := &config.Machine{Name: "pc1", NetworkA: config.NIC{MAC: linktest.MAC(0, 0), MTU: 9000}, NetworkB: config.NIC{Name: "net1", MTU: 1500}}

@@ -21,9 +21,9 @@ import (
 type Owner struct {
 	// Root is put before /run and /proc, for tests; empty means the machine's own.
 	Root string
-	// Reload runs the command that tells a manager of NICs to read its configuration
-	// again; nil means to really run it.
-	Reload func(ctx context.Context, command []string) error
+	// Run runs the commands that find out whether a manager of NICs runs and tell it
+	// to read its configuration again; nil means to really run them.
+	Run func(ctx context.Context, command []string) error
 }
 
 // remark begins the files that Up writes.
@@ -31,16 +31,16 @@ const remark = "# The NICs of the RRTS interconnect, by rrts-net.service.\n"
 
 // manager is a program that would give NICs addresses.
 type manager struct {
-	name    string
-	running string // is there only while it runs
-	file    string // where we say what is not its own; %s is the network
-	text    func(config.NIC) string
-	reload  []string
+	name   string
+	unit   string
+	file   string // where we say what is not its own; %s is the network
+	text   func(config.NIC) string
+	reload []string
 }
 
 var managers = []manager{
 	{
-		name: "NetworkManager", running: "/run/NetworkManager/devices", file: "/run/NetworkManager/conf.d/80-rrts-%s.conf",
+		name: "NetworkManager", unit: "NetworkManager.service", file: "/run/NetworkManager/conf.d/80-rrts-%s.conf",
 		text: func(n config.NIC) string {
 			match := "interface-name:" + n.Name
 			if n.MAC != nil {
@@ -51,7 +51,7 @@ var managers = []manager{
 		reload: []string{"nmcli", "general", "reload", "conf"},
 	},
 	{
-		name: "systemd-networkd", running: "/run/systemd/netif/links", file: "/run/systemd/network/05-rrts-%s.network",
+		name: "systemd-networkd", unit: "systemd-networkd.service", file: "/run/systemd/network/05-rrts-%s.network",
 		text: func(n config.NIC) string {
 			match := "Name=" + n.Name
 			if n.MAC != nil {
@@ -110,9 +110,9 @@ func (o *Owner) Up(ctx context.Context, m *config.Machine) ([]NIC, error) {
 
 // disown tells the managers that run, and those that will, whose the NICs are.
 func (o *Owner) disown(ctx context.Context, ours []network) error {
-	reload := o.Reload
-	if reload == nil {
-		reload = run
+	run := o.Run
+	if run == nil {
+		run = execute
 	}
 	var errs []error
 	for _, m := range managers {
@@ -131,18 +131,19 @@ func (o *Owner) disown(ctx context.Context, ours []network) error {
 				errs = append(errs, fmt.Errorf("nic: %w", err))
 			}
 		}
-		// One that starts later reads the files by itself.
-		if _, missing := os.Stat(o.Root + m.running); !changed || missing != nil {
+		// One that starts later reads the files by itself. Its directories below /run
+		// say nothing: systemd makes networkd's at every boot.
+		if !changed || run(ctx, []string{"systemctl", "is-active", "--quiet", m.unit}) != nil {
 			continue
 		}
-		if err := reload(ctx, m.reload); err != nil {
+		if err := run(ctx, m.reload); err != nil {
 			errs = append(errs, fmt.Errorf("nic: %s was not told to leave the NICs alone: %w", m.name, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func run(ctx context.Context, command []string) error {
+func execute(ctx context.Context, command []string) error {
 	out, err := exec.CommandContext(ctx, command[0], command[1:]...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%s: %w: %s", strings.Join(command, " "), err, strings.TrimSpace(string(out)))
