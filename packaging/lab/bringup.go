@@ -85,13 +85,6 @@ func (w *world) makeStatic(ctx context.Context) error {
 		return err
 	}
 	for _, m := range w.plan.Machines {
-		cards := fmt.Sprintf("[Match]\nName=%s %s\n[Link]\nActivationPolicy=up\n[Network]\nLinkLocalAddressing=no\n", card("A"), card("B"))
-		if err := w.machine(m).WriteFile("etc/systemd/network/interconnect.network", []byte(cards), 0o644); err != nil {
-			return err
-		}
-		if _, err := w.operator(ctx, m, "systemctl restart systemd-networkd"); err != nil {
-			return err
-		}
 		if m == first {
 			continue
 		}
@@ -101,7 +94,7 @@ func (w *world) makeStatic(ctx context.Context) error {
 		if err := os.CopyFS(filepath.Join(w.machine(m).Root(), "etc/rrts"), os.DirFS(from)); err != nil {
 			return err
 		}
-		own := []string{"chgrp -R rrts /etc/rrts", "chmod -R go= /etc/rrts/keys"}
+		own := []string{"chgrp -R rrts /etc/rrts", "chmod -R o= /etc/rrts", "chmod -R go= /etc/rrts/keys"}
 		for _, s := range w.plan.on(m) {
 			own = append(own, "install -d -o rrts -g rrts -m 700 /var/lib/rrts/"+s.Name, "install -o rrts -g rrts /dev/null /var/lib/rrts/"+s.Name+"/birth")
 		}

@@ -26,58 +26,40 @@ import (
 	"io"
 	"os"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"virtualservicesinc.com/rrts/client"
 	"virtualservicesinc.com/rrts/drill"
-	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
 const (
 	// openWithin is patience with a cluster that starts.
 	openWithin = 60 * time.Second
-	// finishWithin is how long a client may go on asking for one payment's outcome
-	// after its first failure: longer than a machine takes to boot and to be dug out.
-	finishWithin = 2 * time.Minute
 	// sayInterval is how often the line with the figures comes.
 	sayInterval = 100 * time.Millisecond
 )
 
 func main() {
-	p := &payer{}
 	kit := flag.String("kit", "client-kit.toml", "the cluster's client kit")
 	payments := flag.String("payments", "payments.csv", "what to pay, again and again")
 	answers := flag.String("answers", "answers.jsonl", "where what clients are told is kept")
 	clients := flag.Int("clients", 8, "clients at the same time")
-	flag.DurationVar(&p.pause, "pause", 10*time.Millisecond, "of a client between an answer and its next payment")
-	flag.DurationVar(&p.patience, "patience", 5*time.Second, "of a client with one payment before that counts as failed")
+	crowd := &drill.Crowd{Repeat: true}
+	flag.DurationVar(&crowd.Pause, "pause", 10*time.Millisecond, "of a client between an answer and its next payment")
+	flag.DurationVar(&crowd.Patience, "patience", 5*time.Second, "of a client with one payment before that counts as failed")
 	flag.Parse()
-	if err := p.run(*kit, *payments, *answers, *clients); err != nil {
+	if err := run(crowd, *kit, *payments, *answers, *clients); err != nil {
 		fmt.Fprintln(os.Stderr, "payer:", err)
 		os.Exit(1)
 	}
 }
 
-// payer is what the clients share.
-type payer struct {
-	pause, patience time.Duration
-	payments        []drill.Payment
-	answers         *drill.AnswerWriter
-	stop            chan struct{}
-
-	next                                 atomic.Int64
-	answered, committed, aborted, failed atomic.Int64
-	since                                []atomic.Int64 // when each client's payment began, µs since 1970; 0: it pauses
-}
-
-func (p *payer) run(kitPath, paymentsPath, answersPath string, clients int) error {
+func run(crowd *drill.Crowd, kitPath, paymentsPath, answersPath string, clients int) error {
 	kit, err := client.ReadKit(kitPath)
 	if err != nil {
 		return err
 	}
-	if p.payments, err = drill.ReadPayments(paymentsPath); err != nil {
+	if crowd.Payments, err = drill.ReadPayments(paymentsPath); err != nil {
 		return err
 	}
 	f, err := os.OpenFile(answersPath, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
@@ -85,7 +67,8 @@ func (p *payer) run(kitPath, paymentsPath, answersPath string, clients int) erro
 		return err
 	}
 	defer f.Close()
-	p.answers = drill.NewAnswerWriter(f)
+	answers := drill.NewAnswerWriter(f)
+	crowd.Keep = answers.Write
 	in := bufio.NewReader(os.Stdin)
 	cfg := kit.Config()
 	for _, to := range []*string{&cfg.LoginName, &cfg.Password} {
@@ -95,133 +78,65 @@ func (p *payer) run(kitPath, paymentsPath, answersPath string, clients int) erro
 		}
 		*to = strings.TrimSuffix(line, "\n")
 	}
-	p.stop = make(chan struct{})
-	go func() {
-		_, _ = io.Copy(io.Discard, in) // ends with the input, whatever ends it
-		close(p.stop)
-	}()
-	all, err := p.open(cfg, clients)
-	if err != nil {
+	if err := open(crowd, cfg, clients, answers); err != nil {
 		return err
 	}
-	return p.pay(all)
+	go func() {
+		_, _ = io.Copy(io.Discard, in) // ends with the input, whatever ends it
+		crowd.Stop()
+	}()
+	return pay(crowd)
 }
 
 // open logs the clients in and opens the accounts.
-func (p *payer) open(cfg client.Config, clients int) ([]*client.Client, error) {
+func open(crowd *drill.Crowd, cfg client.Config, clients int, answers *drill.AnswerWriter) error {
 	ctx, cancel := context.WithTimeout(context.Background(), openWithin)
 	defer cancel()
-	var all []*client.Client
 	for range clients {
 		c, err := client.Open(ctx, cfg)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		all = append(all, c)
+		crowd.Clients = append(crowd.Clients, c)
 	}
 	begin := time.Now()
-	told, err := drill.OpenAccounts(ctx, all[0], p.payments)
+	told, err := drill.OpenAccounts(ctx, crowd.Clients[0], crowd.Payments)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, t := range told {
-		if err := p.answers.Write(drill.Answer{Begin: begin, End: time.Now(), Told: t}); err != nil {
-			return nil, err
+		if err := answers.Write(drill.Answer{Begin: begin, End: time.Now(), Told: t}); err != nil {
+			return err
 		}
 	}
-	return all, nil
+	return nil
 }
 
 // pay runs all clients until they are told to stop.
-func (p *payer) pay(clients []*client.Client) error {
-	p.since = make([]atomic.Int64, len(clients))
-	errs := make([]error, len(clients))
-	done := make(chan struct{})
-	var running sync.WaitGroup
-	for i, c := range clients {
-		running.Go(func() { errs[i] = p.client(i, c) })
-	}
-	go func() { running.Wait(); close(done) }()
+func pay(crowd *drill.Crowd) error {
+	done := make(chan error, 1)
+	go func() { done <- crowd.Run(context.Background()) }()
 	tick := time.NewTicker(sayInterval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			if err := p.say(); err != nil {
+			if err := say(crowd); err != nil {
 				return err
 			}
-		case <-done:
-			for _, c := range clients {
+		case err := <-done:
+			for _, c := range crowd.Clients {
 				c.Close()
 			}
-			return errors.Join(append(errs, p.say())...)
-		}
-	}
-}
-
-// client pays one payment after the other.
-func (p *payer) client(number int, c *client.Client) error {
-	for {
-		select {
-		case <-p.stop:
-			return nil
-		case <-time.After(p.pause):
-		}
-		pay := &p.payments[(p.next.Add(1)-1)%int64(len(p.payments))]
-		tx := c.Transfer(pay.Debtor, pay.Creditor, pay.Amount, pay.Ledger, pay.Code)
-		a := drill.Answer{Client: number, Begin: time.Now()}
-		p.since[number].Store(a.Begin.UnixMicro())
-		if err := p.submit(c, tx, &a); err != nil {
-			return fmt.Errorf("client %d: payment %s: its outcome is not known: %w", number, pay.Reference, err)
-		}
-		p.since[number].Store(0)
-		if err := p.answers.Write(a); err != nil {
-			return err
-		}
-		p.answered.Add(1)
-		if a.State == txnpb.StateCommitted {
-			p.committed.Add(1)
-		} else {
-			p.aborted.Add(1)
-		}
-	}
-}
-
-// submit submits one transaction until its outcome is known.
-func (p *payer) submit(c *client.Client, tx *txnpb.Transaction, a *drill.Answer) error {
-	for {
-		ctx, cancel := context.WithTimeout(context.Background(), p.patience)
-		told, err := drill.Submit(ctx, c, tx)
-		cancel()
-		a.End = time.Now()
-		if err == nil {
-			a.Told = told
-			return nil
-		}
-		if a.Failure == "" {
-			a.Failure = err.Error()
-			p.failed.Add(1)
-		}
-		select { // a refusal may come at once
-		case <-time.After(p.pause):
-		case <-p.stop:
-		}
-		if ended := c.Err(); ended != nil || a.End.Sub(a.Begin) > finishWithin {
-			return err
+			return errors.Join(err, say(crowd))
 		}
 	}
 }
 
 // say prints the figures.
-func (p *payer) say() error {
-	now, waiting := time.Now().UnixMicro(), int64(0)
-	for i := range p.since {
-		if since := p.since[i].Load(); since != 0 {
-			waiting = max(waiting, now-since)
-		}
-	}
+func say(crowd *drill.Crowd) error {
+	f := crowd.Figures()
 	return json.NewEncoder(os.Stdout).Encode(map[string]int64{
-		"answered": p.answered.Load(), "committed": p.committed.Load(), "aborted": p.aborted.Load(),
-		"failed": p.failed.Load(), "waiting_ms": waiting / 1000,
+		"answered": f.Answered, "committed": f.Committed, "aborted": f.Aborted, "failed": f.Failed, "waiting_ms": f.Waiting.Milliseconds(),
 	})
 }
