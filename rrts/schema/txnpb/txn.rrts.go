@@ -27,6 +27,7 @@ var Schema = message.Schema{
 		&ReplicaDescriptor,
 		&MembersDescriptor,
 		&RosterKeeperDescriptor,
+		&BackupDescriptor,
 	},
 	Messages: []message.Type{
 		{Name: "rrts.txn.Transaction", New: func() message.Message { return new(Transaction) }},
@@ -58,6 +59,9 @@ var Schema = message.Schema{
 		{Name: "rrts.txn.StoredOutcome", New: func() message.Message { return new(StoredOutcome) }},
 		{Name: "rrts.txn.Meta", New: func() message.Message { return new(Meta) }},
 		{Name: "rrts.txn.Row", New: func() message.Message { return new(Row) }},
+		{Name: "rrts.txn.BackupHeader", New: func() message.Message { return new(BackupHeader) }},
+		{Name: "rrts.txn.BackupRequest", New: func() message.Message { return new(BackupRequest) }},
+		{Name: "rrts.txn.BackupPart", New: func() message.Message { return new(BackupPart) }},
 		{Name: "rrts.txn.SnapshotProgress", New: func() message.Message { return new(SnapshotProgress) }},
 		{Name: "rrts.txn.RaftMessage", New: func() message.Message { return new(RaftMessage) }},
 		{Name: "rrts.txn.ReplicaStatusRequest", New: func() message.Message { return new(ReplicaStatusRequest) }},
@@ -4379,6 +4383,577 @@ func (m Row) String() string {
 	return t.String()
 }
 
+// BackupHeader says what a backup is of. It is not secret and not to be believed
+// before a chunk behind it was opened.
+type BackupHeader struct {
+	ClusterId []byte
+	Cluster   string
+	Group     uint32
+	Epoch     uint32
+	// The newest transaction in it, and the log entry up to which it reaches.
+	Csn          uint64
+	AppliedIndex uint64
+	AppliedTerm  uint64
+	// Ledger time of the state, and the wall clock when the backup was begun;
+	// nanoseconds since 1970.
+	Stamp uint64
+	Taken uint64
+	// The newest apply version of the software that wrote it: older software may not
+	// know what the state means.
+	ApplyVersion uint32
+	// The SFU that wrote it, and its software.
+	Sfu      uint32
+	Software string
+	// The X25519 key that the backup is sealed to, and HPKE's encapsulated key.
+	Recipient    []byte
+	Encapsulated []byte
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *BackupHeader) AppendTo(b []byte) []byte {
+	if len(m.ClusterId) > 0 {
+		b = message.AppendBytes(append(b, 0x0a), m.ClusterId)
+	}
+	if m.Cluster != "" {
+		b = message.AppendString(append(b, 0x12), m.Cluster)
+	}
+	if m.Group != 0 {
+		b = message.AppendVarint(append(b, 0x18), uint64(m.Group))
+	}
+	if m.Epoch != 0 {
+		b = message.AppendVarint(append(b, 0x20), uint64(m.Epoch))
+	}
+	if m.Csn != 0 {
+		b = message.AppendVarint(append(b, 0x28), m.Csn)
+	}
+	if m.AppliedIndex != 0 {
+		b = message.AppendVarint(append(b, 0x30), m.AppliedIndex)
+	}
+	if m.AppliedTerm != 0 {
+		b = message.AppendVarint(append(b, 0x38), m.AppliedTerm)
+	}
+	if m.Stamp != 0 {
+		b = message.AppendVarint(append(b, 0x40), m.Stamp)
+	}
+	if m.Taken != 0 {
+		b = message.AppendVarint(append(b, 0x48), m.Taken)
+	}
+	if m.ApplyVersion != 0 {
+		b = message.AppendVarint(append(b, 0x50), uint64(m.ApplyVersion))
+	}
+	if m.Sfu != 0 {
+		b = message.AppendVarint(append(b, 0x58), uint64(m.Sfu))
+	}
+	if m.Software != "" {
+		b = message.AppendString(append(b, 0x62), m.Software)
+	}
+	if len(m.Recipient) > 0 {
+		b = message.AppendBytes(append(b, 0x6a), m.Recipient)
+	}
+	if len(m.Encapsulated) > 0 {
+		b = message.AppendBytes(append(b, 0x72), m.Encapsulated)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *BackupHeader) Size() int {
+	n := 0
+	if len(m.ClusterId) > 0 {
+		n += 1 + message.SizeBytes(len(m.ClusterId))
+	}
+	if m.Cluster != "" {
+		n += 1 + message.SizeBytes(len(m.Cluster))
+	}
+	if m.Group != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Group))
+	}
+	if m.Epoch != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Epoch))
+	}
+	if m.Csn != 0 {
+		n += 1 + message.SizeVarint(m.Csn)
+	}
+	if m.AppliedIndex != 0 {
+		n += 1 + message.SizeVarint(m.AppliedIndex)
+	}
+	if m.AppliedTerm != 0 {
+		n += 1 + message.SizeVarint(m.AppliedTerm)
+	}
+	if m.Stamp != 0 {
+		n += 1 + message.SizeVarint(m.Stamp)
+	}
+	if m.Taken != 0 {
+		n += 1 + message.SizeVarint(m.Taken)
+	}
+	if m.ApplyVersion != 0 {
+		n += 1 + message.SizeVarint(uint64(m.ApplyVersion))
+	}
+	if m.Sfu != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Sfu))
+	}
+	if m.Software != "" {
+		n += 1 + message.SizeBytes(len(m.Software))
+	}
+	if len(m.Recipient) > 0 {
+		n += 1 + message.SizeBytes(len(m.Recipient))
+	}
+	if len(m.Encapsulated) > 0 {
+		n += 1 + message.SizeBytes(len(m.Encapsulated))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *BackupHeader) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *BackupHeader) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.BackupHeader: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.BackupHeader: tag")
+		}
+		switch tag {
+		case 0x0a: // cluster_id
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.BackupHeader.cluster_id")
+			}
+			m.ClusterId = p
+		case 0x12: // cluster
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.BackupHeader.cluster")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.BackupHeader.cluster: not UTF-8")
+			}
+			m.Cluster = string(p)
+		case 0x18: // group
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.BackupHeader.group")
+			}
+			m.Group = uint32(v)
+		case 0x20: // epoch
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.BackupHeader.epoch")
+			}
+			m.Epoch = uint32(v)
+		case 0x28: // csn
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.BackupHeader.csn")
+			}
+			m.Csn = v
+		case 0x30: // applied_index
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.BackupHeader.applied_index")
+			}
+			m.AppliedIndex = v
+		case 0x38: // applied_term
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.BackupHeader.applied_term")
+			}
+			m.AppliedTerm = v
+		case 0x40: // stamp
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.BackupHeader.stamp")
+			}
+			m.Stamp = v
+		case 0x48: // taken
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.BackupHeader.taken")
+			}
+			m.Taken = v
+		case 0x50: // apply_version
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.BackupHeader.apply_version")
+			}
+			m.ApplyVersion = uint32(v)
+		case 0x58: // sfu
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.BackupHeader.sfu")
+			}
+			m.Sfu = uint32(v)
+		case 0x62: // software
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.BackupHeader.software")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.BackupHeader.software: not UTF-8")
+			}
+			m.Software = string(p)
+		case 0x6a: // recipient
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.BackupHeader.recipient")
+			}
+			m.Recipient = p
+		case 0x72: // encapsulated
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.BackupHeader.encapsulated")
+			}
+			m.Encapsulated = p
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.BackupHeader: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *BackupHeader) Reset() {
+	*m = BackupHeader{}
+}
+
+// String returns m for people and logs.
+func (m BackupHeader) String() string {
+	t := message.NewText("BackupHeader")
+	if len(m.ClusterId) > 0 {
+		t.Add("cluster_id", m.ClusterId)
+	}
+	if m.Cluster != "" {
+		t.Add("cluster", m.Cluster)
+	}
+	if m.Group != 0 {
+		t.Add("group", m.Group)
+	}
+	if m.Epoch != 0 {
+		t.Add("epoch", m.Epoch)
+	}
+	if m.Csn != 0 {
+		t.Add("csn", m.Csn)
+	}
+	if m.AppliedIndex != 0 {
+		t.Add("applied_index", m.AppliedIndex)
+	}
+	if m.AppliedTerm != 0 {
+		t.Add("applied_term", m.AppliedTerm)
+	}
+	if m.Stamp != 0 {
+		t.Add("stamp", m.Stamp)
+	}
+	if m.Taken != 0 {
+		t.Add("taken", m.Taken)
+	}
+	if m.ApplyVersion != 0 {
+		t.Add("apply_version", m.ApplyVersion)
+	}
+	if m.Sfu != 0 {
+		t.Add("sfu", m.Sfu)
+	}
+	if m.Software != "" {
+		t.Add("software", m.Software)
+	}
+	if len(m.Recipient) > 0 {
+		t.Add("recipient", m.Recipient)
+	}
+	if len(m.Encapsulated) > 0 {
+		t.Add("encapsulated", m.Encapsulated)
+	}
+	return t.String()
+}
+
+// BackupRequest asks for a part of a backup.
+type BackupRequest struct {
+	// Chosen by who asks, not 0, the same for all parts. Part 0 begins the backup.
+	Backup uint64
+	// Counted from 0. The last answer may be asked for again.
+	Part uint32
+	// Part 0: the state must hold at least this CSN.
+	MinCsn uint64
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *BackupRequest) AppendTo(b []byte) []byte {
+	if m.Backup != 0 {
+		b = message.AppendVarint(append(b, 0x08), m.Backup)
+	}
+	if m.Part != 0 {
+		b = message.AppendVarint(append(b, 0x10), uint64(m.Part))
+	}
+	if m.MinCsn != 0 {
+		b = message.AppendVarint(append(b, 0x18), m.MinCsn)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *BackupRequest) Size() int {
+	n := 0
+	if m.Backup != 0 {
+		n += 1 + message.SizeVarint(m.Backup)
+	}
+	if m.Part != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Part))
+	}
+	if m.MinCsn != 0 {
+		n += 1 + message.SizeVarint(m.MinCsn)
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *BackupRequest) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *BackupRequest) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.BackupRequest: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.BackupRequest: tag")
+		}
+		switch tag {
+		case 0x08: // backup
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.BackupRequest.backup")
+			}
+			m.Backup = v
+		case 0x10: // part
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.BackupRequest.part")
+			}
+			m.Part = uint32(v)
+		case 0x18: // min_csn
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.BackupRequest.min_csn")
+			}
+			m.MinCsn = v
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.BackupRequest: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *BackupRequest) Reset() {
+	*m = BackupRequest{}
+}
+
+// String returns m for people and logs.
+func (m BackupRequest) String() string {
+	t := message.NewText("BackupRequest")
+	if m.Backup != 0 {
+		t.Add("backup", m.Backup)
+	}
+	if m.Part != 0 {
+		t.Add("part", m.Part)
+	}
+	if m.MinCsn != 0 {
+		t.Add("min_csn", m.MinCsn)
+	}
+	return t.String()
+}
+
+// BackupPart is a piece of the file.
+type BackupPart struct {
+	Backup uint64
+	Part   uint32
+	Data   []byte
+	// Nothing follows.
+	Last bool
+	// Bytes of rows up to here, before they were compressed.
+	RowBytes uint64
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *BackupPart) AppendTo(b []byte) []byte {
+	if m.Backup != 0 {
+		b = message.AppendVarint(append(b, 0x08), m.Backup)
+	}
+	if m.Part != 0 {
+		b = message.AppendVarint(append(b, 0x10), uint64(m.Part))
+	}
+	if len(m.Data) > 0 {
+		b = message.AppendBytes(append(b, 0x1a), m.Data)
+	}
+	if m.Last {
+		b = append(b, 0x20, 1)
+	}
+	if m.RowBytes != 0 {
+		b = message.AppendVarint(append(b, 0x28), m.RowBytes)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *BackupPart) Size() int {
+	n := 0
+	if m.Backup != 0 {
+		n += 1 + message.SizeVarint(m.Backup)
+	}
+	if m.Part != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Part))
+	}
+	if len(m.Data) > 0 {
+		n += 1 + message.SizeBytes(len(m.Data))
+	}
+	if m.Last {
+		n += 1 + 1
+	}
+	if m.RowBytes != 0 {
+		n += 1 + message.SizeVarint(m.RowBytes)
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *BackupPart) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *BackupPart) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.BackupPart: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.BackupPart: tag")
+		}
+		switch tag {
+		case 0x08: // backup
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.BackupPart.backup")
+			}
+			m.Backup = v
+		case 0x10: // part
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.BackupPart.part")
+			}
+			m.Part = uint32(v)
+		case 0x1a: // data
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.BackupPart.data")
+			}
+			m.Data = p
+		case 0x20: // last
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.BackupPart.last")
+			}
+			m.Last = v != 0
+		case 0x28: // row_bytes
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.BackupPart.row_bytes")
+			}
+			m.RowBytes = v
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.BackupPart: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *BackupPart) Reset() {
+	*m = BackupPart{}
+}
+
+// String returns m for people and logs.
+func (m BackupPart) String() string {
+	t := message.NewText("BackupPart")
+	if m.Backup != 0 {
+		t.Add("backup", m.Backup)
+	}
+	if m.Part != 0 {
+		t.Add("part", m.Part)
+	}
+	if len(m.Data) > 0 {
+		t.Add("data", m.Data)
+	}
+	if m.Last {
+		t.Add("last", m.Last)
+	}
+	if m.RowBytes != 0 {
+		t.Add("row_bytes", m.RowBytes)
+	}
+	return t.String()
+}
+
 // SnapshotProgress answers a chunk: the next sequence the receiver wants.
 type SnapshotProgress struct {
 	Transfer uint64
@@ -5449,4 +6024,68 @@ type RosterKeeperClient struct{ message.Caller }
 func (c RosterKeeperClient) Announce(ctx context.Context, in *Roster) error {
 	_, err := c.Call(ctx, &RosterKeeperDescriptor.Methods[0], RosterKeeperService, message.Marshal(in))
 	return err
+}
+
+// The numbers by which engines route to Backup.
+const (
+	BackupService    uint16 = 9
+	BackupReadMethod uint16 = 1
+)
+
+// BackupDescriptor is what routing knows of Backup.
+var BackupDescriptor = message.ServiceDescriptor{
+	Number: BackupService,
+	Name:   "Backup",
+	Policy: message.PolicyNamed,
+	Methods: []message.MethodDescriptor{
+		{
+			Number:     BackupReadMethod,
+			Name:       "Read",
+			Lane:       message.LaneBulk,
+			Idempotent: true,
+			MaxBytes:   1024,
+			Request:    "rrts.txn.BackupRequest",
+			Reply:      "rrts.txn.BackupPart",
+		},
+	},
+}
+
+// Backup hands the state of one SFU out, sealed: who asks needs no key and cannot
+// read it. For operators. One backup is made at a time; one that nobody asks for any
+// more is given up after a minute.
+//
+// BackupHandler is what a Component implements to answer it. A request belongs to its
+// handler until it is answered; in aliases the request's bytes.
+type BackupHandler interface {
+	Read(r message.Responder[*BackupPart], in *BackupRequest)
+}
+
+// ServeBackup gives r to the method of h that it is for. A malformed request is
+// answered Invalid, an unknown method NoMethod.
+func ServeBackup(h BackupHandler, r message.Request) {
+	switch r.Envelope().Method {
+	case BackupReadMethod:
+		in := new(BackupRequest)
+		if message.Accept(r, &BackupDescriptor.Methods[0], in) {
+			h.Read(message.Responder[*BackupPart]{Request: r}, in)
+		}
+	default:
+		message.Refuse(r, &BackupDescriptor)
+	}
+}
+
+// BackupClient calls Backup. Errors are *message.Error, or the context's.
+type BackupClient struct{ message.Caller }
+
+// Read calls Backup.Read.
+func (c BackupClient) Read(ctx context.Context, in *BackupRequest) (*BackupPart, error) {
+	body, err := c.Call(ctx, &BackupDescriptor.Methods[0], BackupService, message.Marshal(in))
+	if err != nil {
+		return nil, err
+	}
+	out := new(BackupPart)
+	if err := message.Finish(&BackupDescriptor.Methods[0], body, out); err != nil {
+		return nil, err
+	}
+	return out, nil
 }
