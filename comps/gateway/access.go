@@ -50,6 +50,7 @@ var open = table(
 	allow(users, &txnpb.TxnDescriptor, txnpb.TxnStatusMethod, txnpb.TxnReadMethod),
 	allow(movers, &txnpb.TxnDescriptor, txnpb.TxnResolveMethod),
 	allow(watchers, &txnpb.ReplicaDescriptor, txnpb.ReplicaStatusMethod, txnpb.ReplicaDigestMethod),
+	allow(operator, &txnpb.BackupDescriptor, txnpb.BackupReadMethod),
 	allow(watchers, &txnpb.MembersDescriptor, txnpb.MembersListMethod),
 	allow(operator, &txnpb.MembersDescriptor, txnpb.MembersAddMethod, txnpb.MembersRemoveMethod),
 	allow(watchers, &enginepb.EngineDescriptor, enginepb.EngineStatusMethod),

@@ -70,6 +70,8 @@ type Config struct {
 	OpenStore func() (store.Store, error)
 	// Machine bounds caches and names the window in which outcomes are kept.
 	Machine machine.Config
+	// Backup says how backups are sealed; nil means that none are made.
+	Backup *BackupConfig
 	// Wall is the wall clock, nanoseconds since 1970; nil means the machine's.
 	Wall func() uint64
 }
@@ -91,6 +93,7 @@ type Component struct {
 	applier  *applier
 	loop     *loop
 	reads    chan func()
+	backups  backups
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -131,7 +134,9 @@ func New(cfg Config) *Component {
 	if cfg.Wall == nil {
 		cfg.Wall = func() uint64 { return uint64(time.Now().UnixNano()) }
 	}
-	return &Component{cfg: cfg, reads: make(chan func(), readQueue)}
+	c := &Component{cfg: cfg, reads: make(chan func(), readQueue)}
+	c.backups.c = c
+	return c
 }
 
 // Name implements engine.Component.
@@ -143,6 +148,7 @@ func (c *Component) Services() []engine.Service {
 		{Descriptor: &txnpb.TxnDescriptor, Mailbox: mailbox},
 		{Descriptor: &txnpb.ReplicaDescriptor, Mailbox: mailbox},
 		{Descriptor: &txnpb.MembersDescriptor, Mailbox: replica.MaxChanges},
+		{Descriptor: &txnpb.BackupDescriptor, Mailbox: mailbox},
 	}
 }
 
@@ -302,6 +308,7 @@ func (c *Component) Stop() {
 		c.running.Wait()
 		c.stop = nil
 	}
+	c.backups.giveUp()
 	if c.loop != nil {
 		c.loop.close()
 		c.loop = nil

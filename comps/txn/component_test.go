@@ -134,6 +134,9 @@ type cluster struct {
 	wire *wire
 	keys *keyring.Ring
 	sfus []*sfu
+
+	id    [16]byte
+	epoch uint32
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -148,7 +151,7 @@ func newClusterOf(t *testing.T, n uint16, journal func(sfu uint16, fs *vfs.MemFS
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{t: t, wire: &wire{inlets: map[uint16]engine.Inlet{}, lives: map[uint16]uint64{}}, keys: keys}
+	c := &cluster{t: t, wire: &wire{inlets: map[uint16]engine.Inlet{}, lives: map[uint16]uint64{}}, keys: keys, id: [16]byte{1}, epoch: 1}
 	for i := uint16(1); i <= n; i++ {
 		fs := vfs.NewMem()
 		c.sfus = append(c.sfus, &sfu{number: i, fs: fs, journal: journal(i, fs)})
@@ -211,8 +214,8 @@ func (c *cluster) start(s *sfu) {
 	add(func() (engine.Component, error) { return &plug{w: c.wire, self: s.number}, nil })
 	add(func() (engine.Component, error) {
 		return txn.New(txn.Config{
-			Group: 1, Epoch: 1, Node: uint64(s.number), Seed: s.seed,
-			Birth: birth, FS: s.journal, Dir: "journal", Keys: c.keys, Cluster: [16]byte{1},
+			Group: 1, Epoch: c.epoch, Node: uint64(s.number), Seed: s.seed,
+			Birth: birth, FS: s.journal, Dir: "journal", Keys: c.keys, Cluster: c.id, Backup: backupConfig(c.t),
 			// So small that a member that was away for some entries needs the state.
 			SegmentBytes: segmentBytes, FlushBytes: 64 << 10, KeepBytes: 1,
 			OpenStore: func() (store.Store, error) {

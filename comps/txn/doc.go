@@ -30,6 +30,12 @@
 // intent in the log, switches, and then begins its log there; a crash at any point
 // leaves the one or the other.
 //
+// # Backups
+//
+// Any member hands its state out at one CSN, in the chunks of a state transfer, each
+// sealed before it leaves (service Backup, package backup). Whoever asks needs no key,
+// and sets the pace: nothing of a backup waits in memory.
+//
 // # When the disk is full
 //
 // The journal always holds the next segment in reserve. When no further one can

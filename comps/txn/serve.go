@@ -23,6 +23,8 @@ func (c *Component) Serve(batch []message.Request) {
 			txnpb.ServeReplica(replicaService{&d}, r)
 		case txnpb.MembersService:
 			txnpb.ServeMembers(membersService{&d}, r)
+		case txnpb.BackupService:
+			txnpb.ServeBackup(backupService{&d}, r)
 		}
 	}
 	if len(d.events) > 0 {

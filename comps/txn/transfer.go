@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"slices"
 	"time"
@@ -159,35 +160,50 @@ func (l *loop) sendSnapshot(m *raftpb.Message) {
 	})
 }
 
+// chunks cuts the rows of a snapshot into chunks, each valid until the next. The last
+// one says so. The error, if any, comes last.
+func chunks(s store.Snapshot) iter.Seq2[*txnpb.SnapshotChunk, error] {
+	return func(yield func(*txnpb.SnapshotChunk, error) bool) {
+		chunk := txnpb.SnapshotChunk{}
+		size := 0
+		for row, err := range s.Rows() {
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			chunk.Rows = append(chunk.Rows, txnpb.Row{Key: slices.Clone(row.Key), Value: slices.Clone(row.Value)})
+			if size += len(row.Key) + len(row.Value); size >= chunkBytes {
+				if !yield(&chunk, nil) {
+					return
+				}
+				chunk.Sequence++
+				chunk.Rows, size = chunk.Rows[:0], 0
+			}
+		}
+		chunk.Last = true
+		yield(&chunk, nil)
+	}
+}
+
 // transfer sends all rows of a snapshot, chunk after chunk.
 func (c *Component) transfer(ctx context.Context, sfu uint16, p *pinned, install []byte) error {
-	chunk := txnpb.SnapshotChunk{Transfer: uint64(p.at)}
-	size := 0
-	send := func() error {
-		answer, err := c.sendChunk(ctx, sfu, &chunk, p.over)
+	for chunk, err := range chunks(p.rows) {
+		if err != nil {
+			return err
+		}
+		chunk.Transfer = uint64(p.at)
+		if chunk.Last {
+			chunk.Install = install
+		}
+		answer, err := c.sendChunk(ctx, sfu, chunk, p.over)
 		switch {
 		case err != nil:
 			return err
 		case answer.Failed || answer.Next != chunk.Sequence+1:
 			return fmt.Errorf("txn: SFU %d does not take chunk %d", sfu, chunk.Sequence)
 		}
-		chunk.Sequence++
-		chunk.Rows, size = chunk.Rows[:0], 0
-		return nil
 	}
-	for row, err := range p.rows.Rows() {
-		if err != nil {
-			return err
-		}
-		chunk.Rows = append(chunk.Rows, txnpb.Row{Key: slices.Clone(row.Key), Value: slices.Clone(row.Value)})
-		if size += len(row.Key) + len(row.Value); size >= chunkBytes {
-			if err := send(); err != nil {
-				return err
-			}
-		}
-	}
-	chunk.Last, chunk.Install = true, install
-	return send()
+	return nil
 }
 
 // sendChunk sends one chunk and waits for the answer, or until over is closed.
@@ -323,6 +339,7 @@ func (a *applier) switchNow(ctx context.Context, s *raftpb.Snapshot) error {
 	}
 	a.c.storeMu.Lock()
 	defer a.c.storeMu.Unlock()
+	a.c.backups.giveUp()
 	if err := a.incoming.restore.Switch(); err != nil {
 		return err
 	}

@@ -14,7 +14,8 @@ import (
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
-// rosterKey is the store's meta row that holds txnpb.Roster, from the founding on.
+// rosterKey is the store's meta row that holds txnpb.Roster, from the founding on. It
+// is empty after Refound.
 const rosterKey = "roster"
 
 // Group is the roster and the members of the group as of the applied index.
@@ -39,7 +40,7 @@ func (m *Machine) loadGroup() error {
 		return fmt.Errorf("machine: members in the store: %w", err)
 	}
 	m.group.Conf = raftpb.EnsureConfState(conf)
-	if raw := m.store.Meta(rosterKey); raw != nil {
+	if raw := m.store.Meta(rosterKey); len(raw) > 0 {
 		m.group.Roster = &txnpb.Roster{}
 		if err := m.group.Roster.Parse(slices.Clone(raw)); err != nil {
 			return fmt.Errorf("machine: the store's roster: %w", err)

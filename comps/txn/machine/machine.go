@@ -301,13 +301,18 @@ func Lookup(s store.State, id u128.Int) (*txnpb.StoredOutcome, error) {
 
 // CSN returns how far a view reaches.
 func CSN(v store.View) (uint64, error) {
-	raw := v.Meta(metaKey)
+	meta, err := Reached(v)
+	return meta.Csn, err
+}
+
+// Reached returns how far a store, a view or a snapshot reaches.
+func Reached(s interface{ Meta(key string) []byte }) (meta txnpb.Meta, err error) {
+	raw := s.Meta(metaKey)
 	if raw == nil {
-		return 0, nil
+		return meta, nil
 	}
-	var meta txnpb.Meta
 	if err := meta.Parse(slices.Clone(raw)); err != nil {
-		return 0, fmt.Errorf("machine: the store's meta row: %w", err)
+		return meta, fmt.Errorf("machine: the store's meta row: %w", err)
 	}
-	return meta.Csn, nil
+	return meta, nil
 }
