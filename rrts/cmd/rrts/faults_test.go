@@ -183,7 +183,7 @@ func TestLostJournal(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(a.StateDir(0), "journal")); err != nil {
 		t.Fatal(err)
 	}
-	refusesToStart(t, a, "its disk was lost", "rrts sfu add")
+	refusesToStart(t, a, "its disk was lost", "rrts sfu replace")
 }
 
 func TestWrongPassword(t *testing.T) {

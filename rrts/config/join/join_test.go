@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -214,6 +215,7 @@ type scene struct {
 	l      *pipes
 	ended  chan error
 	admits int
+	mu     sync.Mutex
 	log    []string
 }
 
@@ -225,7 +227,11 @@ func newScene(t *testing.T, admit func(*Request) (*Grant, error)) *scene {
 			s.admits++
 			return admit(r)
 		},
-		Log: func(format string, args ...any) { s.log = append(s.log, fmt.Sprintf(format, args...)) },
+		Log: func(format string, args ...any) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.log = append(s.log, fmt.Sprintf(format, args...))
+		},
 	}
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Hour)

@@ -38,7 +38,8 @@ type Host struct {
 	// goroutine at a time, and not again after it has granted once. An error is told
 	// to the guest, which may come again.
 	Admit func(context.Context, *Request) (*Grant, error)
-	// Log gets a line for each step and each refused connection; nil means silence.
+	// Log gets a line for each step and each refused connection, from any goroutine; nil
+	// means silence.
 	Log func(format string, args ...any)
 
 	turn    chan struct{} // holds a token: who has it may ask Admit
