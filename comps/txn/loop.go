@@ -17,8 +17,9 @@ import (
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
-// maxTicks is how many ticks a loop that was paused makes up for at once. Messages
-// of the leader may wait in its inbox: it should read them before it campaigns.
+// maxTicks is how many ticks a loop that was paused makes up for at once, if it did
+// not mean to sleep through more. Messages of the leader may wait in its inbox: it
+// should read them before it campaigns.
 const maxTicks = 2
 
 // loop owns the replica.
@@ -26,7 +27,8 @@ type loop struct {
 	c       *Component
 	replica *replica.Replica
 	out     replica.Output
-	ticked  time.Duration
+	ticked  time.Duration // up to when ticks are counted
+	rest    int           // ticks that may come at once, because the loop slept through them
 	ready   bool
 	noRoom  bool // the journal could not reserve its next segment
 	full    bool // the disk is: new work is refused
@@ -57,26 +59,47 @@ func newLoop(c *Component, m *machine.Machine) (*loop, error) {
 }
 
 func (l *loop) run(ctx context.Context) {
-	ticker := time.NewTicker(l.c.cfg.Tick)
-	defer ticker.Stop()
 	l.ticked = l.c.host.Now()
+	timer := time.NewTimer(l.c.cfg.Tick)
+	defer timer.Stop()
 	beat := l.c.host.Pulse("loop", loopLimit)
 	var events []func()
 	for {
+		heard := false
 		select {
 		case <-ctx.Done():
 			return
 		case <-l.c.inbox.wake:
-		case <-ticker.C:
-			beat()
+			heard = true
+		case <-timer.C:
 		}
+		beat()
 		events = l.c.inbox.take(events)
 		for _, f := range events {
 			f()
 		}
 		l.tick()
 		l.flush()
+		l.rest = l.restTicks(heard)
+		timer.Reset(l.ticked + time.Duration(l.rest)*l.c.cfg.Tick - l.c.host.Now())
 	}
+}
+
+// restTicks is how many ticks may pass before the loop must look at the clock again. An
+// idle group is woken by heartbeats alone: a leader has nothing to do before the next
+// one is due, nor a member that was just spoken to until one is late. Only silence is
+// counted tick by tick, so that an election comes when its time has come.
+func (l *loop) restTicks(heard bool) int {
+	heartbeat := int(l.c.cfg.Heartbeat / l.c.cfg.Tick)
+	switch {
+	case !l.replica.Idle():
+		return 1
+	case l.leading:
+		return heartbeat
+	case heard:
+		return heartbeat + 1
+	}
+	return 1
 }
 
 // loopLimit is the longest silence of the loop before it counts as stuck: well
@@ -86,7 +109,7 @@ const loopLimit = 10 * time.Second
 func (l *loop) tick() {
 	now := l.c.host.Now()
 	for n := 0; now-l.ticked >= l.c.cfg.Tick; n++ {
-		if n == maxTicks {
+		if n >= max(l.rest, maxTicks) {
 			l.ticked = now
 			break
 		}

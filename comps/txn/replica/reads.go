@@ -47,6 +47,9 @@ func (r *Replica) Read(rd *Read) {
 	q.fresh = append(q.fresh, rd)
 }
 
+// idle reports whether no read waits.
+func (q *reads) idle() bool { return len(q.fresh)+len(q.asked)+len(q.known) == 0 }
+
 // askReads begins a round. A leader knows what is committed only once an entry of
 // its own is.
 func (r *Replica) askReads() {

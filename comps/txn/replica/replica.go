@@ -289,6 +289,10 @@ func (r *Replica) roleChanged(s *raft.SoftState) {
 	r.changes.abandon()
 }
 
+// Idle reports whether no submission and no read waits here, so that ticks matter for
+// raft alone. A pending transfer that times out meanwhile is expired by the next tick.
+func (r *Replica) Idle() bool { return r.work.pending == 0 && r.reads.idle() }
+
 // Status is the replica's own view of its group.
 type Status struct {
 	Role            string // "leader", "follower", "candidate", "learner"
