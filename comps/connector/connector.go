@@ -150,13 +150,14 @@ func (c *Connector) Stop() {
 	}
 }
 
-var errStopped = errors.New("connector: it does not run")
+// ErrStopped is what a Connector answers before Provision and after Stop.
+var ErrStopped = errors.New("connector: it does not run")
 
 // Send implements engine.Transport.
 func (c *Connector) Send(to uint16, lane message.Lane, record []byte) error {
 	f := c.fabric.Load()
 	if f == nil {
-		return errStopped
+		return ErrStopped
 	}
 	err := f.Send(to, fabric.Lane(lane), record)
 	if errors.Is(err, fabric.ErrLaneFull) {
@@ -170,7 +171,7 @@ func (c *Connector) Send(to uint16, lane message.Lane, record []byte) error {
 func (c *Connector) SetPeers(peers []fabric.Peer) error {
 	f := c.fabric.Load()
 	if f == nil {
-		return errStopped
+		return ErrStopped
 	}
 	if err := f.SetPeers(peers); err != nil {
 		return fmt.Errorf("connector: %w", err)

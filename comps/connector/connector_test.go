@@ -318,13 +318,13 @@ func TestRestart(t *testing.T) {
 		if got, err := one.get(1, "x"); err != nil || got != "x" {
 			t.Fatal(got, err)
 		}
-		if err := first.Send(2, message.LaneRequest, nil); !errors.Is(err, errStopped) {
+		if err := first.Send(2, message.LaneRequest, nil); !errors.Is(err, ErrStopped) {
 			t.Fatal(err)
 		}
 		if n := first.Networks(); n != nil {
 			t.Fatal(n)
 		}
-		if err := first.SetPeers(nil); !errors.Is(err, errStopped) {
+		if err := first.SetPeers(nil); !errors.Is(err, ErrStopped) {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Second)

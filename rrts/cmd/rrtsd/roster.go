@@ -244,7 +244,9 @@ func (k *keeper) reach() {
 	faults = append(faults, conn.SetPeers(fabricPeers(kept)))
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if err := errors.Join(faults...); err != nil {
+	if err := errors.Join(faults...); errors.Is(err, connector.ErrStopped) {
+		return // it starts with those of its Config, and is asked again
+	} else if err != nil {
 		if k.fault != err.Error() {
 			k.fault = err.Error()
 			k.log.Warn("the interconnect does not take the SFUs of the roster; where a network is missing, name its NIC in machine.toml and restart this SFU", "err", err)
