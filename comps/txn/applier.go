@@ -100,8 +100,8 @@ func (a *applier) applyMessage(m *raftpb.Message) {
 		}
 	}
 	changes := a.machine.TakeChanges()
-	if len(changes) > 0 {
-		a.tellChanges(changes)
+	if len(changes) > 0 && !a.tookChanges(changes) {
+		return
 	}
 	done := replica.AppliedEntries{Message: m, Results: results, Changes: changes, NextExpiry: a.machine.NextExpiry()}
 	a.c.post(func() {

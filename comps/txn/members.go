@@ -82,12 +82,17 @@ func (l *loop) members(s roster.State) *txnpb.MembersAnswer {
 	return out
 }
 
-// tellChanges tells what became of changes, on the apply thread. From the first of
-// the group on a new member must begin with the state.
-func (a *applier) tellChanges(changes []roster.Applied) {
+// tookChanges tells what became of changes, on the apply thread, and reports whether
+// it goes on. From the first of the group on a new member must begin with the state. A
+// change of the group is durable before anybody hears that it is done: what is only in
+// the log needs the old group to be found committed after a crash, and who was removed
+// would be gone.
+func (a *applier) tookChanges(changes []roster.Applied) bool {
+	group := false
 	for i := range changes {
 		ch := &changes[i]
 		if ch.Group != nil {
+			group = true
 			a.c.log.Grown() // before the loop can make raft know the new member
 			a.c.host.Log().Info("the group", "voters", ch.State.Conf.Voters, "outgoing", ch.State.Conf.VotersOutgoing, "learners", ch.State.Conf.Learners)
 		}
@@ -95,7 +100,14 @@ func (a *applier) tellChanges(changes []roster.Applied) {
 			a.c.host.Log().Warn("a change of the roster is refused", "entry", ch.Index, "why", ch.Refused)
 		}
 	}
+	if group {
+		if err := a.c.store.Flush(); err != nil {
+			a.c.host.Fatal(err)
+			return false
+		}
+	}
 	a.tellRoster()
+	return true
 }
 
 // tellRoster hands the newest roster to the owner.

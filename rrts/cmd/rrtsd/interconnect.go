@@ -33,7 +33,7 @@ func (a *assembler) connector() (engine.Component, error) {
 		Rand: rand.Reader, NoAES: !hasAES(),
 		ProbeInterval: ic.ProbeInterval, Suspect: ic.SuspectAfter, Dead: ic.DeadAfter,
 	}
-	c, err := connector.New(connector.Config{Session: base, Peers: a.keeper.fabricPeers(), Open: a.openLinks, Roster: a.keeper.offer})
+	c, err := connector.New(connector.Config{Session: base, Peers: a.keeper.fabricPeers(), Open: a.openLinks, Roster: a.keeper.announced})
 	if err != nil {
 		return nil, err
 	}

@@ -74,6 +74,7 @@ type keeper struct {
 
 	mu      sync.Mutex
 	newest  *txnpb.Roster
+	heard   uint64                   // version of the newest that another SFU announced
 	peers   []config.Peer            // of newest, and those that have left a moment ago
 	left    map[uint16]time.Duration // until when these are reached
 	conn    *connector.Connector     // the one that was made last
@@ -89,7 +90,7 @@ func newKeeper(cfg *config.Config, log *slog.Logger, now func() time.Duration) *
 	}
 }
 
-// offer takes a roster if it is newer. It does not block.
+// offer takes a roster that is applied here, if it is newer. It does not block.
 func (k *keeper) offer(r *txnpb.Roster) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -97,6 +98,17 @@ func (k *keeper) offer(r *txnpb.Roster) {
 		k.newest = r
 		k.poke()
 	}
+}
+
+// announced takes a roster that another SFU has announced, likewise. Only such a one can
+// say that this SFU is out: whoever announces can do without it, come what may; before
+// that the others may need its vote once more.
+func (k *keeper) announced(r *txnpb.Roster) {
+	k.mu.Lock()
+	k.heard = max(k.heard, r.Version)
+	k.mu.Unlock()
+	k.offer(r)
+	k.poke()
 }
 
 func (k *keeper) poke() {
@@ -149,33 +161,29 @@ func (k *keeper) run(ctx context.Context) {
 		case <-retry.C:
 		}
 		k.mu.Lock()
-		newest := k.newest
+		newest, heard := k.newest, k.heard >= k.newest.Version
 		k.mu.Unlock()
 		if newest.Version > version {
-			if !k.keep(newest) {
+			taken, out := k.keep(newest, heard)
+			if out {
 				return
 			}
-			version = newest.Version
+			if taken {
+				version = newest.Version
+			}
 		}
 		k.reach()
 	}
 }
 
 // keep makes a roster that of the next start, and notes whom it lists. It reports
-// whether this SFU is among them.
-func (k *keeper) keep(r *txnpb.Roster) bool {
+// whether it has taken it, and whether this SFU is out: heard says that another SFU
+// announced it.
+func (k *keeper) keep(r *txnpb.Roster, heard bool) (taken, out bool) {
 	c, err := members.Cluster(k.cfg.Cluster, r)
 	if err != nil {
 		k.log.Error("a roster that this software does not understand: install the newer one on this SFU", "version", r.Version, "err", err)
-		return true
-	}
-	// While somebody leaves the group may need it: a start goes by the roster of before.
-	leaving := slices.ContainsFunc(r.Members, func(m txnpb.Member) bool { return m.Leaving })
-	path := filepath.Join(k.cfg.SFU.StateDir, config.RosterFile)
-	if leaving {
-		k.log.Info("an SFU is leaving the cluster", "version", r.Version)
-	} else if err := genesis.WriteFile(path, genesis.File{Path: config.RosterFile, Mode: 0o600, Data: c.MarshalRoster()}, 0); err != nil {
-		k.log.Error("the roster could not be kept; the next start begins with an older one", "err", err)
+		return true, false
 	}
 	self, peers := false, []config.Peer(nil)
 	for i := range r.Members {
@@ -189,15 +197,33 @@ func (k *keeper) keep(r *txnpb.Roster) bool {
 			peers = append(peers, config.Peer{Member: m, Via: config.Via(k.cfg.Self, &m)})
 		}
 	}
+	if !self && !heard {
+		return false, false // another will say so
+	}
+	k.save(c, r)
 	if !self {
 		k.removed <- removed(k.cfg.Self, r.Version)
-		return false
+		return true, true
 	}
-	k.log.Info("the roster", "version", r.Version, "sfus", len(c.SFUs))
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.farewellLocked(peers)
-	return true
+	return true, false
+}
+
+// save writes a roster into the state directory. While somebody leaves the group may
+// need it: a start goes by the roster of before.
+func (k *keeper) save(c *config.Cluster, r *txnpb.Roster) {
+	if slices.ContainsFunc(r.Members, func(m txnpb.Member) bool { return m.Leaving }) {
+		k.log.Info("an SFU is leaving the cluster", "version", r.Version)
+		return
+	}
+	path := filepath.Join(k.cfg.SFU.StateDir, config.RosterFile)
+	if err := genesis.WriteFile(path, genesis.File{Path: config.RosterFile, Mode: 0o600, Data: c.MarshalRoster()}, 0); err != nil {
+		k.log.Error("the roster could not be kept; the next start begins with an older one", "err", err)
+		return
+	}
+	k.log.Info("the roster", "version", r.Version, "sfus", len(c.SFUs))
 }
 
 // farewellLocked replaces the peers; those that have left are reached a little longer.

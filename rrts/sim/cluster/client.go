@@ -140,7 +140,10 @@ func (c *client) transfer() ledgerpb.Transfer {
 }
 
 // node picks one to ask.
-func (c *client) node() *node { return c.w.nodes[c.rng.IntN(len(c.w.nodes))] }
+func (c *client) node() *node {
+	all := c.w.members()
+	return all[c.rng.IntN(len(all))]
+}
 
 // attempt counts one more, and sees to it that the next follows when nobody answers.
 func (c *client) attempt(again func()) (is func() bool) {

@@ -8,7 +8,7 @@ import (
 )
 
 // seeds is how many seeds a test run plays.
-const seeds = 120
+const seeds = 200
 
 // number reads a number from the environment.
 func number(t *testing.T, name string, otherwise uint64) uint64 {
@@ -76,13 +76,20 @@ func (r *Report) add(o *Report) {
 	r.Transfers += o.Transfers
 	r.Full += o.Full
 	r.Damaged += o.Damaged
+	r.Added += o.Added
+	r.Removed += o.Removed
+	r.Replaced += o.Replaced
+	r.Promoted += o.Promoted
+	r.Demoted += o.Demoted
+	r.Refused += o.Refused
 	r.Settled += o.Settled
 	r.Virtual += o.Virtual
 }
 
 // lacks reports whether something never happened.
 func (r *Report) lacks() bool {
-	return min(r.Committed, r.Aborted, r.Reads, r.Retries, r.Resolves, r.Crashes, r.Cuts, r.Pauses, r.Transfers, r.Full, r.Damaged) == 0
+	return min(r.Committed, r.Aborted, r.Reads, r.Retries, r.Resolves, r.Crashes, r.Cuts, r.Pauses, r.Transfers, r.Full, r.Damaged,
+		r.Added, r.Removed, r.Replaced, r.Promoted, r.Demoted, r.Refused) == 0
 }
 
 // TestSameSeedSameRun: a failing seed can only be replayed if nothing but the

@@ -113,9 +113,9 @@ func (w *world) fault() {
 }
 
 // rot changes some bytes of a node's journal that were synced long enough ago, while
-// it is down. One node at most: what a majority has lost is lost.
+// it is down. One node at a time: what a majority has lost is lost.
 func (w *world) rot(n *node) {
-	if len(w.nodes) < 3 || w.rng.IntN(3) != 0 || slices.ContainsFunc(w.nodes, func(n *node) bool { return n.lost || n.rotten }) {
+	if w.rng.IntN(3) != 0 || !w.maySpare() {
 		return
 	}
 	names, err := n.disk.List("journal")
@@ -151,7 +151,7 @@ func (w *world) restartLater(n *node) {
 }
 
 func (w *world) restart(n *node) {
-	if n.life != nil || n.lost {
+	if n.life != nil || n.lost || n.gone {
 		return
 	}
 	w.trace("node %d: starts", n.id)

@@ -35,28 +35,34 @@ const recordHead = 12
 
 // connect makes the sessions.
 func (n *node) connect(l *life) error {
-	var peers []session.Peer
-	for _, m := range n.w.nodes {
-		if m != n {
-			peers = append(peers, session.Peer{SFU: uint16(m.id), Public: n.w.pairs[m.id].Public})
-		}
-	}
-	random := n.w.random(n.rng.Uint64())
+	l.random = n.w.random(n.rng.Uint64())
 	var err error
 	l.responder, err = session.NewResponder(session.ResponderConfig{
-		Local: uint16(n.id), Key: n.w.pairs[n.id], PSK: psk, ClusterHash: clusterHash, Rand: random, Peers: peers,
+		Local: uint16(n.id), Key: n.w.pairs[n.id], PSK: psk, ClusterHash: clusterHash, Rand: l.random,
 	})
 	if err != nil {
 		return err
 	}
+	return n.addSessions(l, l.peers(n.id))
+}
+
+// addSessions makes those with peers that are new.
+func (n *node) addSessions(l *life, peers []session.Peer) error {
+	if err := l.responder.SetPeers(peers); err != nil {
+		return err
+	}
 	for _, p := range peers {
-		l.sessions[uint64(p.SFU)], err = session.New(session.Config{
+		if l.sessions[uint64(p.SFU)] != nil {
+			continue
+		}
+		s, err := session.New(session.Config{
 			Local: uint16(n.id), Key: n.w.pairs[n.id], Peer: p, PSK: psk, ClusterHash: clusterHash,
-			Slot: p.SFU, Incarnation: n.incarnation, Rand: random, MTU: [2]int{frameBytes, frameBytes},
+			Slot: p.SFU, Incarnation: n.incarnation, Rand: l.random, MTU: [2]int{frameBytes, frameBytes},
 		})
 		if err != nil {
 			return err
 		}
+		l.sessions[uint64(p.SFU)] = s
 	}
 	return nil
 }
@@ -68,7 +74,7 @@ func (n *node) receive(net session.Network, frame []byte) {
 		return
 	}
 	if header.Type == wire.TypeInitiation {
-		if in, err := n.responder.Open(n.w.Now(), frame); err == nil {
+		if in, err := n.responder.Open(n.w.Now(), frame); err == nil && n.sessions[uint64(in.Peer)] != nil {
 			n.sessions[uint64(in.Peer)].Accept(n.w.Now(), in)
 		}
 		return
@@ -143,6 +149,7 @@ func (n *node) exchange(peer uint64, s *session.Session) (moved bool) {
 				delete(l.lanes, laneKey{peer, lane, false})
 			}
 			l.replica.Suspect(peer, false)
+			n.announce(peer)
 		case session.Suspect, session.Lost:
 			l.replica.Suspect(peer, true)
 		case session.Recovered:
@@ -217,10 +224,15 @@ func (n *node) send(m *raftpb.Message) {
 		n.w.fail("node %d: %v", n.id, err)
 		return
 	}
+	s := n.sessions[m.GetTo()]
+	if s == nil {
+		n.replica.Unreachable(m.GetTo())
+		return
+	}
 	out := n.lane(m.GetTo(), number, true)
 	binary.BigEndian.PutUint64(raw, out.next)
 	binary.BigEndian.PutUint32(raw[8:], crc32.ChecksumIEEE(raw[recordHead:]))
-	if err := n.sessions[m.GetTo()].Send(n.w.Now(), number, raw); err != nil {
+	if err := s.Send(n.w.Now(), number, raw); err != nil {
 		n.replica.Unreachable(m.GetTo())
 		return
 	}

@@ -16,10 +16,12 @@ import (
 	"virtualservicesinc.com/comps/txn/machine"
 	"virtualservicesinc.com/comps/txn/raftlog"
 	"virtualservicesinc.com/comps/txn/replica"
+	"virtualservicesinc.com/comps/txn/roster"
 	"virtualservicesinc.com/comps/txn/store"
 	"virtualservicesinc.com/comps/txn/store/memstore"
 	"virtualservicesinc.com/net/session"
 	"virtualservicesinc.com/rrts/journal"
+	"virtualservicesinc.com/rrts/schema/txnpb"
 	"virtualservicesinc.com/rrts/sim/disk"
 )
 
@@ -51,13 +53,19 @@ type node struct {
 	// a durable record or mark says that it was synced.
 	proven journal.Position
 	rotten bool // some of its journal below that has rotted
-	lost   bool // its journal was found damaged: it takes no part any more
+	lost   bool // its journal was found damaged, or its disk is lost: it takes no part any more
+
+	founder bool          // it was there when the cluster began
+	known   *txnpb.Roster // the newest that it keeps, without members that are leaving
+	gone    bool          // it knows that it was removed
 
 	*life // nil while it is down
 }
 
 // life is what a crash ends.
 type life struct {
+	roster    *txnpb.Roster // by which it has its peers
+	random    io.Reader     // of its sessions
 	responder *session.Responder
 	sessions  map[uint64]*session.Session
 	lanes     map[laneKey]*lane
@@ -101,7 +109,7 @@ func (n *node) fs() vfs.FS {
 // which no fault excuses but the failing power and rot.
 func (n *node) start() error {
 	n.incarnation++
-	l := &life{sessions: map[uint64]*session.Session{}, lanes: map[laneKey]*lane{}}
+	l := &life{sessions: map[uint64]*session.Session{}, lanes: map[laneKey]*lane{}, roster: n.known}
 	var err error
 	l.log, err = raftlog.Open(raftlog.Config{
 		Journal: journal.Config{
@@ -114,9 +122,9 @@ func (n *node) start() error {
 	if err != nil {
 		return fmt.Errorf("node %d: %w", n.id, err)
 	}
-	members := &raftpb.ConfState{}
-	for _, m := range n.w.nodes {
-		members.Voters = append(members.Voters, m.id)
+	members, found := &raftpb.ConfState{}, (*txnpb.Roster)(nil)
+	if n.founder {
+		members, found = roster.Founders(n.w.founders), n.w.founders
 	}
 	if l.machine, err = machine.Open(n.state, machine.Config{Ledger: smallCaches}, members); err != nil {
 		return err
@@ -125,9 +133,15 @@ func (n *node) start() error {
 	if err := l.log.Begin(l.machine.Group().Conf, applied, term); err != nil {
 		return fmt.Errorf("node %d: %w", n.id, err)
 	}
+	if l.machine.GroupIndex() > 0 {
+		l.log.Grown()
+	}
+	if r := l.machine.Group().Roster; r != nil && r.Version > l.roster.Version {
+		l.roster = r
+	}
 	l.flushed = applied
 	l.replica, err = replica.New(replica.Config{
-		ID: n.id, Epoch: 1, Log: l.log, Applied: applied, NextExpiry: l.machine.NextExpiry(), Group: l.machine.Group(),
+		ID: n.id, Epoch: 1, Log: l.log, Applied: applied, NextExpiry: l.machine.NextExpiry(), Group: l.machine.Group(), Found: found,
 		Logger: &raft.DefaultLogger{Logger: log.New(io.Discard, "", 0)},
 	})
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"virtualservicesinc.com/comps/txn/entry"
 	"virtualservicesinc.com/comps/txn/machine"
 	"virtualservicesinc.com/comps/txn/replica"
+	"virtualservicesinc.com/comps/txn/roster"
 	"virtualservicesinc.com/comps/txn/store/memstore"
 	"virtualservicesinc.com/rrts/journal"
 )
@@ -41,6 +42,9 @@ func (n *node) replicate() (moved bool) {
 		}
 		for _, rd := range l.out.Reads {
 			rd.Origin.(func(*replica.Read))(rd)
+		}
+		for _, c := range l.out.Changes {
+			c.Origin.(func(*replica.Change))(c)
 		}
 	}
 	n.startAppend()
@@ -151,11 +155,8 @@ func (n *node) upkeep() {
 		n.diskFailed(err)
 		return
 	}
-	if applied := n.rows.Applied(); n.rng.IntN(10) == 0 && applied > l.flushed {
-		if err := n.state.Flush(); err != nil {
-			n.w.fail("node %d: %v", n.id, err)
-		}
-		l.flushed = applied
+	if n.rng.IntN(10) == 0 && n.rows.Applied() > l.flushed {
+		n.flush()
 	}
 	l.compact = l.log.CompactTo(l.flushed, keepBytes)
 	if !l.writing {
@@ -188,6 +189,10 @@ func (n *node) install(s *raftpb.Snapshot) error {
 			return err
 		}
 		l.flushed = s.GetMetadata().GetIndex()
+		if l.machine.GroupIndex() > 0 {
+			l.log.Grown()
+		}
+		n.learn(l.machine.Group().Roster, false)
 	}
 	if !n.w.calm && n.rng.IntN(4) == 0 {
 		n.w.trace("node %d: power fails after it switched to a received state", n.id)
@@ -223,18 +228,27 @@ func (n *node) startApply() {
 		n.run(l, func() {
 			l.applying = false
 			var results []entry.Result
+			var changes []roster.Applied
 			for _, e := range m.GetEntries() {
 				if applied, _ := l.machine.Applied(); e.GetIndex() <= applied {
 					continue // a snapshot came first
 				}
 				var err error
-				if results, err = l.machine.Apply(e.GetIndex(), e.GetTerm(), e.GetData(), results); err != nil {
+				if e.GetType() == raftpb.EntryConfChangeV2 {
+					err = l.machine.Reconfigure(e.GetIndex(), e.GetTerm(), e.GetData())
+				} else {
+					results, err = l.machine.Apply(e.GetIndex(), e.GetTerm(), e.GetData(), results)
+				}
+				if err != nil {
 					n.w.fail("node %d: %v", n.id, err)
 					return
 				}
 				n.w.applied(n, l.machine)
+				these := l.machine.TakeChanges()
+				n.applyChanges(e.GetIndex(), these)
+				changes = append(changes, these...)
 			}
-			l.replica.Applied(replica.AppliedEntries{Message: m, Results: results, NextExpiry: l.machine.NextExpiry()}, n.wall())
+			l.replica.Applied(replica.AppliedEntries{Message: m, Results: results, Changes: changes, NextExpiry: l.machine.NextExpiry()}, n.wall())
 		})
 	})
 }

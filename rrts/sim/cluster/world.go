@@ -11,9 +11,11 @@ import (
 	"time"
 
 	"virtualservicesinc.com/comps/txn/machine"
+	"virtualservicesinc.com/comps/txn/roster"
 	"virtualservicesinc.com/comps/txn/store/memstore"
 	"virtualservicesinc.com/net/session"
 	"virtualservicesinc.com/rrts/journal/keyring"
+	"virtualservicesinc.com/rrts/schema/txnpb"
 	"virtualservicesinc.com/rrts/sim"
 )
 
@@ -44,6 +46,10 @@ type Report struct {
 	Transfers          int           // states installed by members that lagged
 	Full               int           // writes that a full disk put off
 	Damaged            int           // nodes that found their journal damaged and took no part any more
+	Added, Removed     int           // members
+	Replaced           int           // of those that had lost their disk or their journal
+	Promoted, Demoted  int           // to voters, to learners
+	Refused            int           // changes of the members that would have broken a rule or endangered the quorum
 	Settled            time.Duration // from the healing until everything was answered and agreed on
 	Virtual            time.Duration
 }
@@ -70,13 +76,18 @@ type world struct {
 	pairs    map[uint64]session.KeyPair
 	keys     *keyring.Ring
 	clients  []*client
+	operator *operator
+	founders *txnpb.Roster
 	report   Report
 	err      error
 
-	chains map[uint64]string // digest by applied index, from the first replica that got there
-	states []*memstore.Store // states that were sent to members that lag
-	opened bool              // the accounts were created, as a client was told
-	calm   bool              // the liveness phase: no faults
+	chains  map[uint64]string // digest by applied index, from the first replica that got there
+	states  []*memstore.Store // states that were sent to members that lag
+	group   roster.State      // the newest that any replica has applied
+	groupAt uint64            // at that entry
+
+	opened bool // the accounts were created, as a client was told
+	calm   bool // the liveness phase: no faults
 }
 
 // Run runs one seed and checks it. It replaces crypto/rand.Reader while it runs.
@@ -175,8 +186,15 @@ func (w *world) build() error {
 		if w.pairs[id], err = keyPair(w.random(w.cfg.Seed<<8 + id)); err != nil {
 			return err
 		}
-		w.nodes = append(w.nodes, newNode(w, id))
 	}
+	w.founders = w.founding()
+	for i := range w.cfg.Nodes {
+		n := newNode(w, uint64(i+1))
+		n.founder, n.known = true, w.founders
+		w.nodes = append(w.nodes, n)
+	}
+	w.operator = newOperator(w)
+	w.After(500*time.Millisecond, w.operator.next)
 	for _, n := range w.nodes {
 		if err := n.start(); err != nil {
 			return err
@@ -203,10 +221,10 @@ func keyPair(random io.Reader) (session.KeyPair, error) {
 	return p, nil
 }
 
-// there are the nodes that still take part.
+// there are the members that still take part.
 func (w *world) there() []*node {
 	var there []*node
-	for _, n := range w.nodes {
+	for _, n := range w.members() {
 		if !n.lost {
 			there = append(there, n)
 		}
@@ -223,6 +241,12 @@ func (w *world) unsettled() string {
 		if !c.idle() {
 			return fmt.Sprintf("client %d waits for %v", c.id, c.tx.Id)
 		}
+	}
+	if w.operator.open {
+		return fmt.Sprintf("the operator waits for %v", w.operator.wish.String())
+	}
+	if why := w.unseated(); why != "" {
+		return why
 	}
 	there := w.there()
 	for _, n := range there {

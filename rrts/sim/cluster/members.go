@@ -1,0 +1,366 @@
+package cluster
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"virtualservicesinc.com/comps/txn/replica"
+	"virtualservicesinc.com/comps/txn/roster"
+	"virtualservicesinc.com/net/session"
+	"virtualservicesinc.com/rrts/schema/txnpb"
+)
+
+const (
+	// farewell is how long a member that was removed is still reached.
+	farewell = 50 * time.Millisecond
+	// announcement is how long a roster takes from one node to another.
+	announcement = time.Millisecond
+	// maxMembers keeps runs small.
+	maxMembers = 7
+)
+
+// founding is the roster with which the cluster begins.
+func (w *world) founding() *txnpb.Roster {
+	r := &txnpb.Roster{}
+	for id := uint64(1); id <= uint64(w.cfg.Nodes); id++ {
+		m := txnpb.Member{Number: uint32(id), Name: fmt.Sprint("n", id), Machine: fmt.Sprint("m", id), Type: "all", Voter: true}
+		public := w.pairs[id].Public
+		m.PublicKey = public[:]
+		r.Members, r.LastNumber = append(r.Members, m), m.Number
+	}
+	return r
+}
+
+// node returns the node of a number, or nil.
+func (w *world) node(id uint64) *node {
+	for _, n := range w.nodes {
+		if n.id == id {
+			return n
+		}
+	}
+	return nil
+}
+
+// saw takes note of the newest roster and group that any replica has applied.
+func (w *world) saw(index uint64, s roster.State) {
+	if index > w.groupAt && s.Roster != nil {
+		w.group, w.groupAt = s, index
+	}
+}
+
+// members are the nodes in the newest roster.
+func (w *world) members() []*node {
+	if w.group.Roster == nil {
+		return w.nodes
+	}
+	var all []*node
+	for i := range w.group.Roster.Members {
+		if n := w.node(uint64(w.group.Roster.Members[i].Number)); n != nil {
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
+// maySpare reports whether a node may be lost for good: as long as one is, or somebody
+// changes the group, another could be one too many.
+func (w *world) maySpare() bool {
+	if w.group.Roster == nil || w.group.Joint() || w.operator.open || len(w.group.Conf.Voters) < 3 {
+		return false
+	}
+	for _, n := range w.members() {
+		if n.lost || n.rotten {
+			return false
+		}
+	}
+	return true
+}
+
+// learn makes a roster that a node hears of the one by which it has its peers. Only
+// another can tell it that it was removed: heard.
+func (n *node) learn(r *txnpb.Roster, heard bool) {
+	l := n.life
+	if l == nil || r == nil || r.Version <= l.roster.Version {
+		return
+	}
+	self, leaving := false, false
+	for i := range r.Members {
+		self = self || r.Members[i].Number == uint32(n.id)
+		leaving = leaving || r.Members[i].Leaving
+	}
+	if !self && !heard {
+		return
+	}
+	l.roster = r
+	if !leaving {
+		n.known = r
+	}
+	if !self {
+		n.w.trace("node %d: stops, it was removed", n.id)
+		n.gone = true
+		n.crash(false)
+		return
+	}
+	n.setPeers()
+}
+
+// setPeers makes sessions with the peers of the roster, and ends those with others
+// after a moment.
+func (n *node) setPeers() {
+	l := n.life
+	peers := l.peers(n.id)
+	there := map[uint64]bool{}
+	for _, p := range peers {
+		there[uint64(p.SFU)] = true
+	}
+	for _, o := range n.w.nodes {
+		s := l.sessions[o.id]
+		if s == nil || there[o.id] {
+			continue
+		}
+		n.w.After(farewell, func() {
+			n.run(l, func() {
+				if l.sessions[o.id] == s {
+					s.Close(n.w.Now())
+					n.exchange(o.id, s)
+					delete(l.sessions, o.id)
+				}
+			})
+		})
+	}
+	if err := n.addSessions(l, peers); err != nil {
+		n.w.fail("node %d: %v", n.id, err)
+	}
+}
+
+// peers are the others of the roster that a life goes by.
+func (l *life) peers(self uint64) []session.Peer {
+	var peers []session.Peer
+	for i := range l.roster.Members {
+		if m := &l.roster.Members[i]; m.Number != uint32(self) && roster.Replicates(m.Type) {
+			peers = append(peers, session.Peer{SFU: uint16(m.Number), Public: [32]byte(m.PublicKey)})
+		}
+	}
+	return peers
+}
+
+// announce tells a peer whose session has come up of the roster that is applied here.
+func (n *node) announce(peer uint64) {
+	r := n.machine.Group().Roster
+	n.w.After(announcement, func() {
+		if p := n.w.node(peer); p != nil && p.life != nil {
+			p.run(p.life, func() { p.learn(r, true) })
+		}
+	})
+}
+
+// applyChanges takes note of what was applied to roster and group, before raft does.
+func (n *node) applyChanges(index uint64, changes []roster.Applied) {
+	if len(changes) == 0 {
+		return
+	}
+	l := n.life
+	for i := range changes {
+		ch := &changes[i]
+		if ch.Group == nil {
+			continue
+		}
+		l.log.Grown()
+		if ch.Change != nil && index > n.w.groupAt {
+			n.w.countChange(ch.Change)
+		}
+	}
+	n.w.saw(index, l.machine.Group())
+	n.flush() // before anybody hears of it
+	n.learn(l.machine.Group().Roster, false)
+	for _, o := range n.w.nodes {
+		if l.sessions[o.id] != nil {
+			n.announce(o.id)
+		}
+	}
+}
+
+// flush makes the state durable.
+func (n *node) flush() {
+	if err := n.state.Flush(); err != nil {
+		n.w.fail("node %d: %v", n.id, err)
+	}
+	n.life.flushed = n.rows.Applied()
+}
+
+func (w *world) countChange(c *txnpb.RosterChange) {
+	switch {
+	case c.Add != nil && c.Remove != 0:
+		w.report.Replaced++
+	case c.Add != nil:
+		w.report.Added++
+	case c.Remove != 0:
+		w.report.Removed++
+	case c.Promote != 0:
+		w.report.Promoted++
+	case c.Demote != 0:
+		w.report.Demoted++
+	}
+}
+
+// operator changes who is in the cluster: one change after the other, each asked for
+// until its answer is final.
+type operator struct {
+	w     *world
+	rng   *rand.Rand
+	wish  txnpb.RosterChange
+	pair  session.KeyPair // of the member that is added
+	open  bool
+	asked int
+	made  uint64 // members made up so far
+}
+
+func newOperator(w *world) *operator {
+	return &operator{w: w, rng: rand.New(rand.NewPCG(w.cfg.Seed, 3000))}
+}
+
+// next begins a change.
+func (o *operator) next() {
+	w := o.w
+	if w.calm {
+		return
+	}
+	defer func() {
+		if !o.open {
+			w.After(time.Duration(50+o.rng.IntN(300))*time.Millisecond, o.next)
+		}
+	}()
+	r := w.group.Roster
+	if r == nil || w.group.Joint() {
+		return
+	}
+	for _, n := range w.members() {
+		if n.lost {
+			o.replace(n)
+			return
+		}
+	}
+	some := &r.Members[o.rng.IntN(len(r.Members))]
+	kind := o.rng.IntN(8)
+	switch {
+	case len(r.Members) < 2 || kind < 3 && len(r.Members) < maxMembers:
+		o.begin(txnpb.RosterChange{Add: o.record("", o.rng.IntN(4) > 0)})
+	case kind == 3 && w.maySpare():
+		n := w.members()[o.rng.IntN(len(w.members()))]
+		w.trace("node %d: its disk is lost", n.id)
+		n.crash(true)
+		n.lost = true
+		o.replace(n)
+	case kind == 4:
+		o.begin(txnpb.RosterChange{Demote: some.Number})
+	case kind > 4:
+		o.begin(txnpb.RosterChange{Remove: some.Number})
+	}
+}
+
+// replace replaces a node that will never take part again.
+func (o *operator) replace(n *node) {
+	for i := range o.w.group.Roster.Members {
+		if m := &o.w.group.Roster.Members[i]; m.Number == uint32(n.id) {
+			o.begin(txnpb.RosterChange{Add: o.record(m.Machine, m.Voter), Remove: m.Number})
+		}
+	}
+}
+
+// record makes up a member, on a machine of its own if none is named.
+func (o *operator) record(machine string, voter bool) *txnpb.Member {
+	o.made++
+	m := &txnpb.Member{Name: fmt.Sprint("added", o.made), Machine: machine, Type: "all", Voter: voter}
+	if machine == "" {
+		m.Machine = fmt.Sprint("machine", o.made)
+	}
+	if machine == "" && !voter && o.rng.IntN(2) == 0 {
+		m.Type = "edge"
+	}
+	var err error
+	if o.pair, err = keyPair(o.w.random(o.w.cfg.Seed<<16 + o.made)); err != nil {
+		o.w.fail("%v", err)
+	}
+	m.PublicKey = o.pair.Public[:]
+	return m
+}
+
+func (o *operator) begin(wish txnpb.RosterChange) {
+	o.wish, o.open = wish, true
+	o.ask()
+}
+
+// ask asks some node, and again when nobody answers.
+func (o *operator) ask() {
+	w := o.w
+	o.asked++
+	number := o.asked
+	is := func() bool { return o.open && o.asked == number }
+	w.After(patience, func() {
+		if is() {
+			o.ask()
+		}
+	})
+	all := w.members()
+	n := all[o.rng.IntN(len(all))]
+	l := n.life
+	if l == nil {
+		return
+	}
+	c := &replica.Change{Wish: o.wish, Deadline: w.Now() + patience}
+	c.Origin = func(c *replica.Change) {
+		w.After(time.Millisecond, func() {
+			switch {
+			case !is():
+			case c.Failed != nil:
+				w.After(time.Duration(1+o.rng.IntN(20))*time.Millisecond, func() {
+					if is() {
+						o.ask()
+					}
+				})
+			default:
+				o.answer(c)
+			}
+		})
+	}
+	n.run(l, func() { l.replica.Change(c) })
+}
+
+// answer ends the change; a member that was added begins its life.
+func (o *operator) answer(c *replica.Change) {
+	w := o.w
+	o.open = false
+	switch {
+	case c.Refused != "":
+		w.report.Refused++
+		w.trace("operator: %v refused: %s", o.wish.String(), c.Refused)
+	case c.Added != 0 && roster.Replicates(o.wish.Add.Type):
+		w.trace("operator: node %d is in the cluster", c.Added)
+		w.pairs[uint64(c.Added)] = o.pair
+		n := newNode(w, uint64(c.Added))
+		n.known = c.Group.Roster
+		w.nodes = append(w.nodes, n)
+		w.After(time.Duration(o.rng.IntN(50))*time.Millisecond, func() { w.restart(n) })
+	default:
+		w.trace("operator: %v done", o.wish.String())
+	}
+	w.After(time.Duration(50+o.rng.IntN(300))*time.Millisecond, o.next)
+}
+
+// unseated says which member is not yet what the roster wants it to be, or "".
+func (w *world) unseated() string {
+	if w.group.Roster == nil {
+		return "nobody has founded the cluster"
+	}
+	if w.group.Joint() {
+		return "the group is between two sets of voters"
+	}
+	for _, n := range w.there() {
+		m := w.group.Member(uint32(n.id))
+		if m.Voter && w.group.Seat(m.Number) != txnpb.SeatVoter {
+			return fmt.Sprintf("node %d does not vote yet", n.id)
+		}
+	}
+	return ""
+}
