@@ -75,6 +75,7 @@ type group struct {
 	members  map[uint64]*member
 	wire     []*raftpb.Message
 	cut      map[[2]uint64]bool
+	deaf     bool          // no acknowledgement of a heartbeat arrives
 	noStates bool          // states that are sent do not arrive
 	found    *txnpb.Roster // what the first leader founds the cluster with; nil as a rule
 
@@ -170,7 +171,7 @@ func (g *group) settle() {
 				continue
 			}
 			moved = true
-			if msg.GetType() == raftpb.MsgSnap && g.noStates {
+			if msg.GetType() == raftpb.MsgSnap && g.noStates || msg.GetType() == raftpb.MsgHeartbeatResp && g.deaf {
 				continue
 			}
 			to.Step(msg)

@@ -319,6 +319,7 @@ func (r *Replica) applyChanges(applied []roster.Applied) {
 			if err := raftpb.EnsureConfState(conf).Equivalent(a.State.Conf); err != nil {
 				panic(fmt.Sprintf("replica: entry %d makes raft's group another than the state's: %v", a.Index, err))
 			}
+			r.reads.regroup()
 		}
 		r.group = a.State
 		r.answerChange(a)

@@ -63,6 +63,15 @@ func (r *Replica) askReads() {
 	r.node.ReadIndex(binary.BigEndian.AppendUint64(nil, q.round))
 }
 
+// regroup has the reads of the round under way asked for again: the acknowledgements
+// that it waits for may be those of members that have left.
+func (q *reads) regroup() {
+	if q.round != 0 {
+		q.fresh = append(q.asked, q.fresh...)
+		q.asked, q.round = nil, 0
+	}
+}
+
 // indexed notes at which index the reads of a round may be served.
 func (q *reads) indexed(rs raft.ReadState) {
 	if len(rs.RequestCtx) != 8 || binary.BigEndian.Uint64(rs.RequestCtx) != q.round {

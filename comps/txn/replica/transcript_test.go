@@ -124,6 +124,8 @@ func (g *group) command(d *datadriven.TestData) string {
 		}
 	case "states": // lost, or arrive
 		g.noStates = d.HasArg("lost")
+	case "heartbeats": // go unheard, or not
+		g.deaf = d.HasArg("unheard")
 	case "cut": // from everybody, or what goes to=N
 		for _, id := range g.ids() {
 			if to := number(g.t, d, "to"); to == 0 {
