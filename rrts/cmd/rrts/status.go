@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"virtualservicesinc.com/rrts/client"
+	"virtualservicesinc.com/rrts/cmd/internal/members"
 	"virtualservicesinc.com/rrts/config"
 	"virtualservicesinc.com/rrts/schema/monitorpb"
 	"virtualservicesinc.com/rrts/schema/txnpb"
@@ -50,6 +51,7 @@ func (c *cli) statusCommand() *cobra.Command {
 				return err
 			}
 			defer op.Close()
+			cluster = c.newest(cmd.Context(), op, cluster)
 			// All at once: one that is silent must not make the others' answers old.
 			all := make([]*sfuStatus, len(cluster.SFUs))
 			var asking sync.WaitGroup
@@ -81,6 +83,21 @@ func (c *cli) statusCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&via, "sfu", "", "ask through this SFU of this machine (default: any that answers)")
 	return cmd
+}
+
+// newest returns the cluster by the roster that it has now; while nobody leads, by
+// what this machine starts from.
+func (c *cli) newest(ctx context.Context, op *client.Client, cluster *config.Cluster) *config.Cluster {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	answer, err := txnpb.MembersClient{Caller: op}.List(ctx, &txnpb.ListMembers{})
+	if err != nil || answer.Roster == nil {
+		return cluster
+	}
+	if now, err := members.Cluster(cluster, answer.Roster); err == nil {
+		return now
+	}
+	return cluster
 }
 
 // askStatus asks one SFU's Monitor and, where it has one, its replica.
