@@ -81,12 +81,13 @@ func (c *Connector) Provision(h engine.Host) error {
 	if err != nil {
 		return fmt.Errorf("connector: %w", err)
 	}
+	// The fabric tells of a missing network while it is made.
+	c.watch = newWatch(h, [2]bool{links[fabric.PortA] != nil, links[fabric.PortB] != nil}, c.cfg.Peers)
 	f, err := fabric.New(fabric.Config{Session: c.cfg.Session, Peers: c.cfg.Peers, Links: links,
 		Deliver: c.deliver, Event: c.event, Log: h.Log()})
 	if err != nil {
 		return fmt.Errorf("connector: %w", err)
 	}
-	c.watch = newWatch(h, [2]bool{links[fabric.PortA] != nil, links[fabric.PortB] != nil}, c.cfg.Peers)
 	c.fabric.Store(f)
 	return nil
 }
