@@ -98,17 +98,13 @@ func (c *cli) admission(ctx context.Context, f *growFlags) (a *grow.Admission, c
 	if err != nil {
 		return nil, nil, err
 	}
-	caller := txnpb.MembersClient{Caller: op}
-	answer, err := caller.List(ctx, &txnpb.ListMembers{})
-	if err == nil && answer.Refused != "" {
-		err = errors.New(answer.Refused)
-	}
+	answer, err := c.listMembers(ctx, op)
 	if err == nil {
 		cluster, err = members.Cluster(cluster, answer.Roster)
 	}
 	if err != nil {
 		op.Close()
-		return nil, nil, fmt.Errorf("the cluster's members: %w", err)
+		return nil, nil, err
 	}
 	f.plan.Type = config.Type(f.kind)
 	f.plan.Carrier = config.Carrier(cmp.Or(f.carrier, string(cluster.Interconnect.Carrier)))
@@ -124,7 +120,7 @@ func (c *cli) admission(ctx context.Context, f *growFlags) (a *grow.Admission, c
 		return nil, nil, usageError{fmt.Errorf("the cluster has an SFU %s, on %s; choose another name with --sfu, or replace it with rrts sfu replace %s", m.Name, m.Machine, m.Name)}
 	}
 	return &grow.Admission{
-		Plan: f.plan, Software: version, Master: master, Cluster: cluster, Add: caller.Add, Rand: rand.Reader, Now: time.Now,
+		Plan: f.plan, Software: version, Master: master, Cluster: cluster, Add: txnpb.MembersClient{Caller: op}.Add, Rand: rand.Reader, Now: time.Now,
 	}, func() { op.Close() }, nil
 }
 

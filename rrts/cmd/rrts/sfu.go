@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -181,21 +180,25 @@ func (c *cli) growAnywhere(ctx context.Context, f *growFlags) error {
 	return c.grown(ctx, a)
 }
 
-// listMembers returns the roster as the cluster has it now.
+// listMembers returns the roster as the cluster has it now. A cluster that has just
+// begun is given a moment to write its first one down.
 func (c *cli) listMembers(ctx context.Context, op *client.Client) (*txnpb.MembersAnswer, error) {
 	ctx, cancel := context.WithTimeout(ctx, operatorTimeout)
 	defer cancel()
-	answer, err := txnpb.MembersClient{Caller: op}.List(ctx, &txnpb.ListMembers{})
-	if err == nil && answer.Refused != "" {
-		err = errors.New(answer.Refused)
+	for {
+		answer, err := txnpb.MembersClient{Caller: op}.List(ctx, &txnpb.ListMembers{})
+		if err == nil && answer.Refused == "" && answer.Roster != nil {
+			return answer, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("the cluster's members: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("the cluster's members: %s", cmp.Or(answer.Refused, "it has no roster yet; try again"))
+		case <-time.After(seatInterval):
+		}
 	}
-	if err == nil && answer.Roster == nil {
-		err = errors.New("the answer has no roster")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("the cluster's members: %w", err)
-	}
-	return answer, nil
 }
 
 // findMember returns the member of a name.

@@ -11,7 +11,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"virtualservicesinc.com/rrts/client"
+	"virtualservicesinc.com/rrts/cmd/internal/members"
 	"virtualservicesinc.com/rrts/config"
+	"virtualservicesinc.com/rrts/config/genesis"
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
@@ -32,7 +34,7 @@ number is never given again.`,
 }
 
 func (c *cli) remove(ctx context.Context, name string, force bool) error {
-	op, _, err := c.operator(ctx, "")
+	op, cluster, err := c.operator(ctx, "")
 	if err != nil {
 		return err
 	}
@@ -52,6 +54,9 @@ func (c *cli) remove(ctx context.Context, name string, force bool) error {
 		return err
 	case answer.Refused != "":
 		return errors.New(answer.Refused)
+	}
+	if err := c.renewShared(cluster, answer.Roster); err != nil {
+		return err
 	}
 	own, err := c.machineName()
 	if err != nil {
@@ -73,6 +78,20 @@ func (c *cli) remove(ctx context.Context, name string, force bool) error {
 		return c.out.Object(map[string]any{"removed": name, "number": m.Number, "machine": m.Machine})
 	}
 	return c.out.Table(nil, [][]string{{name + " is no member any more; " + where}})
+}
+
+// renewShared takes note on this machine of who is in the cluster now.
+func (c *cli) renewShared(cluster *config.Cluster, roster *txnpb.Roster) error {
+	after, err := members.Cluster(cluster, roster)
+	if err != nil {
+		return fmt.Errorf("the cluster's roster: %w", err)
+	}
+	kit, err := config.LoadClientKit(filepath.Join(c.dir, "client-kit.toml"))
+	if err != nil {
+		return err
+	}
+	kit.Gateways = after.Gateways()
+	return c.here().Renew((&genesis.Welcome{Cluster: after, Kit: kit.Marshal()}).SharedFiles()...)
 }
 
 func (c *cli) sfuStopCommand() *cobra.Command {
