@@ -21,7 +21,7 @@ import (
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
-var openKeys = backup.OpenKeys{Private: [32]byte{1: 1}, Secret: [32]byte{2}}
+var openKeys = backup.OpenKeys{Cluster: [16]byte{1}, Private: [32]byte{1: 1}, Secret: [32]byte{2}}
 
 // backupConfig is what openKeys open.
 func backupConfig(t *testing.T) *txn.BackupConfig {

@@ -49,6 +49,8 @@ type Cluster struct {
 	// Roster is the version of SFUs: 0 for the list with which the cluster began,
 	// and the one that the cluster itself gave to a list that it has changed.
 	Roster uint64
+	// Epoch is the epoch of its transaction group. It rises with every restore.
+	Epoch uint32
 	// BackupKey is the X25519 key that backups are sealed to; zero in clusters
 	// that make none. What opens them is in the recovery kit and on no SFU.
 	BackupKey PublicKey
@@ -110,6 +112,8 @@ func (c *Cluster) keys(k *keys) {
 		"The cluster's identity, made by rrts init. Frames, journals and clients of another cluster are refused.")
 	key(k, "roster", &c.Roster, otherwise[uint64](0), integer[uint64](0, 1<<62),
 		"The version of the list of SFUs below, written by rrts. 0 is the list with which the cluster began.")
+	key(k, "epoch", &c.Epoch, otherwise[uint32](1), integer[uint32](1, 1<<31),
+		"The epoch of its transactions. It rises with every restore from a backup; what bears an older one is refused.")
 	key(k, "backup_key", &c.BackupKey, optional[PublicKey](`"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="`), publicKey,
 		"Backups are sealed to this key. What opens them is in the recovery kit, and on no SFU.")
 	k.section("interconnect", "How the SFUs reach each other.", c.Interconnect.keys)

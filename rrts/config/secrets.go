@@ -2,6 +2,8 @@ package config
 
 import (
 	"crypto/ecdh"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"crypto/tls"
 	"encoding/base64"
 	"errors"
@@ -219,6 +221,16 @@ func (r *secretReader) open(path string) []byte {
 		return nil
 	}
 	return data
+}
+
+// BackupSecret is what proves that a backup was written by an SFU of the cluster whose
+// pre-shared key this is.
+func BackupSecret(psk Key) Key {
+	k, err := hkdf.Key(sha256.New, psk[:], nil, "rrts backup", len(Key{}))
+	if err != nil {
+		panic(err) // only of a longer key
+	}
+	return Key(k)
 }
 
 // PublicOf returns the public key of an SFU's private interconnect key.

@@ -1,16 +1,13 @@
 package drill
 
 import (
-	"crypto/rand"
 	"fmt"
-	"path/filepath"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"virtualservicesinc.com/comps/txn/store"
-	"virtualservicesinc.com/comps/txn/store/sealfs"
 	"virtualservicesinc.com/rrts/config"
-	"virtualservicesinc.com/rrts/journal/keyring"
+	"virtualservicesinc.com/rrts/statedir"
 )
 
 // OpenStore opens the store of an SFU that does not run, with the keys of its
@@ -33,9 +30,9 @@ func openStore(configDir, sfu, state string) (store.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, err := keyring.Load(vfs.Default, filepath.Join(state, "node.keys"), secrets.Store[:])
+	keys, err := statedir.LoadKeys(state, secrets.Store)
 	if err != nil {
 		return nil, err
 	}
-	return store.Open(store.Config{Dir: filepath.Join(state, "store"), FS: sealfs.New(vfs.Default, keys, rand.Reader)})
+	return store.Open(statedir.Store(state, vfs.Default, keys))
 }

@@ -96,8 +96,9 @@ type Keys struct {
 	Secret [32]byte
 }
 
-// OpenKeys are what is needed to read a backup.
+// OpenKeys are what is needed to read a backup of a cluster.
 type OpenKeys struct {
+	Cluster [16]byte
 	// Private belongs to Keys.Recipient.
 	Private [32]byte
 	Secret  [32]byte
@@ -157,8 +158,11 @@ func decapsulate(k *OpenKeys, h *txnpb.BackupHeader) (shared []byte, err error) 
 	if err != nil {
 		return nil, err
 	}
-	if string(private.PublicKey().Bytes()) != string(h.Recipient) {
-		return nil, fmt.Errorf("%w: it was sealed for cluster %s, to another backup key; use the recovery kit of that cluster", ErrForeign, name(h))
+	switch {
+	case string(h.ClusterId) != string(k.Cluster[:]):
+		return nil, fmt.Errorf("%w: it is of cluster %s, the keys are of cluster %x; use the recovery kit of that cluster", ErrForeign, name(h), k.Cluster)
+	case string(private.PublicKey().Bytes()) != string(h.Recipient):
+		return nil, fmt.Errorf("%w: it was sealed to another backup key than that of cluster %s", ErrForeign, name(h))
 	}
 	kdf, aead := suite()
 	r, err := hpke.NewRecipient(h.Encapsulated, own, kdf, aead, []byte(info))

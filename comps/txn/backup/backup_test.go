@@ -16,10 +16,12 @@ import (
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
+var cluster = [16]byte{7, 15: 1}
+
 // pair makes the two halves of a backup key.
 func pair(t testing.TB, seed, secret byte) (*Keys, *OpenKeys) {
 	t.Helper()
-	open := OpenKeys{Private: [32]byte{1: seed}, Secret: [32]byte{secret}}
+	open := OpenKeys{Cluster: cluster, Private: [32]byte{1: seed}, Secret: [32]byte{secret}}
 	private, err := ecdh.X25519().NewPrivateKey(open.Private[:])
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +48,7 @@ func chunks(sizes ...int) []txnpb.SnapshotChunk {
 // write makes a backup, and says where each of its chunks begins.
 func write(t testing.TB, k *Keys, in []txnpb.SnapshotChunk) (file []byte, starts []int) {
 	t.Helper()
-	s, file, err := NewSealer(k, &txnpb.BackupHeader{ClusterId: []byte{7}, Cluster: "shop", Csn: 42})
+	s, file, err := NewSealer(k, &txnpb.BackupHeader{ClusterId: cluster[:], Cluster: "shop", Csn: 42})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +198,12 @@ func TestOtherKeys(t *testing.T) {
 	file, _ := write(t, keys, chunks(5))
 	_, stranger := pair(t, 3, 2)
 	_, _, err := read(file, stranger)
-	if want := `backup: of another cluster than the keys: it was sealed for cluster "shop" (07), to another backup key; use the recovery kit of that cluster`; !errors.Is(err, ErrForeign) || err.Error() != want {
+	if want := `backup: of another cluster than the keys: it was sealed to another backup key than that of cluster "shop" (07000000000000000000000000000001)`; !errors.Is(err, ErrForeign) || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+	stranger.Cluster[0] = 8
+	_, _, err = read(file, stranger)
+	if want := `backup: of another cluster than the keys: it is of cluster "shop" (07000000000000000000000000000001), the keys are of cluster 08000000000000000000000000000001; use the recovery kit of that cluster`; !errors.Is(err, ErrForeign) || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
 }

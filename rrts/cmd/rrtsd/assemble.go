@@ -22,10 +22,10 @@ import (
 	"virtualservicesinc.com/comps/ledger"
 	"virtualservicesinc.com/comps/login"
 	"virtualservicesinc.com/comps/txn"
+	"virtualservicesinc.com/comps/txn/backup"
 	"virtualservicesinc.com/comps/txn/machine"
 	"virtualservicesinc.com/comps/txn/store"
 	"virtualservicesinc.com/comps/txn/store/patientfs"
-	"virtualservicesinc.com/comps/txn/store/sealfs"
 	"virtualservicesinc.com/net/fabric"
 	"virtualservicesinc.com/rrts/cmd/internal/members"
 	"virtualservicesinc.com/rrts/config"
@@ -41,15 +41,12 @@ import (
 	"virtualservicesinc.com/rrts/schema/loginpb"
 	"virtualservicesinc.com/rrts/schema/monitorpb"
 	"virtualservicesinc.com/rrts/schema/txnpb"
+	"virtualservicesinc.com/rrts/statedir"
 	"virtualservicesinc.com/sysd"
 )
 
-const (
-	// group and epoch of the one transaction group; the epoch rises with a forced
-	// recovery or a restore.
-	group = 1
-	epoch = 1
-)
+// group is the number of the one transaction group.
+const group = 1
 
 // sfu is one assembled SFU.
 type sfu struct {
@@ -219,16 +216,19 @@ func (a *assembler) transactions() (engine.Component, error) {
 	c := a.cfg.Cluster
 	disk := patientfs.New(vfs.Default, a.log)
 	return txn.New(txn.Config{
-		Group: group, Epoch: epoch, Node: uint64(a.cfg.Self.Number), Seed: members.Roster(a.seed),
+		Group: group, Epoch: c.Epoch, Node: uint64(a.cfg.Self.Number), Seed: members.Roster(a.seed),
 		Valid: a.validRoster, Roster: a.keeper.offer,
 		Tick: c.Transactions.Tick, Heartbeat: c.Transactions.Heartbeat, Election: c.Transactions.ElectionTimeout,
 		Birth: birth, Born: func() error { return genesis.Born(dir) },
-		FS: directfs.New(vfs.Default), Dir: filepath.Join(dir, "journal"), Keys: keys, Cluster: [16]byte(c.ID),
+		FS: directfs.New(vfs.Default), Dir: statedir.Journal(dir), Keys: keys, Cluster: [16]byte(c.ID),
 		SegmentBytes: a.cfg.SFU.Txn.JournalSegment,
 		Full:         disk.Full, Stopping: disk.Stop,
 		OpenStore: func() (store.Store, error) {
-			return store.Open(store.Config{Dir: filepath.Join(dir, "store"), FS: sealfs.New(disk, keys, rand.Reader), CacheBytes: a.cfg.SFU.Txn.Cache, Log: a.log})
+			s := statedir.Store(dir, disk, keys)
+			s.CacheBytes, s.Log = a.cfg.SFU.Txn.Cache, a.log
+			return store.Open(s)
 		},
+		Backup:  a.backups(),
 		Machine: machine.Config{Window: c.Transactions.DedupeWindow, Ledger: ledger.Config{MaxCachedAccounts: a.cfg.SFU.Txn.Balances}},
 	}), nil
 }
@@ -243,20 +243,23 @@ func (a *assembler) validRoster(r *txnpb.Roster) error {
 // nodeKeys loads the keys that seal journal and store. They are made when the SFU
 // is born, and never again: what was sealed under lost keys is lost.
 func (a *assembler) nodeKeys(birth bool) (*keyring.Live, error) {
-	path := filepath.Join(a.cfg.SFU.StateDir, "node.keys")
-	master := a.secrets.Store
-	ring, err := keyring.Load(vfs.Default, path, master[:])
+	keys, err := statedir.LoadKeys(a.cfg.SFU.StateDir, a.secrets.Store)
 	if errors.Is(err, fs.ErrNotExist) && birth {
-		if ring, err = keyring.New(rand.Reader); err == nil {
-			err = keyring.Save(vfs.Default, path, ring, master[:], rand.Reader)
-		}
+		return statedir.NewKeys(a.cfg.SFU.StateDir, a.secrets.Store)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("the keys of journal and store: %w", err)
+	return keys, err
+}
+
+// backups says how backups are sealed; nil in a cluster that makes none.
+func (a *assembler) backups() *txn.BackupConfig {
+	c := a.cfg.Cluster
+	if c.BackupKey == (config.PublicKey{}) {
+		return nil
 	}
-	live := &keyring.Live{}
-	live.Set(ring)
-	return live, nil
+	return &txn.BackupConfig{
+		Keys:    backup.Keys{Recipient: c.BackupKey, Secret: config.BackupSecret(a.secrets.PSK)},
+		Cluster: c.Name, Software: version,
+	}
 }
 
 // tokens opens and seals session tokens.
@@ -291,7 +294,7 @@ func (a *assembler) gateway() (engine.Component, error) {
 		ListenAdmin: a.listenControl, AdminGroup: adminGroup(),
 		Certificate: func() (*tls.Certificate, error) { return a.certificate.Load(), nil },
 		Tokens:      tokens, Wall: wall,
-		Cluster: c.Name, ClusterID: [16]byte(c.ID), Epoch: epoch, Group: group,
+		Cluster: c.Name, ClusterID: [16]byte(c.ID), Epoch: c.Epoch, Group: group,
 		Gateways: c.Gateways(), Own: self.Gateways,
 		Heartbeat: c.Clients.Heartbeat, MaxConnections: a.cfg.SFU.Gateway.MaxConnections, Window: a.cfg.SFU.Gateway.Window,
 	})

@@ -33,6 +33,7 @@
 package genesis
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -58,6 +59,13 @@ type Spec struct {
 	Interconnect config.Interconnect
 	Transactions config.Transactions
 	Clients      config.Clients
+
+	// Restores, if not nil, is the master of the cluster whose backup the new one begins
+	// with, and Epoch the new one's epoch, above the backup's. Its certificate authority
+	// and pepper stay, so that clients trust the gateways and passwords are good; settings
+	// that are zero here are its. All that identifies a cluster is new.
+	Restores *Master
+	Epoch    uint32
 
 	Rand io.Reader // nil means crypto/rand
 	Now  time.Time // when certificates begin to be valid; zero means now
@@ -135,14 +143,20 @@ func (g *genesis) create() (*Material, error) {
 	if g.err != nil {
 		return nil, g.err
 	}
+	if old := g.spec.Restores; old != nil {
+		g.inherit(old.Cluster)
+		master.Pepper, master.CA = old.Pepper, old.CA
+	}
 	var privates []config.Key
 	var err error
 	if master.Cluster, privates, err = g.cluster(id, master.Backup); err != nil {
 		return nil, err
 	}
 	cluster := master.Cluster
-	if master.CA, err = newAuthority(cluster.Name, g.spec.Now, g.spec.Rand); err != nil {
-		return nil, err
+	if master.CA == nil {
+		if master.CA, err = newAuthority(cluster.Name, g.spec.Now, g.spec.Rand); err != nil {
+			return nil, err
+		}
 	}
 	m := &Material{Cluster: cluster, Kit: master.ClientKit(), Master: master, files: map[string][]File{}}
 	welcome := &Welcome{Cluster: cluster, Kit: m.Kit.Marshal(), PSK: master.PSK, Pepper: master.Pepper, Token: master.Token}
@@ -186,6 +200,13 @@ func (g *genesis) sfu(master *Master, w *Welcome, i int, private config.Key) ([]
 	return n.SFUFiles(w, self, settings), g.err
 }
 
+// inherit takes what the spec leaves open from the cluster that it restores.
+func (g *genesis) inherit(old *config.Cluster) {
+	s := &g.spec
+	s.Name, s.Carrier = cmp.Or(s.Name, old.Name), cmp.Or(s.Carrier, old.Interconnect.Carrier)
+	s.Interconnect, s.Transactions, s.Clients = cmp.Or(s.Interconnect, old.Interconnect), cmp.Or(s.Transactions, old.Transactions), cmp.Or(s.Clients, old.Clients)
+}
+
 // cluster makes cluster.toml and the private keys of its SFUs.
 func (g *genesis) cluster(id config.ID, backup config.Key) (*config.Cluster, []config.Key, error) {
 	recipient, err := config.PublicOf(backup)
@@ -193,7 +214,7 @@ func (g *genesis) cluster(id config.ID, backup config.Key) (*config.Cluster, []c
 		return nil, nil, err
 	}
 	c := &config.Cluster{
-		Name: g.spec.Name, ID: id, BackupKey: recipient,
+		Name: g.spec.Name, ID: id, Epoch: g.spec.Epoch, BackupKey: recipient,
 		Interconnect: g.spec.Interconnect, Transactions: g.spec.Transactions, Clients: g.spec.Clients,
 	}
 	c.Interconnect.Carrier = g.spec.Carrier

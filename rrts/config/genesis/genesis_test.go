@@ -386,3 +386,23 @@ func TestBadSpec(t *testing.T) {
 		})
 	}
 }
+
+// TestRestores: a cluster that takes another's place is trusted by its clients and
+// knows its passwords; all that would let an old machine or session in is new.
+func TestRestores(t *testing.T) {
+	spec := shop(1)
+	spec.Transactions.DedupeWindow = 48 * time.Hour
+	old := create(t, spec)
+	next := create(t, Spec{Restores: old.Master, Epoch: 7, SFUs: []SFU{{Name: "uno", Gateways: []string{"pc9.example:7400"}}}, Rand: seeded(2), Now: spec.Now})
+	o, n := old.Master, next.Master
+	if n.Pepper != o.Pepper || string(n.CA.CertPEM) != string(o.CA.CertPEM) || string(n.CA.KeyPEM) != string(o.CA.KeyPEM) {
+		t.Error("pepper or certificate authority is another")
+	}
+	if n.PSK == o.PSK || n.Token == o.Token || n.Backup == o.Backup || n.Cluster.ID == o.Cluster.ID || n.Cluster.BackupKey == o.Cluster.BackupKey {
+		t.Error("a key or the identity is the old cluster's")
+	}
+	if c := next.Cluster; c.Name != "shop" || c.Epoch != 7 || c.Transactions.DedupeWindow != 48*time.Hour || c.Interconnect != old.Cluster.Interconnect ||
+		len(c.SFUs) != 1 || c.SFUs[0].Name != "uno" || old.Cluster.Epoch != 1 {
+		t.Errorf("%+v", c)
+	}
+}

@@ -1,0 +1,58 @@
+// Package statedir knows what lies in an SFU's state directory, and under which keys.
+//
+//	node.keys   the keys of this SFU's journal and store, under its store.key
+//	journal/    rrts/journal, with the raft log
+//	store/      comps/txn/store, on sealed pages
+//
+// rrtsd runs on it; rrts restores into an empty one and audits one whose SFU is
+// stopped.
+package statedir
+
+import (
+	"crypto/rand"
+	"fmt"
+	"path/filepath"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"virtualservicesinc.com/comps/txn/store"
+	"virtualservicesinc.com/comps/txn/store/sealfs"
+	"virtualservicesinc.com/rrts/config"
+	"virtualservicesinc.com/rrts/journal/keyring"
+)
+
+// Journal is the directory of the journal.
+func Journal(stateDir string) string { return filepath.Join(stateDir, "journal") }
+
+func keysFile(stateDir string) string { return filepath.Join(stateDir, "node.keys") }
+
+// LoadKeys returns the keys of journal and store. The error wraps fs.ErrNotExist where
+// there are none.
+func LoadKeys(stateDir string, secret config.Key) (*keyring.Live, error) {
+	ring, err := keyring.Load(vfs.Default, keysFile(stateDir), secret[:])
+	return live(ring, err)
+}
+
+// NewKeys makes the keys of journal and store, once in an SFU's life: what was sealed
+// under lost keys is lost.
+func NewKeys(stateDir string, secret config.Key) (*keyring.Live, error) {
+	ring, err := keyring.New(rand.Reader)
+	if err == nil {
+		err = keyring.Save(vfs.Default, keysFile(stateDir), ring, secret[:], rand.Reader)
+	}
+	return live(ring, err)
+}
+
+func live(ring *keyring.Ring, err error) (*keyring.Live, error) {
+	if err != nil {
+		return nil, fmt.Errorf("the keys of journal and store: %w", err)
+	}
+	l := &keyring.Live{}
+	l.Set(ring)
+	return l, nil
+}
+
+// Store says where the store is: on disk, under keys.
+func Store(stateDir string, disk vfs.FS, keys *keyring.Live) store.Config {
+	return store.Config{Dir: filepath.Join(stateDir, "store"), FS: sealfs.New(disk, keys, rand.Reader)}
+}
