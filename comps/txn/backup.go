@@ -38,7 +38,7 @@ type backups struct {
 // outgoing is a backup that is being made.
 type outgoing struct {
 	id      uint64
-	rows    store.Snapshot
+	rows    store.Snapshot // nil once all of it is read
 	next    func() (*txnpb.SnapshotChunk, error, bool)
 	stop    func()
 	sealer  *backup.Sealer
@@ -75,15 +75,22 @@ func (b *backups) read(in *txnpb.BackupRequest) (*txnpb.BackupPart, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.c.host.Now()
-	if o := b.current; in.Part == 0 && (o == nil || o.id != in.Backup) {
-		if o != nil && now-o.touched <= backupIdle {
+	o := b.current
+	if in.GiveUp {
+		if o != nil && o.id == in.Backup {
+			b.giveUpLocked()
+		}
+		return &txnpb.BackupPart{Backup: in.Backup}, nil
+	}
+	if in.Part == 0 && (o == nil || o.id != in.Backup) {
+		if o != nil && !o.part.Last && now-o.touched <= backupIdle {
 			return nil, refuse(message.Overloaded, "txn: this SFU makes another backup; wait until it is done, or ask another SFU")
 		}
 		if err := b.begin(in); err != nil {
 			return nil, err
 		}
 	}
-	o := b.current
+	o = b.current
 	switch {
 	case o == nil || o.id != in.Backup:
 		return nil, refuse(message.Invalid, "txn: the backup was given up: this SFU restarted, was sent the state, or was not asked for %v; begin another", backupIdle)
@@ -94,6 +101,10 @@ func (b *backups) read(in *txnpb.BackupRequest) (*txnpb.BackupPart, error) {
 		if err := o.advance(in.Part); err != nil {
 			b.giveUpLocked()
 			return nil, err
+		}
+		if o.part.Last {
+			b.c.host.Log().Info("backup made", "rows", o.part.RowBytes, "parts", o.part.Part+1)
+			b.release(o) // its last part may be asked for once more
 		}
 	}
 	o.touched = now
@@ -184,8 +195,17 @@ func (b *backups) giveUpLocked() {
 		return
 	}
 	b.current = nil
+	b.release(o)
+}
+
+// release closes the snapshot that a backup reads.
+func (b *backups) release(o *outgoing) {
+	if o.rows == nil {
+		return
+	}
 	o.stop()
 	if err := o.rows.Close(); err != nil {
 		b.c.host.Log().Error("closing a snapshot", "err", err)
 	}
+	o.rows = nil
 }

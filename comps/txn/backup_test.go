@@ -105,6 +105,18 @@ func TestBackup(t *testing.T) {
 	for range 10 { // not in the backup
 		mustCommit(t, c.submit(leader, transferOf(7)))
 	}
+	if _, err := readPart(leader, txnpb.BackupRequest{Backup: 5}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readPart(leader, txnpb.BackupRequest{Backup: 5, GiveUp: true}); err != nil {
+		t.Error(err)
+	}
+	if _, err := readPart(leader, txnpb.BackupRequest{Backup: 5, Part: 1}); code(err) != message.Invalid {
+		t.Errorf("one that was given up goes on: %v", err)
+	}
+	if _, err := readPart(leader, txnpb.BackupRequest{Backup: 6}); err != nil {
+		t.Errorf("after one that was given up: %v", err)
+	}
 	if _, err := readPart(follower, txnpb.BackupRequest{Backup: 8}); code(err) != message.Overloaded {
 		t.Errorf("a second backup at the same time: %v", err)
 	}
@@ -120,8 +132,11 @@ func TestBackup(t *testing.T) {
 	if _, err := readPart(follower, txnpb.BackupRequest{Backup: 7, Part: 99}); code(err) != message.Invalid {
 		t.Errorf("behind the end: %v", err)
 	}
+	if _, err := readPart(follower, txnpb.BackupRequest{Backup: 8}); err != nil {
+		t.Errorf("after one that was made: %v", err)
+	}
 	c.agree()
-	for _, s := range c.sfus {
+	for _, s := range c.sfus { // with a backup under way
 		c.stop(s)
 	}
 

@@ -52,6 +52,15 @@ func MarshalKey(k Key) []byte {
 	return append(base64.StdEncoding.AppendEncode(nil, k[:]), '\n')
 }
 
+// ParseKey reads the content of a key's file.
+func ParseKey(data []byte) (Key, error) {
+	b, err := base64.StdEncoding.Strict().DecodeString(strings.TrimSpace(string(data)))
+	if err != nil || len(b) != len(Key{}) || Key(b) == (Key{}) {
+		return Key{}, errors.New("is not a key: 44 characters of base64 on one line")
+	}
+	return Key(b), nil
+}
+
 // Secrets is what one SFU must keep to itself. Which of them it has depends on its
 // type; the others are zero.
 type Secrets struct {
@@ -139,12 +148,11 @@ func (r *secretReader) key(name string) Key {
 	if data == nil {
 		return Key{}
 	}
-	b, err := base64.StdEncoding.Strict().DecodeString(strings.TrimSpace(string(data)))
-	if err != nil || len(b) != len(Key{}) || Key(b) == (Key{}) {
-		r.faults.add(Fault{File: path, Problem: "is not a key: 44 characters of base64 on one line", Cure: "restore it"})
-		return Key{}
+	k, err := ParseKey(data)
+	if err != nil {
+		r.faults.add(Fault{File: path, Problem: err.Error(), Cure: "restore it"})
 	}
-	return Key(b)
+	return k
 }
 
 func (r *secretReader) certificate(dir, name string) *tls.Certificate {

@@ -7,7 +7,9 @@
 //	rrts sfu         add, stop, start, replace and remove SFUs
 //	rrts status      the cluster at a glance
 //	rrts user        create users
-//	rrts ledger      read and change the ledger by JSON lines
+//	rrts ledger      read and change the ledger by JSON lines, and audit it
+//	rrts backup      take, verify and list backups
+//	rrts restore     make a cluster that begins with a backup
 //	rrts demo        a throw-away cluster that loses a machine and a network, and no payment
 //	rrts bench       what a cluster on this machine reaches
 //
@@ -93,6 +95,8 @@ func root() *cobra.Command {
 		c.statusCommand(),
 		c.userCommand(),
 		c.ledgerCommand(),
+		c.backupCommand(),
+		c.restoreCommand(),
 		c.demoCommand(),
 		c.benchCommand(),
 		describe.Command(),

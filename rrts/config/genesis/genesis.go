@@ -130,6 +130,17 @@ func (m *Material) Machines() []string { return slices.Clone(m.machines) }
 // must not change it.
 func (m *Material) Files(machine string) []File { return m.files[machine] }
 
+// File returns the content of one file of a machine's configuration directory, nil if
+// it has none of that path.
+func (m *Material) File(machine, path string) []byte {
+	for _, f := range m.files[machine] {
+		if f.Path == path {
+			return f.Data
+		}
+	}
+	return nil
+}
+
 // genesis is a cluster in the making.
 type genesis struct {
 	spec Spec

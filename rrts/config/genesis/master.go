@@ -1,13 +1,11 @@
 package genesis
 
 import (
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"virtualservicesinc.com/rrts/config"
 )
@@ -70,11 +68,10 @@ func ParseMaster(files map[string][]byte) (*Master, error) {
 	}
 	m := &Master{}
 	for name, k := range map[string]*config.Key{filePSK: &m.PSK, filePepper: &m.Pepper, fileToken: &m.Token, fileBackup: &m.Backup} {
-		b, err := base64.StdEncoding.Strict().DecodeString(strings.TrimSpace(string(files[name])))
-		if err != nil || len(b) != len(k) {
-			return nil, fmt.Errorf("genesis: %s is not a key: 44 characters of base64 on one line; restore it", name)
+		var err error
+		if *k, err = config.ParseKey(files[name]); err != nil {
+			return nil, fmt.Errorf("genesis: %s %w; restore it", name, err)
 		}
-		*k = config.Key(b)
 	}
 	var err error
 	if m.CA, err = ParseAuthority(files[fileCACert], files[fileCAKey]); err != nil {

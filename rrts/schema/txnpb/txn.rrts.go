@@ -4703,6 +4703,8 @@ type BackupRequest struct {
 	Part uint32
 	// Part 0: the state must hold at least this CSN.
 	MinCsn uint64
+	// Nobody wants the rest: the answer is empty.
+	GiveUp bool
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -4715,6 +4717,9 @@ func (m *BackupRequest) AppendTo(b []byte) []byte {
 	}
 	if m.MinCsn != 0 {
 		b = message.AppendVarint(append(b, 0x18), m.MinCsn)
+	}
+	if m.GiveUp {
+		b = append(b, 0x20, 1)
 	}
 	return b
 }
@@ -4730,6 +4735,9 @@ func (m *BackupRequest) Size() int {
 	}
 	if m.MinCsn != 0 {
 		n += 1 + message.SizeVarint(m.MinCsn)
+	}
+	if m.GiveUp {
+		n += 1 + 1
 	}
 	return n
 }
@@ -4779,6 +4787,14 @@ func (m *BackupRequest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.BackupRequest.min_csn")
 			}
 			m.MinCsn = v
+		case 0x20: // give_up
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.BackupRequest.give_up")
+			}
+			m.GiveUp = v != 0
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.BackupRequest: unknown field")
@@ -4804,6 +4820,9 @@ func (m BackupRequest) String() string {
 	}
 	if m.MinCsn != 0 {
 		t.Add("min_csn", m.MinCsn)
+	}
+	if m.GiveUp {
+		t.Add("give_up", m.GiveUp)
 	}
 	return t.String()
 }

@@ -237,6 +237,9 @@ func (a *Arena) StateDir(i int) string  { return a.sfus[i].state }
 // Kit is what clients need.
 func (a *Arena) Kit() *config.ClientKit { return a.material.Kit }
 
+// Master is the secrets of the cluster.
+func (a *Arena) Master() *genesis.Master { return a.material.Master }
+
 // Pid is the process id of SFU i, 0 while it does not run.
 func (a *Arena) Pid(i int) int {
 	if s := a.sfus[i]; s.cmd != nil {

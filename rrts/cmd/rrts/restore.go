@@ -1,0 +1,242 @@
+package main
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/spf13/cobra"
+
+	"virtualservicesinc.com/comps/txn"
+	"virtualservicesinc.com/comps/txn/backup"
+	"virtualservicesinc.com/comps/txn/store"
+	"virtualservicesinc.com/rrts/cmd/internal/members"
+	"virtualservicesinc.com/rrts/config"
+	"virtualservicesinc.com/rrts/config/genesis"
+	"virtualservicesinc.com/rrts/config/kit"
+	"virtualservicesinc.com/rrts/schema/txnpb"
+	"virtualservicesinc.com/rrts/statedir"
+)
+
+func (c *cli) restoreCommand() *cobra.Command {
+	var (
+		from, newKit, sfu, machine, nicA, nicB, stateDir string
+
+		old kitFlags
+	)
+	cmd := &cobra.Command{
+		Use:   "restore",
+		Short: "make a cluster on this bare machine that begins with the state of a backup",
+		Long: `Makes a new cluster with one SFU on this machine. It begins with the state of the backup: accounts,
+transfers, outcomes and users as they were at the backup's CSN. What was committed after it is gone.
+
+Clients trust it as they trusted the old one, and passwords are good. All else is new: the cluster's
+id and epoch, its keys, and so its client-kit.toml, which every client needs: one that was told of a
+commit after the backup must not go on as if nothing had happened. All sessions are over.
+
+Nothing is overwritten. The cluster grows as any other with rrts node add. A new recovery kit, under
+the old one's passphrase, opens the new cluster's backups; keep the old kit as long as backups of the
+old cluster are kept.`,
+		Example: `  rrts restore --kit kit.txt --backup shop-20260301T120000Z-csn42.rrtsbackup \
+    --machine pc1 --sfu alpha,gateway=pc1.example:7400 --nic-a enp2s0 --nic-b enp3s0 --new-kit kit-2.txt`,
+		Args: noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			if old.file == "" || from == "" || newKit == "" || sfu == "" {
+				return usageError{errors.New("name the recovery kit, the backup, the new SFU and where the new kit goes: rrts restore --kit KIT --backup FILE --sfu alpha,gateway=pc1.example:7400 --new-kit KIT-2")}
+			}
+			one, err := parseSFU(sfu)
+			if err != nil {
+				return usageError{err}
+			}
+			m := config.Machine{Name: machine}
+			if machine == "" {
+				m.Name = one.Machine
+			}
+			one.Machine, one.Settings.StateDir = m.Name, stateDir
+			if m.NetworkA, err = parseNIC(nicA); err == nil {
+				m.NetworkB, err = parseNIC(nicB)
+			}
+			if err != nil {
+				return usageError{err}
+			}
+			return c.restore(from, newKit, &old, genesis.Spec{SFUs: []genesis.SFU{one}, Machines: []config.Machine{m}})
+		},
+	}
+	old.add(cmd)
+	cmd.Flags().StringVar(&from, "backup", "", "the backup")
+	cmd.Flags().StringVar(&newKit, "new-kit", "", "file of the new cluster's recovery kit")
+	cmd.Flags().StringVar(&sfu, "sfu", "", "the SFU: NAME[,type=T][,gateway=HOST:PORT][,udp_a=IP:PORT][,udp_b=IP:PORT][,carrier=C]")
+	cmd.Flags().StringVar(&machine, "machine", "", "the name of this machine (default: the SFU's)")
+	cmd.Flags().StringVar(&stateDir, "state-dir", "", "the SFU's state directory (default /var/lib/rrts/NAME)")
+	cmd.Flags().StringVar(&nicA, "nic-a", "", "this machine's NIC of network A: its name or its MAC address")
+	cmd.Flags().StringVar(&nicB, "nic-b", "", "this machine's NIC of network B")
+	return cmd
+}
+
+// restoration is a restore under way.
+type restoration struct {
+	c        *cli
+	material *genesis.Material
+	machine  string
+	stateDir string
+	backup   *backup.Reader
+}
+
+// restore makes the cluster. The configuration goes last: where it is, all is. What
+// was made before something failed is taken away again.
+func (c *cli) restore(from, newKit string, old *kitFlags, spec genesis.Spec) (err error) {
+	masterDir := filepath.Join(c.dir, "master")
+	if err := vacant(filepath.Join(c.dir, "cluster.toml"), masterDir, newKit); err != nil {
+		return err
+	}
+	master, err := old.open()
+	if err != nil {
+		return err
+	}
+	r, closeFile, err := openBackup(from, master)
+	if err != nil {
+		return err
+	}
+	defer closeFile()
+	spec.Restores, spec.Epoch = master, r.Header().Epoch+1
+	m, err := genesis.Create(spec)
+	if err != nil {
+		return err
+	}
+	x := &restoration{c: c, material: m, machine: m.Machines()[0], backup: r}
+	if x.stateDir, err = stateDirOf(m, x.machine); err != nil {
+		return err
+	}
+	if err := vacant(x.stateDir); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(x.stateDir), os.RemoveAll(masterDir), os.RemoveAll(newKit))
+		}
+	}()
+	if err := x.state(); err != nil {
+		return fmt.Errorf("%s: %w", from, err)
+	}
+	uid, gid := serviceUser()
+	if err := give(x.stateDir, uid, gid); err != nil {
+		return err
+	}
+	sealed, err := kit.Seal(m.Master, old.passphrase, rand.Reader)
+	if err != nil {
+		return err
+	}
+	if err := genesis.WriteFile(newKit, genesis.File{Mode: 0o600, Data: sealed}, 0); err != nil {
+		return err
+	}
+	if err := m.WriteMaster(masterDir); err != nil {
+		return err
+	}
+	if err := m.WriteMachine(c.dir, x.machine, genesis.WriteOptions{Group: gid}); err != nil {
+		return err
+	}
+	return c.showRestore(m, r.Header(), newKit)
+}
+
+// vacant refuses what is there already.
+func vacant(paths ...string) error {
+	for _, p := range paths {
+		_, err := os.Lstat(p)
+		switch {
+		case err == nil:
+			return fmt.Errorf("%s exists: a restore wants a bare machine and overwrites nothing; move it away (keep it: it may be all that is left) or name another place", p)
+		case !errors.Is(err, fs.ErrNotExist):
+			return err
+		}
+	}
+	return nil
+}
+
+// stateDirOf is the state directory of the one SFU.
+func stateDirOf(m *genesis.Material, machine string) (string, error) {
+	self := &m.Cluster.SFUs[0]
+	s, err := config.ParseSFU("sfu/"+self.Name+".toml", m.File(machine, "sfu/"+self.Name+".toml"), self)
+	if err != nil {
+		return "", err
+	}
+	return s.StateDir, nil
+}
+
+// state restores journal and store aside, and renames them into their place.
+func (x *restoration) state() (err error) {
+	self := &x.material.Cluster.SFUs[0]
+	secret, err := config.ParseKey(x.material.File(x.machine, "keys/"+self.Name+"/"+config.FileStore))
+	if err != nil {
+		return err
+	}
+	// Others pass through the parent; the directory itself is the SFU's alone.
+	parent := filepath.Dir(x.stateDir)
+	if err := os.MkdirAll(parent, 0o755); err != nil {
+		return fmt.Errorf("the state directory: %w", err)
+	}
+	aside, err := os.MkdirTemp(parent, "."+filepath.Base(x.stateDir)+".restore-")
+	if err != nil {
+		return fmt.Errorf("the state directory: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(aside))
+		}
+	}()
+	keys, err := statedir.NewKeys(aside, secret)
+	if err != nil {
+		return err
+	}
+	out := x.c.out
+	err = txn.Restore(txn.RestoreConfig{
+		Cluster: x.material.Cluster.ID, Epoch: x.material.Cluster.Epoch, Seed: members.Roster(x.material.Cluster),
+		FS: vfs.Default, Dir: statedir.Journal(aside), Keys: keys,
+		OpenStore: func() (store.Store, error) { return store.Open(statedir.Store(aside, vfs.Default, keys)) },
+		Progress:  func(done uint64) { out.Progress("restoring: %s of rows", size(done)) },
+	}, x.backup)
+	out.Progress("")
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(aside, x.stateDir); err != nil {
+		return fmt.Errorf("the state directory: %w", err)
+	}
+	dir, err := os.Open(parent)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// give makes a tree the service user's.
+func give(dir string, uid, gid int) error {
+	if uid == 0 {
+		return nil
+	}
+	return filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(path, uid, gid)
+	})
+}
+
+func (c *cli) showRestore(m *genesis.Material, h *txnpb.BackupHeader, newKit string) error {
+	name := m.Cluster.SFUs[0].Name
+	if c.json {
+		return c.out.Object(map[string]any{"cluster": m.Cluster.Name, "id": m.Cluster.ID.String(), "epoch": m.Cluster.Epoch, "csn": h.Csn,
+			"sfu": name, "kit": newKit})
+	}
+	return c.out.Table(nil, [][]string{
+		{"cluster", fmt.Sprintf("%s, %s, epoch %d", m.Cluster.Name, m.Cluster.ID, m.Cluster.Epoch)},
+		{"state", fmt.Sprintf("up to CSN %d", h.Csn)},
+		{"start it", "systemctl start rrts@" + name},
+		{"for clients", filepath.Join(c.dir, "client-kit.toml") + ": every client needs this new one"},
+		{"recovery kit", newKit + ", under the same passphrase: keep it away from the machines"},
+		{"further machines", "rrts node add"},
+	})
+}
