@@ -373,6 +373,7 @@ func (l *ledgerComponent) FindUser(r message.Responder[*txnpb.UserAnswer], in *t
 // descriptors are all services of RRTS.
 var descriptors = []*message.ServiceDescriptor{
 	&enginepb.EngineDescriptor, &txnpb.TxnDescriptor, &txnpb.ReplicaDescriptor, &txnpb.MembersDescriptor, &txnpb.RosterKeeperDescriptor,
+	&txnpb.BackupDescriptor,
 	&loginpb.LoginDescriptor, &gatewaypb.GatewayDescriptor, &monitorpb.MonitorDescriptor,
 }
 
