@@ -353,7 +353,7 @@ func TestOtherCA(t *testing.T) {
 	}
 	config = w.config()
 	config.ClusterID = [16]byte{1}
-	if _, err := client.Open(t.Context(), config); err == nil || !strings.Contains(err.Error(), `belongs to another cluster: "test"`) {
+	if _, err := client.Open(t.Context(), config); err == nil || !strings.Contains(err.Error(), `belongs to another cluster: "test"; if that was restored from a backup, use its new client-kit.toml`) {
 		t.Fatal(err)
 	}
 }

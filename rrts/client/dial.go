@@ -257,7 +257,7 @@ func (cn *conn) hello() error {
 		return fmt.Errorf("hello: %w", err)
 	}
 	if id := c.config.ClusterID; id != ([16]byte{}) && string(r.ClusterId) != string(id[:]) {
-		return fmt.Errorf("%w: %q", ErrOtherCluster, r.Cluster)
+		return fmt.Errorf("%w: %q; if that was restored from a backup, use its new client-kit.toml", ErrOtherCluster, r.Cluster)
 	}
 	after := time.Now()
 	c.ids.correct(r.LedgerTime, before.Add(after.Sub(before)/2))

@@ -18,7 +18,7 @@ var ErrSession = errors.New("client: the session is over: open a Client with a l
 // ErrOtherCluster says that a gateway belongs to another cluster than the kit, as it
 // does after a restore from a backup: what was committed since that backup is gone, so
 // that a client has to be given the new kit by somebody who knows.
-var ErrOtherCluster = errors.New("client: the gateway belongs to another cluster: use that one's client-kit.toml")
+var ErrOtherCluster = errors.New("client: the gateway belongs to another cluster")
 
 // PendingError says that the outcome of a transaction was not known when the
 // caller's time was over. The transaction may have been executed, or may yet be.
