@@ -7,7 +7,7 @@
 //
 // # Use
 //
-//	l, err := raftlog.Open(cfg)             // journal.IsDamage(err): neither vote nor acknowledge
+//	l, err := raftlog.Open(cfg)             // journal.IsDamage(err): neither vote nor acknowledge; see Mend
 //	err = l.Begin(conf, applied, term)      // once, before raft starts
 //	for msgs := range work {                // MsgStorageAppend, on the append thread
 //		err = l.Append(msgs)                // one sync; then their responses may go
@@ -137,6 +137,12 @@ func Open(cfg Config) (*Log, error) {
 	l.journal = j
 	if d := j.Damage(); d != nil {
 		return nil, errors.Join(fmt.Errorf("raftlog: %w", &journal.DamageError{Ranges: d}), j.Close())
+	}
+	if lost, err := voteLost(&cfg.Journal); err != nil || lost {
+		if err == nil {
+			err = ErrVoteLost
+		}
+		return nil, errors.Join(err, j.Close())
 	}
 	if err := j.Replay(0, l.replay); err != nil {
 		return nil, errors.Join(fmt.Errorf("raftlog: %w", err), j.Close())
