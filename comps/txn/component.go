@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -95,6 +96,9 @@ type Component struct {
 	reads    chan func()
 	backups  backups
 
+	mend  *raftlog.Mend // the damaged log; nil when it is sound
+	sound atomic.Bool   // the log is, and the threads run
+
 	stop    context.CancelFunc
 	running sync.WaitGroup
 }
@@ -160,18 +164,27 @@ func (c *Component) Provision(h engine.Host) error {
 	if c.store, err = c.cfg.OpenStore(); err != nil {
 		return err
 	}
-	c.log, err = raftlog.Open(raftlog.Config{
+	err = c.open()
+	if journal.IsDamage(err) || errors.Is(err, raftlog.ErrVoteLost) {
+		return c.openDamaged(err)
+	}
+	return err
+}
+
+func (c *Component) logConfig() raftlog.Config {
+	return raftlog.Config{
 		Journal: journal.Config{
 			FS: c.cfg.FS, Dir: c.cfg.Dir, Keys: c.cfg.Keys, Cluster: c.cfg.Cluster,
-			Epoch: uint64(c.cfg.Epoch), SegmentBytes: c.cfg.SegmentBytes, Log: h.Log(),
+			Epoch: uint64(c.cfg.Epoch), SegmentBytes: c.cfg.SegmentBytes, Log: c.host.Log(),
 		},
 		Snapshot: func() (*raftpb.Snapshot, error) { return c.loop.snapshot() },
-	})
-	if journal.IsDamage(err) {
-		h.Alarm("journal-damaged", engine.Critical, err.Error())
-		return fmt.Errorf("txn: this SFU neither votes nor acknowledges until its journal is repaired: %w", err)
 	}
-	if err != nil {
+}
+
+// open opens the log and brings it and the state together.
+func (c *Component) open() error {
+	var err error
+	if c.log, err = raftlog.Open(c.logConfig()); err != nil {
 		return err
 	}
 	if c.log.Fresh() && !c.cfg.Birth || !c.cfg.Birth && c.cfg.Seed.Version > 0 && !machine.Begun(c.store) {
@@ -226,6 +239,21 @@ func (c *Component) Validate() error {
 // Start implements engine.Component.
 func (c *Component) Start(ctx context.Context) error {
 	ctx, c.stop = context.WithCancel(ctx)
+	if c.mend == nil {
+		c.takePart(ctx)
+		return nil
+	}
+	c.goRun(ctx, "mend", func(mendCtx context.Context) {
+		if c.heal(mendCtx) {
+			c.takePart(ctx)
+		}
+	})
+	return nil
+}
+
+// takePart starts the threads of a member with a sound log.
+func (c *Component) takePart(ctx context.Context) {
+	c.sound.Store(true)
 	c.applier.tellRoster() // nothing is applied yet
 	c.goRun(ctx, "appender", c.appender.run)
 	c.goRun(ctx, "applier", c.applier.run)
@@ -246,7 +274,6 @@ func (c *Component) Start(ctx context.Context) error {
 			c.post(func() { c.loop.suspect(sfu, false) })
 		}
 	})
-	return nil
 }
 
 // goRun starts a goroutine that Stop waits for.
@@ -264,6 +291,9 @@ func (c *Component) goRun(ctx context.Context, name string, f func(context.Conte
 // Drain hands leadership over and lets what is in flight finish. A member that
 // nobody can relieve just stops.
 func (c *Component) Drain(ctx context.Context) error {
+	if !c.sound.Load() {
+		return nil
+	}
 	alone := 0
 	for {
 		state := make(chan handOverState, 1)
@@ -309,6 +339,12 @@ func (c *Component) Stop() {
 		c.stop = nil
 	}
 	c.backups.giveUp()
+	if c.mend != nil {
+		if err := c.mend.Close(); err != nil {
+			c.host.Log().Error("closing the journal", "err", err)
+		}
+		c.mend = nil
+	}
 	if c.loop != nil {
 		c.loop.close()
 		c.loop = nil

@@ -137,6 +137,7 @@ type cluster struct {
 
 	id    [16]byte
 	epoch uint32
+	keep  int64 // bytes of the log that are kept and not flushed, beyond few
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -153,7 +154,7 @@ func newClusterOf(t *testing.T, n uint16, journal func(sfu uint16, fs *vfs.MemFS
 	}
 	c := &cluster{t: t, wire: &wire{inlets: map[uint16]engine.Inlet{}, lives: map[uint16]uint64{}}, keys: keys, id: [16]byte{1}, epoch: 1}
 	for i := uint16(1); i <= n; i++ {
-		fs := vfs.NewMem()
+		fs := vfs.NewCrashableMem()
 		c.sfus = append(c.sfus, &sfu{number: i, fs: fs, journal: journal(i, fs)})
 	}
 	for _, s := range c.sfus {
@@ -217,7 +218,7 @@ func (c *cluster) start(s *sfu) {
 			Group: 1, Epoch: c.epoch, Node: uint64(s.number), Seed: s.seed,
 			Birth: birth, FS: s.journal, Dir: "journal", Keys: c.keys, Cluster: c.id, Backup: backupConfig(c.t),
 			// So small that a member that was away for some entries needs the state.
-			SegmentBytes: segmentBytes, FlushBytes: 64 << 10, KeepBytes: 1,
+			SegmentBytes: segmentBytes, FlushBytes: 64<<10 + c.keep, KeepBytes: 1 + c.keep,
 			OpenStore: func() (store.Store, error) {
 				return store.Open(store.Config{Dir: path.Join("store"), FS: s.fs})
 			},

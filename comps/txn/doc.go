@@ -36,6 +36,13 @@
 // sealed before it leaves (service Backup, package backup). Whoever asks needs no key,
 // and sets the pace: nothing of a backup waits in memory.
 //
+// # A damaged journal
+//
+// A member whose journal does not read back neither votes nor acknowledges. It asks the
+// other members for the entries that are lost (service Replica, method Entries), the
+// journal proves them, and then it takes part. If its newest vote is among what is lost,
+// it first hears the terms of all others and begins a higher one: it cannot vote twice.
+//
 // # When the disk is full
 //
 // The journal always holds the next segment in reserve. When no further one can

@@ -14,6 +14,10 @@ import (
 // Serve implements engine.Component: it decodes what came and hands it to the
 // loop in one piece.
 func (c *Component) Serve(batch []message.Request) {
+	if !c.sound.Load() {
+		c.serveDamaged(batch)
+		return
+	}
 	d := dispatch{c: c}
 	for _, r := range batch {
 		switch r.Envelope().Service {

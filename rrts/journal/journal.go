@@ -29,6 +29,9 @@ func (p Position) String() string { return fmt.Sprintf("%d+%d", p.Segment(), p.O
 // Kind is the owner's kind of a record, 1 to 255.
 type Kind uint8
 
+// Missing is no kind: Replay says by it that records are missing, which were given up.
+const Missing Kind = 0
+
 // LocalKinds is the first kind whose records are this replica's own. Records
 // of lower kinds are shared: every replica holds the same bytes of them.
 const LocalKinds Kind = 128

@@ -31,7 +31,8 @@ func (j *Journal) done(seg *segment) {
 }
 
 // Replay calls fn for each record at or after from, in order, up to Synced at
-// the time of the call. The payload is valid only during fn. It stops with fn's error,
+// the time of the call, and with Missing where a repair left records out. The payload is
+// valid only during fn. It stops with fn's error,
 // or at a damaged range with an error for which IsDamage holds; the owner
 // may go on from the range's To.
 func (j *Journal) Replay(from Position, fn func(pos Position, kind Kind, payload []byte) error) error {
@@ -64,8 +65,8 @@ func (j *Journal) Replay(from Position, fn func(pos Position, kind Kind, payload
 			if len(damage) > 0 && damage[0].To <= pos {
 				return &DamageError{Ranges: damage[:1]}
 			}
-			if f.typ != typeRecord {
-				return nil
+			if f.typ == typeGap {
+				return fn(pos, Missing, nil)
 			}
 			return fn(pos, f.kind, payloadOf(linked))
 		})

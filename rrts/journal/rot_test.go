@@ -109,6 +109,9 @@ func (w *world) readable() []item {
 	from := Position(0)
 	for {
 		err := w.j.Replay(from, func(pos Position, kind Kind, payload []byte) error {
+			if kind == Missing {
+				return nil
+			}
 			if !strings.HasPrefix(string(payload), headPrefix) {
 				got = append(got, item{pos, kind, string(payload)})
 			}

@@ -107,6 +107,10 @@ func (s *script) run(d *datadriven.TestData, out *strings.Builder) (err error) {
 			from = list[len(list)-1].To
 		}
 		return s.j.Replay(from, func(pos Position, kind Kind, payload []byte) error {
+			if kind == Missing {
+				fmt.Fprintf(out, "%v missing\n", pos)
+				return nil
+			}
 			fmt.Fprintf(out, "%v %d %s\n", pos, kind, strings.TrimRight(string(payload), "\x00"))
 			return nil
 		})

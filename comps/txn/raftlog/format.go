@@ -100,12 +100,17 @@ func (l *Log) replay(pos journal.Position, kind journal.Kind, payload []byte) er
 
 func (l *Log) replayLocked(pos journal.Position, kind journal.Kind, payload []byte) error {
 	switch kind {
+	case journal.Missing:
+		l.hole = true
+		return nil
 	case kindEntry:
 		e, prev, err := decodeEntry(payload)
 		if err != nil {
 			return err
 		}
-		return l.replayEntryLocked(pos, e, prev)
+		hole := l.hole
+		l.hole = false
+		return l.replayEntryLocked(pos, e, prev, hole)
 	case kindHard:
 		h, err := decodeHard(payload)
 		if err != nil {
@@ -129,9 +134,11 @@ func (l *Log) replayLocked(pos journal.Position, kind journal.Kind, payload []by
 	return fmt.Errorf("%w: kind %d", ErrFormat, kind)
 }
 
-func (l *Log) replayEntryLocked(pos journal.Position, e *raftpb.Entry, prev uint64) error {
+func (l *Log) replayEntryLocked(pos journal.Position, e *raftpb.Entry, prev uint64, hole bool) error {
 	i := e.GetIndex()
 	switch {
+	case hole && i > l.lastLocked()+1: // what was given up, the state holds: see Mend.Abandon
+		l.resetLocked(point{i - 1, prev})
 	case len(l.recs) == 0 && i > l.base.index+1, i <= l.base.index && l.cut:
 		// The journal was cut before it. What the first segment begins with may have
 		// been overruled within it, by an entry of a lower index.

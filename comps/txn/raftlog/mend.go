@@ -26,7 +26,8 @@ const voteLostName = "VOTE-LOST"
 var ErrBeyondRepair = errors.New("raftlog: beyond repair")
 
 // Gap is a place where entries are lost: Count of them, from First on. Count may be 0
-// where nothing was lost but hard states.
+// where nothing was lost but hard states. (If a leader overruled entries there, some of
+// them have lower indexes; none has a higher one.)
 type Gap struct {
 	First, Count uint64
 	damage       journal.Damage
@@ -38,7 +39,8 @@ type Gap struct {
 //
 //	m, err := raftlog.OpenDamaged(cfg)      // after Open said journal.IsDamage
 //	for gap, ok := m.Gap(); ok; gap, ok = m.Gap() {
-//		err = m.Fill(gap, records)          // what another's Records returned
+//		ok, err = m.Abandon(gap, flushed)   // the state may hold what was lost
+//		err = m.Fill(gap, records)          // or else what another's Records returned
 //	}
 //	if m.VoteLost() {
 //		err = m.Outbid(term)                // above the terms of all others
@@ -82,12 +84,15 @@ func OpenDamaged(cfg Config) (*Mend, error) {
 func (m *Mend) look() error {
 	damages := m.journal.Damage()
 	m.gaps = m.gaps[:0]
-	var last uint64    // the newest entry that was appended, or the base; 0 if not known
+	var last uint64    // the newest entry that was appended, or the base
+	first := true      // last is not known
 	var open []int     // gaps whose first entry the next one tells
 	localLost := false // a hard state may be among what is lost, and none came since
-	from, first := journal.Position(0), true
+	from := journal.Position(0)
 	visit := func(_ journal.Position, kind journal.Kind, payload []byte) error {
 		switch kind {
+		case journal.Missing:
+			first = true // how many entries is not known
 		case kindEntry:
 			e, _, err := decodeEntry(payload)
 			if err != nil {
@@ -135,6 +140,9 @@ func (m *Mend) look() error {
 	}
 	if err := m.journal.Replay(from, visit); err != nil {
 		return fmt.Errorf("raftlog: %w", err)
+	}
+	if i := slices.IndexFunc(open, func(i int) bool { return m.gaps[i].Count > 0 }); i >= 0 {
+		return fmt.Errorf("%w: which entries are lost is not known, %v", ErrBeyondRepair, m.gaps[open[i]].damage)
 	}
 	m.voteLost = localLost
 	return nil
@@ -200,8 +208,26 @@ func (m *Mend) Fill(g Gap, records [][]byte) error {
 	if err := m.journal.Repair(g.damage, in); err != nil {
 		return fmt.Errorf("raftlog: entries %d to %d: %w", g.First, g.First+g.Count-1, err)
 	}
-	m.gaps = slices.DeleteFunc(m.gaps, func(o Gap) bool { return o.damage.From == g.damage.From })
+	m.close(g)
 	return nil
+}
+
+// Abandon gives the lost entries of a gap up, if the state holds them: it is applied,
+// durably, up to entry applied. The log then begins behind them. It reports whether it did.
+func (m *Mend) Abandon(g Gap, applied uint64) (bool, error) {
+	if g.First+g.Count > applied+1 {
+		return false, nil
+	}
+	if err := m.journal.Abandon(g.damage); err != nil {
+		return false, fmt.Errorf("raftlog: entries %d to %d: %w", g.First, g.First+g.Count-1, err)
+	}
+	m.close(g)
+	return true, nil
+}
+
+// close takes a gap off the list.
+func (m *Mend) close(g Gap) {
+	m.gaps = slices.DeleteFunc(m.gaps, func(o Gap) bool { return o.damage.From == g.damage.From })
 }
 
 // VoteLost reports whether this member may have voted in a term that it does not know

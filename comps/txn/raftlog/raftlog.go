@@ -107,6 +107,7 @@ type Log struct {
 	base   point    // the entry before the first
 	intent point    // the newest snapshot whose installation began
 	cut    bool     // base is where the journal was cut, as far as replay has seen
+	hole   bool     // replay has just met entries that were given up
 	grown  bool     // the members are not those of the beginning any more
 	recs   []record // recs[i] is entry base.index+1+i
 	tail   []*raftpb.Entry

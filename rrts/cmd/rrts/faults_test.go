@@ -331,6 +331,97 @@ func caughtUp(ctx context.Context, a *arena.Arena) error {
 	}
 }
 
+// TestDamagedJournal rots the journal of an SFU that was killed, in the middle and at
+// the end: the others make it whole, and it takes part again.
+func TestDamagedJournal(t *testing.T) {
+	for _, place := range []string{"middle", "end"} {
+		t.Run(place, func(t *testing.T) {
+			a := newArena(t, 3, nil)
+			ctx := run(t, a)
+			c := newUser(ctx, t, a)
+			for range 60 {
+				if _, err := c.Submit(ctx, pay(c, 1)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := caughtUp(ctx, a); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(100 * time.Millisecond) // the journal is marked
+			leader, err := a.Leader(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			hurt := (leader + 1) % a.SFUs()
+			if err := a.Kill(hurt); err != nil {
+				t.Fatal(err)
+			}
+			rot(t, filepath.Join(a.StateDir(hurt), "journal"), place == "end")
+			if err := a.Start(hurt); err != nil {
+				t.Fatal(err)
+			}
+			if err := a.WaitControl(ctx, hurt); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Submit(ctx, pay(c, 1)); err != nil {
+				t.Fatal(err)
+			}
+			for { // all three, with the same state
+				equal, detail, err := a.Agree(ctx)
+				if err == nil && equal {
+					break
+				}
+				select {
+				case <-ctx.Done():
+					t.Fatalf("%s: %v", detail, err)
+				case <-time.After(20 * time.Millisecond):
+				}
+			}
+			log, err := os.ReadFile(a.LogFile(hurt))
+			if err != nil || !strings.Contains(string(log), "the damaged journal is repaired") {
+				t.Errorf("%s did not find the damage: %v", a.Name(hurt), err)
+			}
+			// With another one gone its vote decides.
+			if err := a.Kill(leader); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Submit(ctx, pay(c, 1)); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// rot flips bits in the newest segment of a journal, in the middle or at the end of what
+// stands there.
+func rot(t *testing.T, dir string, end bool) {
+	t.Helper()
+	segments, err := filepath.Glob(filepath.Join(dir, "*.seg"))
+	if err != nil || len(segments) == 0 {
+		t.Fatalf("%q, %v", segments, err)
+	}
+	path := segments[len(segments)-1]
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const frames, marks, n = 12288, 12288, 300 // before and behind the frames of a segment
+	last := len(b) - marks
+	for b[last-1] == 0 {
+		last--
+	}
+	at := last - n
+	if !end {
+		at = (frames + last) / 2
+	}
+	for i := at; i < at+n; i++ {
+		b[i] ^= 0x55
+	}
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestFullDisk fills the disk of all SFUs: new work is refused, reads go on,
 // nothing that was told is lost, and with more room work goes on.
 func TestFullDisk(t *testing.T) {

@@ -63,6 +63,8 @@ var Schema = message.Schema{
 		{Name: "rrts.txn.BackupRequest", New: func() message.Message { return new(BackupRequest) }},
 		{Name: "rrts.txn.BackupPart", New: func() message.Message { return new(BackupPart) }},
 		{Name: "rrts.txn.SnapshotProgress", New: func() message.Message { return new(SnapshotProgress) }},
+		{Name: "rrts.txn.EntriesRequest", New: func() message.Message { return new(EntriesRequest) }},
+		{Name: "rrts.txn.EntriesAnswer", New: func() message.Message { return new(EntriesAnswer) }},
 		{Name: "rrts.txn.RaftMessage", New: func() message.Message { return new(RaftMessage) }},
 		{Name: "rrts.txn.ReplicaStatusRequest", New: func() message.Message { return new(ReplicaStatusRequest) }},
 		{Name: "rrts.txn.ReplicaStatus", New: func() message.Message { return new(ReplicaStatus) }},
@@ -5083,6 +5085,179 @@ func (m SnapshotProgress) String() string {
 	return t.String()
 }
 
+// EntriesRequest asks for entries of the log, from first on, as many as count says.
+type EntriesRequest struct {
+	First uint64
+	Count uint64
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *EntriesRequest) AppendTo(b []byte) []byte {
+	if m.First != 0 {
+		b = message.AppendVarint(append(b, 0x08), m.First)
+	}
+	if m.Count != 0 {
+		b = message.AppendVarint(append(b, 0x10), m.Count)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *EntriesRequest) Size() int {
+	n := 0
+	if m.First != 0 {
+		n += 1 + message.SizeVarint(m.First)
+	}
+	if m.Count != 0 {
+		n += 1 + message.SizeVarint(m.Count)
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *EntriesRequest) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *EntriesRequest) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.EntriesRequest: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.EntriesRequest: tag")
+		}
+		switch tag {
+		case 0x08: // first
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.EntriesRequest.first")
+			}
+			m.First = v
+		case 0x10: // count
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.EntriesRequest.count")
+			}
+			m.Count = v
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.EntriesRequest: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *EntriesRequest) Reset() {
+	*m = EntriesRequest{}
+}
+
+// String returns m for people and logs.
+func (m EntriesRequest) String() string {
+	t := message.NewText("EntriesRequest")
+	if m.First != 0 {
+		t.Add("first", m.First)
+	}
+	if m.Count != 0 {
+		t.Add("count", m.Count)
+	}
+	return t.String()
+}
+
+// EntriesAnswer holds the first of them, at least one, as they stand in every member's
+// journal.
+type EntriesAnswer struct {
+	Records [][]byte
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *EntriesAnswer) AppendTo(b []byte) []byte {
+	for i := range m.Records {
+		b = message.AppendBytes(append(b, 0x0a), m.Records[i])
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *EntriesAnswer) Size() int {
+	n := 0
+	if len(m.Records) > 0 {
+		n += len(m.Records)
+		for i := range m.Records {
+			n += message.SizeBytes(len(m.Records[i]))
+		}
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *EntriesAnswer) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *EntriesAnswer) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.EntriesAnswer: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.EntriesAnswer: tag")
+		}
+		switch tag {
+		case 0x0a: // records
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.EntriesAnswer.records")
+			}
+			if len(m.Records) == cap(m.Records) {
+				m.Records = slices.Grow(m.Records, message.CountRun(b, i, 0x0a))
+			}
+			m.Records = append(m.Records, p)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.EntriesAnswer: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *EntriesAnswer) Reset() {
+	*m = EntriesAnswer{
+		Records: m.Records[:0],
+	}
+}
+
+// String returns m for people and logs.
+func (m EntriesAnswer) String() string {
+	t := message.NewText("EntriesAnswer")
+	if len(m.Records) > 0 {
+		message.AddList(&t, "records", m.Records)
+	}
+	return t.String()
+}
+
 // RaftMessage carries one encoded raftpb.Message. Group, epoch, sender and receiver
 // stand in the Envelope and are checked before raft sees the message.
 type RaftMessage struct {
@@ -5710,6 +5885,7 @@ const (
 	ReplicaInstallMethod uint16 = 3
 	ReplicaStatusMethod  uint16 = 4
 	ReplicaDigestMethod  uint16 = 5
+	ReplicaEntriesMethod uint16 = 6
 )
 
 // ReplicaDescriptor is what routing knows of Replica.
@@ -5760,6 +5936,15 @@ var ReplicaDescriptor = message.ServiceDescriptor{
 			Request:    "rrts.txn.DigestRequest",
 			Reply:      "rrts.txn.StateDigest",
 		},
+		{
+			Number:     ReplicaEntriesMethod,
+			Name:       "Entries",
+			Lane:       message.LaneBulk,
+			Idempotent: true,
+			MaxBytes:   1024,
+			Request:    "rrts.txn.EntriesRequest",
+			Reply:      "rrts.txn.EntriesAnswer",
+		},
 	},
 }
 
@@ -5776,6 +5961,8 @@ type ReplicaHandler interface {
 	Install(r message.Responder[*SnapshotProgress], in *SnapshotChunk)
 	Status(r message.Responder[*ReplicaStatus], in *ReplicaStatusRequest)
 	Digest(r message.Responder[*StateDigest], in *DigestRequest)
+	// For a member whose own copy is damaged.
+	Entries(r message.Responder[*EntriesAnswer], in *EntriesRequest)
 }
 
 // ServeReplica gives r to the method of h that it is for. A malformed request is
@@ -5806,6 +5993,11 @@ func ServeReplica(h ReplicaHandler, r message.Request) {
 		in := new(DigestRequest)
 		if message.Accept(r, &ReplicaDescriptor.Methods[4], in) {
 			h.Digest(message.Responder[*StateDigest]{Request: r}, in)
+		}
+	case ReplicaEntriesMethod:
+		in := new(EntriesRequest)
+		if message.Accept(r, &ReplicaDescriptor.Methods[5], in) {
+			h.Entries(message.Responder[*EntriesAnswer]{Request: r}, in)
 		}
 	default:
 		message.Refuse(r, &ReplicaDescriptor)
@@ -5861,6 +6053,19 @@ func (c ReplicaClient) Digest(ctx context.Context, in *DigestRequest) (*StateDig
 	}
 	out := new(StateDigest)
 	if err := message.Finish(&ReplicaDescriptor.Methods[4], body, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// For a member whose own copy is damaged.
+func (c ReplicaClient) Entries(ctx context.Context, in *EntriesRequest) (*EntriesAnswer, error) {
+	body, err := c.Call(ctx, &ReplicaDescriptor.Methods[5], ReplicaService, message.Marshal(in))
+	if err != nil {
+		return nil, err
+	}
+	out := new(EntriesAnswer)
+	if err := message.Finish(&ReplicaDescriptor.Methods[5], body, out); err != nil {
 		return nil, err
 	}
 	return out, nil

@@ -1,0 +1,155 @@
+package txn_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"virtualservicesinc.com/rrts/schema/txnpb"
+)
+
+// rot flips bits in n bytes of an SFU's journal, in the middle of its newest segment or
+// at the end of what stands there.
+func (s *sfu) rot(t *testing.T, tail bool, n int) {
+	t.Helper()
+	names, err := s.fs.List("journal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var segments []string
+	for _, name := range names {
+		if strings.HasSuffix(name, ".seg") {
+			segments = append(segments, name)
+		}
+	}
+	f, err := s.fs.OpenReadWrite(s.fs.PathJoin("journal", segments[len(segments)-1]), vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const frames, marks = 12288, 12288 // before and behind the frames of a segment
+	b := make([]byte, segmentBytes)
+	if _, err := f.ReadAt(b, 0); err != nil {
+		t.Fatal(err)
+	}
+	end := segmentBytes - marks
+	for b[end-1] == 0 {
+		end--
+	}
+	at := end - n
+	if !tail {
+		at = (frames + end) / 2
+	}
+	for i := at; i < at+n; i++ {
+		b[i] ^= 0x55
+	}
+	if _, err := f.WriteAt(b[at:at+n], int64(at)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// role waits until an SFU has a role.
+func (c *cluster) role(s *sfu, want string) {
+	c.t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	var st *txnpb.ReplicaStatus
+	for time.Now().Before(deadline) {
+		if st = c.status(s); st != nil && st.Role == want {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	c.t.Fatalf("SFU %d is not %s within 20 s: %+v", s.number, want, st)
+}
+
+// TestDamagedJournal: a member whose journal rotted, in the middle or at the end, takes
+// no part until it is whole again; then it is as good as any.
+func TestDamagedJournal(t *testing.T) {
+	t.Run("middle", func(t *testing.T) {
+		c := newKeepingCluster(t)
+		hurt, second, third := c.payAndStop()
+		hurt.rot(t, false, 300)
+		c.start(hurt)
+		c.role(hurt, "damaged") // its state does not hold what is lost
+		c.start(second)
+		c.role(hurt, "follower") // one other is enough
+		c.start(third)
+		c.goesOn(second, third)
+	})
+	t.Run("middle, the state holds it", func(t *testing.T) {
+		c := newClusterOf(t, 1, func(_ uint16, fs *vfs.MemFS) vfs.FS { return fs })
+		uno := c.sfus[0]
+		mustCommit(t, c.submit(c.leader(), opening()))
+		for range 50 {
+			mustCommit(t, c.submit(uno, transferOf(1)))
+		}
+		time.Sleep(marked)
+		c.stop(uno) // flushed
+		uno.rot(t, false, 300)
+		c.start(uno)
+		mustCommit(t, c.submit(c.leader(), transferOf(1)))
+		c.stop(uno)
+		c.start(uno)
+		mustCommit(t, c.submit(c.leader(), transferOf(1)))
+	})
+	t.Run("end", func(t *testing.T) {
+		c := newKeepingCluster(t)
+		hurt, second, third := c.payAndStop()
+		hurt.rot(t, true, 300)
+		c.start(hurt)
+		c.role(hurt, "damaged")
+		c.start(second)
+		c.role(second, "candidate")
+		c.role(hurt, "damaged") // its newest vote is among what is lost: it has to hear everybody
+		c.start(third)
+		c.goesOn(second, third)
+	})
+}
+
+// newKeepingCluster returns a cluster of three that keeps its log and flushes nothing.
+func newKeepingCluster(t *testing.T) *cluster {
+	t.Helper()
+	c := newCluster(t)
+	mustCommit(t, c.submit(c.leader(), opening()))
+	c.keep = 1 << 30
+	for _, s := range c.sfus {
+		c.stop(s)
+		c.start(s)
+	}
+	return c
+}
+
+// marked is when the last records are told from a torn tail.
+const marked = 50 * time.Millisecond
+
+// payAndStop makes some log and stops all members: the first one as by a power failure,
+// so that its state holds what was flushed.
+func (c *cluster) payAndStop() (first, second, third *sfu) {
+	c.t.Helper()
+	at := c.leader()
+	for range 50 {
+		mustCommit(c.t, c.submit(at, transferOf(1)))
+	}
+	c.agree()
+	time.Sleep(marked)
+	first = c.sfus[0]
+	left := first.fs.CrashClone(vfs.CrashCloneCfg{})
+	for _, s := range c.sfus {
+		c.stop(s)
+	}
+	first.fs, first.journal = left, left
+	return first, c.sfus[1], c.sfus[2]
+}
+
+// goesOn checks that all members take part, the mended one's vote too.
+func (c *cluster) goesOn(second, third *sfu) {
+	c.t.Helper()
+	mustCommit(c.t, c.submit(second, transferOf(1)))
+	if after := c.agree(); after.Csn != 52 {
+		c.t.Errorf("CSN %d, want 52", after.Csn)
+	}
+	c.stop(third)
+	mustCommit(c.t, c.submit(second, transferOf(1)))
+}
