@@ -172,7 +172,7 @@ func TestBackupAndRestore(t *testing.T) {
 
 	// Backups of the new cluster open with the new kit, and those of the old one do not.
 	refused(t, "use the recovery kit of that cluster", "backup", "verify", file, "--kit", r.kit)
-	refused(t, "a restore wants a bare machine and overwrites nothing", r.args(file, kitFile)...)
+	refused(t, "move the old configuration away first", r.args(file, kitFile)...)
 }
 
 // sameAudit compares what two audits say of the state.
@@ -255,7 +255,7 @@ func refusals(t *testing.T, a *arena.Arena, dir, file, kitFile string) {
 	bare := t.TempDir()
 	attempt := func(backup, kit string, more ...string) []string {
 		return append([]string{"--config", filepath.Join(bare, "etc"), "restore", "--backup", backup, "--kit", kit, "--new-kit", filepath.Join(bare, "kit"),
-			"--sfu", "uno,gateway=127.0.0.1:1", "--state-dir", filepath.Join(bare, "state")}, more...)
+			"--machine", "pc9", "--sfu", "uno,gateway=127.0.0.1:1", "--nic-a", "none", "--state-dir", filepath.Join(bare, "state")}, more...)
 	}
 	refused(t, "it was not copied whole", attempt(cut, kitFile)...)
 	refused(t, "damaged", attempt(bent, kitFile)...)
@@ -280,7 +280,8 @@ type restored struct {
 
 func (r *restored) args(file, kitFile string) []string {
 	return []string{"--config", r.config, "restore", "--backup", file, "--kit", kitFile, "--new-kit", r.kit,
-		"--sfu", "uno,gateway=" + r.gateway, "--state-dir", filepath.Join(r.dir, "state", "uno")}
+		"--machine", "pc9", "--sfu", "uno,gateway=" + r.gateway, "--nic-a", "none",
+		"--state-dir", filepath.Join(r.dir, "state", "uno"), "--run-dir", filepath.Join(r.dir, "run")}
 }
 
 func restoreInto(t *testing.T, file, kitFile string) *restored {
@@ -294,16 +295,6 @@ func restoreInto(t *testing.T, file, kitFile string) *restored {
 	r.config, r.kit = filepath.Join(r.dir, "etc"), filepath.Join(r.dir, "kit.txt")
 	if v := must(t, r.args(file, kitFile)...); v["epoch"] != 2.0 {
 		t.Errorf("restore: %v", v)
-	}
-	// Sockets of a test do not belong into /run.
-	machine := filepath.Join(r.config, "machine.toml")
-	text, err := os.ReadFile(machine)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text = append([]byte(fmt.Sprintf("run_dir = %q\n", filepath.Join(r.dir, "run"))), text...)
-	if err := os.WriteFile(machine, text, 0o640); err != nil {
-		t.Fatal(err)
 	}
 	return r
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -49,22 +48,16 @@ func (k *kitFlags) open() (*genesis.Master, error) {
 
 // ask gets the passphrase, once.
 func (k *kitFlags) ask() (err error) {
-	if k.passphrase != nil {
+	switch {
+	case k.passphrase != nil:
 		return nil
-	}
-	var line string
-	if k.passphraseFile != "" {
-		data, err := os.ReadFile(k.passphraseFile)
-		if err != nil {
-			return err
-		}
-		line, _, _ = strings.Cut(string(data), "\n")
-		line = strings.TrimSuffix(line, "\r")
-	} else if line, err = ask(bufio.NewReader(os.Stdin), "passphrase of the recovery kit: "); err != nil {
+	case k.passphraseFile != "":
+		k.passphrase, err = readPassphrase(k.passphraseFile)
 		return err
 	}
+	line, err := ask(bufio.NewReader(os.Stdin), "passphrase of the recovery kit: ")
 	k.passphrase = []byte(line)
-	return nil
+	return err
 }
 
 // openBackup opens a backup with the kit. close closes the file.

@@ -47,12 +47,7 @@ func (k *newKitFlags) seal(m *genesis.Master, c *cli) ([]byte, error) {
 
 func (k *newKitFlags) passphrase() ([]byte, error) {
 	if k.passphraseFile != "" {
-		data, err := os.ReadFile(k.passphraseFile)
-		if err != nil {
-			return nil, fmt.Errorf("the passphrase: %w", err)
-		}
-		line, _, _ := bytes.Cut(data, []byte("\n"))
-		return bytes.TrimSuffix(line, []byte("\r")), nil
+		return readPassphrase(k.passphraseFile)
 	}
 	in := bufio.NewReader(os.Stdin)
 	fmt.Fprintf(os.Stderr, "The recovery kit opens the cluster's backups and rebuilds it. Choose a passphrase of at least %d characters.\n", kit.MinPassphrase)
@@ -74,6 +69,16 @@ func (k *newKitFlags) passphrase() ([]byte, error) {
 		}
 		fmt.Fprintln(os.Stderr, "The two differ.")
 	}
+}
+
+// readPassphrase returns the first line of a file.
+func readPassphrase(path string) ([]byte, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("the passphrase: %w", err)
+	}
+	line, _, _ := bytes.Cut(data, []byte("\n"))
+	return bytes.TrimSuffix(line, []byte("\r")), nil
 }
 
 func (c *cli) kitCommand() *cobra.Command {

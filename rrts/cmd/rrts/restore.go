@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -15,6 +17,7 @@ import (
 	"virtualservicesinc.com/comps/txn/backup"
 	"virtualservicesinc.com/comps/txn/store"
 	"virtualservicesinc.com/rrts/cmd/internal/members"
+	"virtualservicesinc.com/rrts/cmd/rrts/internal/settle"
 	"virtualservicesinc.com/rrts/config"
 	"virtualservicesinc.com/rrts/config/genesis"
 	"virtualservicesinc.com/rrts/config/kit"
@@ -22,12 +25,16 @@ import (
 	"virtualservicesinc.com/rrts/statedir"
 )
 
-func (c *cli) restoreCommand() *cobra.Command {
-	var (
-		from, newKit, sfu, machine, nicA, nicB, stateDir string
+// restoreFlags are what `rrts restore` is told.
+type restoreFlags struct {
+	from, newKit string
+	sfu          string
+	old          kitFlags
+	init         initFlags // of the cluster that is made
+}
 
-		old kitFlags
-	)
+func (c *cli) restoreCommand() *cobra.Command {
+	f := &restoreFlags{}
 	cmd := &cobra.Command{
 		Use:   "restore",
 		Short: "make a cluster on this bare machine that begins with the state of a backup",
@@ -42,38 +49,22 @@ Nothing is overwritten. The cluster grows as any other with rrts node add. A new
 the old one's passphrase, opens the new cluster's backups; keep the old kit as long as backups of the
 old cluster are kept.`,
 		Example: `  rrts restore --kit kit.txt --backup shop-20260301T120000Z-csn42.rrtsbackup \
-    --machine pc1 --sfu alpha,gateway=pc1.example:7400 --nic-a enp2s0 --nic-b enp3s0 --new-kit kit-2.txt`,
+    --sfu alpha,gateway=pc1.example:7400 --new-kit /media/usb/kit-2.txt`,
 		Args: noArgs,
-		RunE: func(*cobra.Command, []string) error {
-			if old.file == "" || from == "" || newKit == "" || sfu == "" {
-				return usageError{errors.New("name the recovery kit, the backup, the new SFU and where the new kit goes: rrts restore --kit KIT --backup FILE --sfu alpha,gateway=pc1.example:7400 --new-kit KIT-2")}
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.old.file == "" || f.from == "" {
+				return usageError{errors.New("name the recovery kit and the backup: rrts restore --kit KIT --backup FILE")}
 			}
-			one, err := parseSFU(sfu)
-			if err != nil {
-				return usageError{err}
-			}
-			m := config.Machine{Name: machine}
-			if machine == "" {
-				m.Name = one.Machine
-			}
-			one.Machine, one.Settings.StateDir = m.Name, stateDir
-			if m.NetworkA, err = parseNIC(nicA); err == nil {
-				m.NetworkB, err = parseNIC(nicB)
-			}
-			if err != nil {
-				return usageError{err}
-			}
-			return c.restore(from, newKit, &old, genesis.Spec{SFUs: []genesis.SFU{one}, Machines: []config.Machine{m}})
+			return c.restore(cmd.Context(), f)
 		},
 	}
-	old.add(cmd)
-	cmd.Flags().StringVar(&from, "backup", "", "the backup")
-	cmd.Flags().StringVar(&newKit, "new-kit", "", "file of the new cluster's recovery kit")
-	cmd.Flags().StringVar(&sfu, "sfu", "", "the SFU: NAME[,type=T][,gateway=HOST:PORT][,udp_a=IP:PORT][,udp_b=IP:PORT][,carrier=C]")
-	cmd.Flags().StringVar(&machine, "machine", "", "the name of this machine (default: the SFU's)")
-	cmd.Flags().StringVar(&stateDir, "state-dir", "", "the SFU's state directory (default /var/lib/rrts/NAME)")
-	cmd.Flags().StringVar(&nicA, "nic-a", "", "this machine's NIC of network A: its name or its MAC address")
-	cmd.Flags().StringVar(&nicB, "nic-b", "", "this machine's NIC of network B")
+	f.old.add(cmd)
+	cmd.Flags().StringVar(&f.from, "backup", "", "the backup")
+	cmd.Flags().StringVar(&f.newKit, "new-kit", "", "file of the new cluster's recovery kit (default CLUSTER-recovery-kit-EPOCH.txt)")
+	cmd.Flags().StringVar(&f.init.machine, "machine", "", "the name of this machine (default: its host name)")
+	cmd.Flags().StringVar(&f.sfu, "sfu", sfuNames[0], "its SFU: NAME[,type=T][,gateway=HOST:PORT][,udp_a=IP:PORT][,udp_b=IP:PORT][,carrier=C]")
+	cmd.Flags().StringVar(&f.init.carrier, "carrier", "", "what carries frames between machines: ethernet or udp (default: what carried the old cluster's)")
+	f.init.place.add(cmd)
 	return cmd
 }
 
@@ -88,30 +79,32 @@ type restoration struct {
 
 // restore makes the cluster. The configuration goes last: where it is, all is. What
 // was made before something failed is taken away again.
-func (c *cli) restore(from, newKit string, old *kitFlags, spec genesis.Spec) (err error) {
+func (c *cli) restore(ctx context.Context, f *restoreFlags) (err error) {
 	masterDir := filepath.Join(c.dir, "master")
-	if err := vacant(filepath.Join(c.dir, "cluster.toml"), masterDir, newKit); err != nil {
-		return err
+	for _, path := range []string{filepath.Join(c.dir, "cluster.toml"), filepath.Join(c.dir, "machine.toml"), masterDir} {
+		if err := genesis.Absent(path); err != nil {
+			return err
+		}
 	}
-	master, err := old.open()
+	master, err := f.old.open()
 	if err != nil {
 		return err
 	}
-	r, closeFile, err := openBackup(from, master)
+	r, closeFile, err := openBackup(f.from, master)
 	if err != nil {
 		return err
 	}
 	defer closeFile()
-	spec.Restores, spec.Epoch = master, r.Header().Epoch+1
-	m, err := genesis.Create(spec)
+	m, err := c.successor(ctx, f, master, r.Header().Epoch+1)
 	if err != nil {
 		return err
 	}
-	x := &restoration{c: c, material: m, machine: m.Machines()[0], backup: r}
+	x := &restoration{c: c, material: m, machine: f.init.machine, backup: r}
 	if x.stateDir, err = stateDirOf(m, x.machine); err != nil {
 		return err
 	}
-	if err := vacant(x.stateDir); err != nil {
+	newKit := cmp.Or(f.newKit, fmt.Sprintf("%s-recovery-kit-%d.txt", m.Cluster.Name, m.Cluster.Epoch))
+	if err := errors.Join(genesis.Absent(newKit), settle.Vacant(x.stateDir)); err != nil {
 		return err
 	}
 	defer func() {
@@ -120,18 +113,18 @@ func (c *cli) restore(from, newKit string, old *kitFlags, spec genesis.Spec) (er
 		}
 	}()
 	if err := x.state(); err != nil {
-		return fmt.Errorf("%s: %w", from, err)
+		return fmt.Errorf("%s: %w", f.from, err)
 	}
 	uid, gid := serviceUser()
 	if err := give(x.stateDir, uid, gid); err != nil {
 		return err
 	}
-	sealed, err := kit.Seal(m.Master, old.passphrase, rand.Reader)
+	sealed, err := kit.Seal(m.Master, f.old.passphrase, rand.Reader)
 	if err != nil {
 		return err
 	}
 	if err := genesis.WriteFile(newKit, genesis.File{Mode: 0o600, Data: sealed}, 0); err != nil {
-		return err
+		return fmt.Errorf("the recovery kit: %w", err)
 	}
 	if err := m.WriteMaster(masterDir); err != nil {
 		return err
@@ -142,18 +135,23 @@ func (c *cli) restore(from, newKit string, old *kitFlags, spec genesis.Spec) (er
 	return c.showRestore(m, r.Header(), newKit)
 }
 
-// vacant refuses what is there already.
-func vacant(paths ...string) error {
-	for _, p := range paths {
-		_, err := os.Lstat(p)
-		switch {
-		case err == nil:
-			return fmt.Errorf("%s exists: a restore wants a bare machine and overwrites nothing; move it away (keep it: it may be all that is left) or name another place", p)
-		case !errors.Is(err, fs.ErrNotExist):
-			return err
+// successor makes the cluster that takes the place of the kit's.
+func (c *cli) successor(ctx context.Context, f *restoreFlags, old *genesis.Master, epoch uint32) (*genesis.Material, error) {
+	f.init.machine = cmp.Or(f.init.machine, machineName())
+	f.init.sfus = []string{f.sfu}
+	spec, err := f.init.spec()
+	if err != nil {
+		return nil, usageError{err}
+	}
+	spec.Restores, spec.Epoch = old, epoch
+	machine := config.Machine{Name: f.init.machine, RunDir: f.init.place.runDir}
+	if cmp.Or(spec.Carrier, old.Cluster.Interconnect.Carrier) == config.Ethernet && f.init.place.nicA != noNIC {
+		if err := c.chooseNICs(ctx, &f.init, &machine); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	spec.Machines = []config.Machine{machine}
+	return genesis.Create(spec)
 }
 
 // stateDirOf is the state directory of the one SFU.
