@@ -1,6 +1,7 @@
 package txn_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +25,7 @@ func (s *sfu) rot(t *testing.T, tail bool, n int) {
 			segments = append(segments, name)
 		}
 	}
-	f, err := s.fs.OpenReadWrite(s.fs.PathJoin("journal", segments[len(segments)-1]), vfs.WriteCategoryUnspecified)
+	f, err := s.fs.OpenReadWrite(s.fs.PathJoin("journal", slices.Max(segments)), vfs.WriteCategoryUnspecified)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +41,7 @@ func (s *sfu) rot(t *testing.T, tail bool, n int) {
 	}
 	at := end - n
 	if !tail {
-		at = (frames + end) / 2
+		at = (frames + end) / 2 &^ 4095 // where what one write carried begins
 	}
 	for i := at; i < at+n; i++ {
 		b[i] ^= 0x55
@@ -85,7 +86,6 @@ func TestDamagedJournal(t *testing.T) {
 		for range 50 {
 			mustCommit(t, c.submit(uno, transferOf(1)))
 		}
-		time.Sleep(marked)
 		c.stop(uno) // flushed
 		uno.rot(t, false, 300)
 		c.start(uno)
@@ -108,6 +108,9 @@ func TestDamagedJournal(t *testing.T) {
 	})
 }
 
+// flushed is well after upkeep has flushed the state because a segment began.
+const flushed = 1200 * time.Millisecond
+
 // newKeepingCluster returns a cluster of three that keeps its log and flushes nothing.
 func newKeepingCluster(t *testing.T) *cluster {
 	t.Helper()
@@ -121,19 +124,24 @@ func newKeepingCluster(t *testing.T) *cluster {
 	return c
 }
 
-// marked is when the last records are told from a torn tail.
-const marked = 50 * time.Millisecond
+// marked is well after an idle journal has marked its last records: rot there is damage
+// then, and no torn tail.
+const marked = 500 * time.Millisecond
 
 // payAndStop makes some log and stops all members: the first one as by a power failure,
 // so that its state holds what was flushed.
 func (c *cluster) payAndStop() (first, second, third *sfu) {
 	c.t.Helper()
 	at := c.leader()
-	for range 50 {
+	mustCommit(c.t, c.submit(at, transferOf(1)))
+	time.Sleep(flushed)
+	for range 49 {
 		mustCommit(c.t, c.submit(at, transferOf(1)))
 	}
-	c.agree()
-	time.Sleep(marked)
+	for applied := uint64(0); c.agree().AppliedIndex != applied; { // until nobody is elected meanwhile
+		applied = c.agree().AppliedIndex
+		time.Sleep(marked)
+	}
 	first = c.sfus[0]
 	left := first.fs.CrashClone(vfs.CrashCloneCfg{})
 	for _, s := range c.sfus {

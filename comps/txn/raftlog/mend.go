@@ -80,7 +80,8 @@ func OpenDamaged(cfg Config) (*Mend, error) {
 	return m, nil
 }
 
-// look finds out which entries are lost, from those around them.
+// look finds out which entries are lost, from those around them. Each repair may move the
+// bounds of what is left.
 func (m *Mend) look() error {
 	damages := m.journal.Damage()
 	m.gaps = m.gaps[:0]
@@ -144,7 +145,7 @@ func (m *Mend) look() error {
 	if i := slices.IndexFunc(open, func(i int) bool { return m.gaps[i].Count > 0 }); i >= 0 {
 		return fmt.Errorf("%w: which entries are lost is not known, %v", ErrBeyondRepair, m.gaps[open[i]].damage)
 	}
-	m.voteLost = localLost
+	m.voteLost = m.voteLost || localLost // a repair leaves no trace of it
 	return nil
 }
 
@@ -208,8 +209,7 @@ func (m *Mend) Fill(g Gap, records [][]byte) error {
 	if err := m.journal.Repair(g.damage, in); err != nil {
 		return fmt.Errorf("raftlog: entries %d to %d: %w", g.First, g.First+g.Count-1, err)
 	}
-	m.close(g)
-	return nil
+	return m.look()
 }
 
 // Abandon gives the lost entries of a gap up, if the state holds them: it is applied,
@@ -221,13 +221,7 @@ func (m *Mend) Abandon(g Gap, applied uint64) (bool, error) {
 	if err := m.journal.Abandon(g.damage); err != nil {
 		return false, fmt.Errorf("raftlog: entries %d to %d: %w", g.First, g.First+g.Count-1, err)
 	}
-	m.close(g)
-	return true, nil
-}
-
-// close takes a gap off the list.
-func (m *Mend) close(g Gap) {
-	m.gaps = slices.DeleteFunc(m.gaps, func(o Gap) bool { return o.damage.From == g.damage.From })
+	return true, m.look()
 }
 
 // VoteLost reports whether this member may have voted in a term that it does not know

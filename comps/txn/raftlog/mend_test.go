@@ -184,7 +184,7 @@ func TestMend(t *testing.T) {
 			n := 1 + rng.IntN(3000)
 			a.rot(rng, names[rng.IntN(len(names))], rng.IntN(64<<10-n), n)
 		}
-		if rng.IntN(4) == 0 { // the newest vote
+		if rng.IntN(3) == 0 { // the newest vote
 			a.rot(rng, names[len(names)-1], (int(end.Offset())-1)&^(journal.BlockBytes-1), 150)
 		}
 		log, err := Open(a.cfg)
@@ -207,7 +207,7 @@ func TestMend(t *testing.T) {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 		lost := mend.VoteLost()
-		applied := uint64(rng.IntN(2) * rng.IntN(80))
+		applied := uint64(rng.IntN(2) * rng.IntN(81))
 		abandoned += a.fill(mend, b.log, applied)
 		if lost && rng.IntN(2) == 0 { // the process ends before it has heard all others
 			if err := mend.Close(); err != nil {
@@ -231,8 +231,15 @@ func TestMend(t *testing.T) {
 			t.Fatal(err)
 		}
 		a.open()
+		appliedTerm, err := b.log.Term(applied)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := a.log.Begin(raftpb.EnsureConfState(nil), applied, appliedTerm); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
 		got, base := a.everything(), a.log.base.index
-		if !strings.HasSuffix(want, got) || base > applied || len(got) < len(want) && base == 0 || !strings.Contains(got, "\n80@") {
+		if !strings.HasSuffix(want, got) || base > applied || len(got) < len(want) && base == 0 || a.log.last() != 80 {
 			t.Fatalf("seed %d: the mended log begins behind %d, the state is applied up to %d:\n%s\nwant\n%s", seed, base, applied, got, want)
 		}
 		switch h := a.log.hard; {
@@ -245,7 +252,7 @@ func TestMend(t *testing.T) {
 		mended++
 	}
 	t.Logf("%d mended, %d of them had lost a vote, %d beyond repair; %d gaps were given up", mended, votes, beyond, abandoned)
-	if mended < 50 || votes < 5 || abandoned < 5 {
+	if mended < 50 || votes < 3 || abandoned < 5 {
 		t.Error("the test rots nothing that matters")
 	}
 }
