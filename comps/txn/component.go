@@ -262,18 +262,7 @@ func (c *Component) takePart(ctx context.Context) {
 		c.goRun(ctx, "reader", c.read)
 	}
 	c.goRun(ctx, "loop", c.loop.run)
-	c.host.WatchPeers(func(ev engine.PeerEvent) {
-		sfu := ev.Peer.SFU
-		switch ev.Change {
-		case engine.PeerSuspect, engine.PeerLost:
-			c.post(func() { c.loop.suspect(sfu, true) })
-		case engine.PeerUp:
-			c.post(func() { c.loop.suspect(sfu, false) })
-			c.post(func() { c.loop.announce(sfu) })
-		case engine.PeerRecovered:
-			c.post(func() { c.loop.suspect(sfu, false) })
-		}
-	})
+	c.host.WatchPeers(func(ev engine.PeerEvent) { c.post(func() { c.loop.peer(ev) }) })
 }
 
 // goRun starts a goroutine that Stop waits for.
@@ -288,8 +277,9 @@ func (c *Component) goRun(ctx context.Context, name string, f func(context.Conte
 	})
 }
 
-// Drain hands leadership over and lets what is in flight finish. A member that
-// nobody can relieve just stops.
+// Drain hands leadership over and lets what is in flight finish; where the others could
+// not decide without this member, its vote, too. A member that nobody can relieve just
+// stops.
 func (c *Component) Drain(ctx context.Context) error {
 	if !c.sound.Load() {
 		return nil
@@ -302,6 +292,7 @@ func (c *Component) Drain(ctx context.Context) error {
 		case s := <-state:
 			switch {
 			case s == following:
+				c.rest(ctx)
 				return nil
 			case s == nobodyElse:
 				if alone++; alone > handOverPatience {

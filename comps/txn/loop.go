@@ -210,7 +210,20 @@ func (c *Component) sendRaft(m *raftpb.Message) error {
 	})
 }
 
-func (l *loop) suspect(sfu uint16, suspect bool) { l.replica.Suspect(uint64(sfu), suspect) }
+// peer takes note of what the engine tells of another SFU.
+func (l *loop) peer(ev engine.PeerEvent) {
+	id := uint64(ev.Peer.SFU)
+	l.replica.Draining(id, ev.Peer.Draining && ev.Change != engine.PeerLost)
+	switch ev.Change {
+	case engine.PeerSuspect, engine.PeerLost:
+		l.replica.Suspect(id, true)
+	case engine.PeerRecovered:
+		l.replica.Suspect(id, false)
+	case engine.PeerUp:
+		l.replica.Suspect(id, false)
+		l.announce(ev.Peer.SFU)
+	}
+}
 
 // handOverState is how far a hand-over is.
 type handOverState int

@@ -1,6 +1,7 @@
 package txn
 
 import (
+	"context"
 	"time"
 
 	"virtualservicesinc.com/comps/txn/replica"
@@ -42,6 +43,90 @@ func (d membersService) Remove(r message.Responder[*txnpb.MembersAnswer], in *tx
 		return
 	}
 	d.change(r, txnpb.RosterChange{Remove: in.Number})
+}
+
+// Rest implements txnpb.ReplicaHandler.
+func (d replicaService) Rest(r message.Responder[*txnpb.MembersAnswer], _ *txnpb.RestRequest) {
+	env := r.Envelope()
+	if env.Group != d.c.cfg.Group || env.Epoch != d.c.cfg.Epoch || env.From == 0 {
+		r.Fail(message.Denied, "not of this group and epoch")
+		return
+	}
+	membersService{d.dispatch}.change(r, txnpb.RosterChange{Demote: uint32(env.From)})
+}
+
+const (
+	// restAttempt is how long one request to rest may take, and restPatience how long a
+	// stop waits for it in all: then the other one of two voters is left suspended, as
+	// after a crash.
+	restAttempt  = 500 * time.Millisecond
+	restPatience = 3 * time.Second
+)
+
+// rest gives up this member's vote where it is one of two: the other decides alone
+// from then on. The leader gives it back when this member is there again and has
+// caught up.
+func (c *Component) rest(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, restPatience)
+	defer cancel()
+	for ctx.Err() == nil {
+		lead := make(chan uint16, 1)
+		c.post(func() { lead <- c.loop.decidesWith() })
+		var to uint16
+		select {
+		case to = <-lead:
+		case <-ctx.Done():
+			return
+		}
+		if to == 0 {
+			return
+		}
+		attempt, done := context.WithTimeout(ctx, restAttempt)
+		answer, err := c.askRest(attempt, to)
+		done()
+		switch {
+		case err == nil && answer.Refused == "":
+			c.host.Log().Info("this SFU votes no more until it is back", "leader", to)
+			return
+		case err == nil:
+			c.host.Log().Warn("this SFU keeps its vote: the other one cannot decide until it is back", "why", answer.Refused)
+			return
+		}
+		select {
+		case <-time.After(handOverPause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// askRest asks the leader for it.
+func (c *Component) askRest(ctx context.Context, leader uint16) (*txnpb.MembersAnswer, error) {
+	replies := make(chan engine.Reply, 1)
+	c.host.Call(engine.Call{
+		Service: txnpb.ReplicaService, Method: txnpb.ReplicaRestMethod, Target: leader, Timeout: restAttempt,
+		Epoch: c.cfg.Epoch, Group: c.cfg.Group, Role: message.RoleSFU,
+		Body: message.Marshal(&txnpb.RestRequest{}), Done: func(r engine.Reply) { replies <- r },
+	})
+	select {
+	case r := <-replies:
+		if err := r.Err(); err != nil {
+			return nil, err
+		}
+		answer := &txnpb.MembersAnswer{}
+		return answer, answer.Parse(r.Body)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// decidesWith returns the leader where this member is the other one of two voters; 0
+// where it is not, or nobody leads.
+func (l *loop) decidesWith() uint16 {
+	s := l.replica.Group()
+	if len(s.Conf.Voters) != 2 || s.Seat(uint32(l.c.cfg.Node)) != txnpb.SeatVoter {
+		return 0
+	}
+	return sfuOf(l.replica.Status().Lead)
 }
 
 // change has the replica do a change, and answers when it is done.

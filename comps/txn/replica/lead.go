@@ -23,6 +23,16 @@ func (r *Replica) Suspect(peer uint64, suspect bool) {
 	_ = r.node.Campaign() // refused with a membership change to apply: the timer will campaign
 }
 
+// Draining tells whether a peer is about to stop: leadership is not handed to it, and a
+// learner does not become a voter meanwhile.
+func (r *Replica) Draining(peer uint64, draining bool) {
+	if draining {
+		r.draining[peer] = true
+	} else {
+		delete(r.draining, peer)
+	}
+}
+
 // Unreachable tells raft that messages to the peer were not sent.
 func (r *Replica) Unreachable(peer uint64) { r.node.ReportUnreachable(peer) }
 
@@ -50,7 +60,7 @@ func (r *Replica) HandOver() bool {
 	var best, match uint64
 	for id := range status.Config.Voters[0] { // not to one that is leaving
 		p := status.Progress[id]
-		if id == r.cfg.ID || r.suspects[id] || !p.RecentActive {
+		if id == r.cfg.ID || r.suspects[id] || r.draining[id] || !p.RecentActive {
 			continue
 		}
 		if best == 0 || p.Match > match || p.Match == match && id < best {

@@ -60,6 +60,8 @@ var (
 	ErrNotLeader = errors.New("replica: not the leader")
 	// ErrLost says that the change may be done or not: ask again.
 	ErrLost = errors.New("replica: leadership or the deadline was lost before the change was done")
+
+	errEndangered = errors.New("too few of the other voters are there: without this one they could decide nothing; start them first")
 )
 
 // changes are the changes of the roster and of the group.
@@ -219,7 +221,7 @@ func (r *Replica) begin(c *Change, wall uint64) bool {
 	if c.endangered++; c.endangered <= endangeredElections*r.cfg.Election {
 		return false
 	}
-	q.refuse(c, errors.New("too few of the other voters are there: without this one they could decide nothing; start them first"))
+	q.refuse(c, errEndangered)
 	return true
 }
 
@@ -282,7 +284,7 @@ func (r *Replica) watchLearners() {
 			l.silent = 0
 		}
 		l.caughtUp++
-		if p.State != tracker.StateReplicate || p.Match+caughtUpEntries < status.GetCommit() || r.suspects[id] || l.silent > r.cfg.Election/2 {
+		if p.State != tracker.StateReplicate || p.Match+caughtUpEntries < status.GetCommit() || r.suspects[id] || r.draining[id] || l.silent > r.cfg.Election/2 {
 			l.caughtUp = 0
 		}
 	}
@@ -359,10 +361,13 @@ func (q *changes) sweep(now time.Duration) {
 	over := func(c *Change) bool { return c.Deadline != 0 && c.Deadline <= now }
 	left := q.queue[:0]
 	for _, c := range q.queue {
-		if over(c) {
-			q.fail(c, ErrLost)
-		} else {
+		switch {
+		case !over(c):
 			left = append(left, c)
+		case c.endangered > 0:
+			q.refuse(c, errEndangered)
+		default:
+			q.fail(c, ErrLost)
 		}
 	}
 	clear(q.queue[len(left):])

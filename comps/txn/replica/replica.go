@@ -97,6 +97,7 @@ type Replica struct {
 	ruled      bool   // an entry of this leadership is applied
 	handing    bool   // raft may be passing the leadership on
 	suspects   map[uint64]bool
+	draining   map[uint64]bool
 
 	work    work
 	reads   reads
@@ -144,7 +145,7 @@ func New(cfg Config) (*Replica, error) {
 	}
 	return &Replica{
 		cfg: cfg, node: node, applied: cfg.Applied, nextExpiry: cfg.NextExpiry, group: cfg.Group,
-		term: node.BasicStatus().GetTerm(), suspects: map[uint64]bool{},
+		term: node.BasicStatus().GetTerm(), suspects: map[uint64]bool{}, draining: map[uint64]bool{},
 		work: work{waiting: map[entry.Key]waiters{}},
 	}, nil
 }

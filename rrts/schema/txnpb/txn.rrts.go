@@ -66,6 +66,7 @@ var Schema = message.Schema{
 		{Name: "rrts.txn.EntriesRequest", New: func() message.Message { return new(EntriesRequest) }},
 		{Name: "rrts.txn.EntriesAnswer", New: func() message.Message { return new(EntriesAnswer) }},
 		{Name: "rrts.txn.RaftMessage", New: func() message.Message { return new(RaftMessage) }},
+		{Name: "rrts.txn.RestRequest", New: func() message.Message { return new(RestRequest) }},
 		{Name: "rrts.txn.ReplicaStatusRequest", New: func() message.Message { return new(ReplicaStatusRequest) }},
 		{Name: "rrts.txn.ReplicaStatus", New: func() message.Message { return new(ReplicaStatus) }},
 	},
@@ -5331,6 +5332,58 @@ func (m RaftMessage) String() string {
 	return t.String()
 }
 
+// RestRequest asks for the sender to vote no more until it is back.
+type RestRequest struct {
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *RestRequest) AppendTo(b []byte) []byte {
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *RestRequest) Size() int {
+	return 0
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *RestRequest) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *RestRequest) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.RestRequest: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.RestRequest: tag")
+		}
+		if i = message.Skip(b, i, tag); i < 0 {
+			return message.BadField("rrts.txn.RestRequest: unknown field")
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *RestRequest) Reset() {
+	*m = RestRequest{}
+}
+
+// String returns m for people and logs.
+func (m RestRequest) String() string {
+	t := message.NewText("RestRequest")
+	return t.String()
+}
+
 // ReplicaStatusRequest asks a member how it stands.
 type ReplicaStatusRequest struct {
 }
@@ -5886,6 +5939,7 @@ const (
 	ReplicaStatusMethod  uint16 = 4
 	ReplicaDigestMethod  uint16 = 5
 	ReplicaEntriesMethod uint16 = 6
+	ReplicaRestMethod    uint16 = 7
 )
 
 // ReplicaDescriptor is what routing knows of Replica.
@@ -5945,6 +5999,15 @@ var ReplicaDescriptor = message.ServiceDescriptor{
 			Request:    "rrts.txn.EntriesRequest",
 			Reply:      "rrts.txn.EntriesAnswer",
 		},
+		{
+			Number:     ReplicaRestMethod,
+			Name:       "Rest",
+			Lane:       message.LaneRequest,
+			Idempotent: true,
+			MaxBytes:   1024,
+			Request:    "rrts.txn.RestRequest",
+			Reply:      "rrts.txn.MembersAnswer",
+		},
 	},
 }
 
@@ -5963,6 +6026,9 @@ type ReplicaHandler interface {
 	Digest(r message.Responder[*StateDigest], in *DigestRequest)
 	// For a member whose own copy is damaged.
 	Entries(r message.Responder[*EntriesAnswer], in *EntriesRequest)
+	// Asks the leader to make the caller a learner: it is about to stop, and the others
+	// could not decide without it.
+	Rest(r message.Responder[*MembersAnswer], in *RestRequest)
 }
 
 // ServeReplica gives r to the method of h that it is for. A malformed request is
@@ -5998,6 +6064,11 @@ func ServeReplica(h ReplicaHandler, r message.Request) {
 		in := new(EntriesRequest)
 		if message.Accept(r, &ReplicaDescriptor.Methods[5], in) {
 			h.Entries(message.Responder[*EntriesAnswer]{Request: r}, in)
+		}
+	case ReplicaRestMethod:
+		in := new(RestRequest)
+		if message.Accept(r, &ReplicaDescriptor.Methods[6], in) {
+			h.Rest(message.Responder[*MembersAnswer]{Request: r}, in)
 		}
 	default:
 		message.Refuse(r, &ReplicaDescriptor)
@@ -6066,6 +6137,20 @@ func (c ReplicaClient) Entries(ctx context.Context, in *EntriesRequest) (*Entrie
 	}
 	out := new(EntriesAnswer)
 	if err := message.Finish(&ReplicaDescriptor.Methods[5], body, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Asks the leader to make the caller a learner: it is about to stop, and the others
+// could not decide without it.
+func (c ReplicaClient) Rest(ctx context.Context, in *RestRequest) (*MembersAnswer, error) {
+	body, err := c.Call(ctx, &ReplicaDescriptor.Methods[6], ReplicaService, message.Marshal(in))
+	if err != nil {
+		return nil, err
+	}
+	out := new(MembersAnswer)
+	if err := message.Finish(&ReplicaDescriptor.Methods[6], body, out); err != nil {
 		return nil, err
 	}
 	return out, nil

@@ -115,7 +115,7 @@ func (w *world) fault() {
 // rot changes some bytes of a node's journal that were synced long enough ago, while
 // it is down. One node at a time: what a majority has lost is lost.
 func (w *world) rot(n *node) {
-	if w.rng.IntN(3) != 0 || !w.maySpare() {
+	if !w.maySpare() {
 		return
 	}
 	names, err := n.disk.List("journal")

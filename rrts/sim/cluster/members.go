@@ -16,6 +16,9 @@ const (
 	farewell = 50 * time.Millisecond
 	// announcement is how long a roster takes from one node to another.
 	announcement = time.Millisecond
+	// operatorPatience is how long the operator waits for one answer: longer than a change
+	// waits for the voters that it needs.
+	operatorPatience = 500 * time.Millisecond
 	// maxMembers keeps runs small.
 	maxMembers = 7
 )
@@ -297,7 +300,7 @@ func (o *operator) ask() {
 	o.asked++
 	number := o.asked
 	is := func() bool { return o.open && o.asked == number }
-	w.After(patience, func() {
+	w.After(operatorPatience, func() {
 		if is() {
 			o.ask()
 		}
@@ -308,7 +311,7 @@ func (o *operator) ask() {
 	if l == nil {
 		return
 	}
-	c := &replica.Change{Wish: o.wish, Deadline: w.Now() + patience}
+	c := &replica.Change{Wish: o.wish, Deadline: w.Now() + operatorPatience}
 	c.Origin = func(c *replica.Change) {
 		w.After(time.Millisecond, func() {
 			switch {
