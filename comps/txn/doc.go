@@ -5,6 +5,7 @@
 // # The parts
 //
 //	entry     what one log entry holds
+//	roster    who is in the cluster and in the group, and how that changes
 //	replica   raft, batching, who waits for what: a state machine without I/O
 //	raftlog   the raft log in a sealed journal (rrts/journal)
 //	machine   applies entries: exactly once, deterministic
@@ -20,6 +21,20 @@
 // The loop owns the replica, the appender the log, the applier the machine and
 // the store's writes; readers answer queries beside them. Work crosses between
 // them in batches. Nothing else is shared.
+//
+// # Members
+//
+// Who is in the cluster, the roster, and who of them votes or learns, the group, are
+// replicated state. An operator's change (service Members) goes into the log, one at a
+// time. An SFU that is new to the group begins with nothing: the leader sends it the
+// state, and makes it a voter, if it is to be one, when it has kept up for two election
+// times. A change of the group is on disk before anybody hears that it is done. Every
+// replica announces the roster to the SFUs that it reaches (service RosterKeeper): those
+// without a replica hear of it in no other way, and one that was removed hears that the
+// others can do without it.
+//
+// Of two voters, the one that stops gives up its vote first (service Replica, method
+// Rest), and is given it back when it has caught up again.
 //
 // # State transfer
 //

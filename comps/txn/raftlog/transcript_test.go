@@ -244,6 +244,14 @@ func TestTranscripts(t *testing.T) {
 					fmt.Fprintf(&b, "%d@%d ", e.GetIndex(), e.GetTerm())
 				}
 				return strings.TrimSpace(b.String()) + "\n"
+			case "grown":
+				w.log.Grown()
+			case "term": // index=5
+				term, err := w.log.Term(w.number(arg("index")))
+				if err != nil {
+					return said(err)
+				}
+				return fmt.Sprintln(term)
 			case "capacity":
 				n := w.number(arg("bytes"))
 				if d.HasArg("more") {

@@ -18,6 +18,7 @@
 //	           machine, then hand the result to Applied
 //	Finished   answer these batches
 //	Reads      the state applied so far may answer these reads
+//	Changes    answer these changes of the roster
 //
 // Append and Apply run beside each other and beside the loop: a leader writes its
 // own disk while its followers write theirs.
@@ -41,4 +42,14 @@
 // A leader that has applied an entry of its own asks a quorum whether it still leads,
 // once for all reads that are there; each is served when the state has come as far
 // as what was committed then.
+//
+// # How members change
+//
+// A leader that has applied an entry of its own founds the cluster, where nobody has,
+// with the roster that it started from. After that it does the changes that operators
+// ask for, one after the other: each is proposed when the one before is done with both
+// its steps, and is refused where the voters that would be left could not decide. A
+// leader that is to be removed hands over and leaves the change to who leads then. What
+// was asked for twice is done once: a member is known by its public key. Between
+// changes the leader promotes learners that are to vote and keep up.
 package replica

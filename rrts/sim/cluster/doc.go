@@ -13,8 +13,10 @@
 // reordering of frames, one-way cuts of one or both networks, crashes of the power or
 // of the process between and within disk writes and while a node starts, torn sectors,
 // journals that rot, slow disks, full disks, pauses, restarts, clocks that differ and
-// jump, planned hand-overs, states sent to members that lag. Then everything is
-// healed, and a liveness phase gives the cluster a bounded time to answer all that is
+// jump, planned hand-overs, states sent to members that lag; and an operator adds,
+// removes, rests and replaces members all the while, those whose disks are lost among
+// them. Nodes reach each other by the rosters that they know, and those that were
+// removed may linger. Then everything is healed, and a liveness phase gives the cluster a bounded time to answer all that is
 // open, to agree, and to expire what pends.
 //
 // # What is checked
@@ -30,6 +32,8 @@
 //	          saw the sum of what comes before it
 //	history   porcupine, which knows of no CSN, finds each account linearizable
 //	records   what a session hands out was sent, once, in order, without a gap
+//	members   every change that was asked for is done or refused, and who is to vote
+//	          does in the end; changes of the group agree with raft's own at every entry
 //	journal   no synced record is lost; one that has rotted is found, and its node
 //	          takes no part any more
 //

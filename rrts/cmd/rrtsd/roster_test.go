@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"virtualservicesinc.com/rrts/cmd/internal/members"
+	"virtualservicesinc.com/rrts/config"
+	"virtualservicesinc.com/rrts/config/genesis"
+	"virtualservicesinc.com/rrts/schema/txnpb"
+)
+
+// alpha is the configuration of the first of three SFUs, with a state directory of its own.
+func alpha(t *testing.T) *config.Config {
+	t.Helper()
+	at := netip.MustParseAddrPort
+	m, err := genesis.Create(genesis.Spec{Name: "shop", Carrier: config.UDP, SFUs: []genesis.SFU{
+		{Name: "alpha", Gateways: []string{"pc1.example:7400"}, UDPA: at("192.168.7.1:7401")},
+		{Name: "bravo", Gateways: []string{"pc2.example:7400"}, UDPA: at("192.168.7.2:7401")},
+		{Name: "carol", Gateways: []string{"pc3.example:7400"}, UDPA: at("192.168.7.3:7401")},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &config.Config{Cluster: m.Cluster, Self: &m.Cluster.SFUs[0], Machine: &config.Machine{Name: "alpha"}, SFU: &config.SFU{StateDir: t.TempDir()}}
+}
+
+func TestStartRoster(t *testing.T) {
+	for name, tt := range map[string]struct {
+		kept  func(c *config.Cluster) // what the state directory has; nil: nothing
+		taken bool
+		want  string
+	}{
+		"none":    {nil, false, ""},
+		"older":   {func(c *config.Cluster) { c.Roster, c.SFUs = 2, c.SFUs[:2] }, false, ""},
+		"newer":   {func(c *config.Cluster) { c.Roster, c.SFUs = 4, c.SFUs[:2] }, true, ""},
+		"removed": {func(c *config.Cluster) { c.Roster, c.SFUs = 4, c.SFUs[1:] }, false, "SFU alpha, number 1, is not in the cluster by roster 4"},
+		"another number": {func(c *config.Cluster) {
+			c.Roster = 2
+			c.SFUs[0].Number = 1
+			c.SFUs[0].Name = "delta"
+			c.SFUs[1].Name = "alpha"
+		}, false, "move the old state away"},
+		"another key": {func(c *config.Cluster) { c.Roster = 4; c.SFUs[0].PublicKey[0]++ }, false, "another public key"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := alpha(t)
+			cfg.Cluster.Roster = 3
+			if tt.kept != nil {
+				kept := *cfg.Cluster
+				kept.SFUs = append([]config.Member(nil), kept.SFUs...)
+				tt.kept(&kept)
+				if err := os.WriteFile(filepath.Join(cfg.SFU.StateDir, config.RosterFile), kept.MarshalRoster(), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c, err := startRoster(cfg)
+			if tt.want != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.want) {
+					t.Fatalf("%v, want %q", err, tt.want)
+				}
+				return
+			}
+			if err != nil || (c != cfg.Cluster) != tt.taken {
+				t.Fatalf("took that of the state directory: %v, want %v (%v)", c != cfg.Cluster, tt.taken, err)
+			}
+		})
+	}
+}
+
+// TestKeeper: what it hears it keeps, whom the roster does not list it reaches a
+// moment longer, and only another SFU can tell this one that it is out.
+func TestKeeper(t *testing.T) {
+	cfg := alpha(t)
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		k := newKeeper(cfg, slog.New(slog.DiscardHandler), func() time.Duration { return time.Since(began) })
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { k.run(ctx); close(done) }()
+		kept := func() *config.Cluster {
+			t.Helper()
+			synctest.Wait()
+			c, err := cfg.Cluster.StateRoster(cfg.SFU.StateDir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return c
+		}
+		roster := func(version uint64, without string) *txnpb.Roster {
+			r := members.Roster(cfg.Cluster)
+			r.Version = version
+			var left []txnpb.Member
+			for _, m := range r.Members {
+				if m.Name != without {
+					left = append(left, m)
+				}
+			}
+			r.Members = left
+			return r
+		}
+		leaving := roster(1, "")
+		leaving.Members[1].Leaving = true
+		k.offer(leaving)
+		if c := kept(); c != nil {
+			t.Fatal("kept a roster in which somebody is leaving")
+		}
+		k.offer(roster(2, "bravo"))
+		if c := kept(); c == nil || c.Roster != 2 || len(c.SFUs) != 2 {
+			t.Fatalf("kept %+v", c)
+		}
+		if p := k.fabricPeers(); len(p) != 2 {
+			t.Errorf("%d peers a moment after one of two has left", len(p))
+		}
+		time.Sleep(farewell + rosterRetry)
+		if p := k.fabricPeers(); len(p) != 1 || p[0].SFU != 3 {
+			t.Errorf("peers %+v after the farewell", p)
+		}
+		k.offer(roster(1, "carol"))
+		if c := kept(); c.Roster != 2 {
+			t.Error("an older roster replaced a newer one")
+		}
+		k.offer(roster(3, "alpha")) // its own replica says so
+		if c := kept(); c.Roster != 2 || len(k.removed) > 0 {
+			t.Error("it believes by itself that it is out")
+		}
+		k.announced(roster(3, "alpha"))
+		if c := kept(); c.Roster != 3 {
+			t.Error("that it is out is not kept")
+		}
+		select {
+		case err := <-k.removed:
+			if !errors.Is(err, errRemoved) {
+				t.Error(err)
+			}
+		default:
+			t.Error("it was not told that it is out")
+		}
+		<-done
+		cancel()
+	})
+}
