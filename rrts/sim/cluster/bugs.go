@@ -24,6 +24,9 @@ const (
 	SplitApplied
 	// DuplicateRecords: a record now and then comes out of a session twice.
 	DuplicateRecords
+	// LeaveEarly: a change of the group is not made durable before others hear of it,
+	// and a member that finds itself removed is gone without being told.
+	LeaveEarly
 )
 
 // state is what the machine sees of a node's rows.

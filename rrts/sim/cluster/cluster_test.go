@@ -126,3 +126,4 @@ func TestCatchesAckBeforeSync(t *testing.T)    { catches(t, AckBeforeSync) }
 func TestCatchesSkippedDedupe(t *testing.T)    { catches(t, SkipDedupe) }
 func TestCatchesSplitApplied(t *testing.T)     { catches(t, SplitApplied) }
 func TestCatchesDuplicateRecords(t *testing.T) { catches(t, DuplicateRecords) }
+func TestCatchesLeaveEarly(t *testing.T)       { catches(t, LeaveEarly) }

@@ -3,6 +3,7 @@ package cluster
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"virtualservicesinc.com/comps/txn/replica"
@@ -175,8 +176,13 @@ func (n *node) applyChanges(index uint64, changes []roster.Applied) {
 		}
 	}
 	n.w.saw(index, l.machine.Group())
-	n.flush() // before anybody hears of it
-	n.learn(l.machine.Group().Roster, false)
+	early := n.w.cfg.Bug == LeaveEarly
+	if !early {
+		n.flush() // before anybody hears of it
+	}
+	if n.learn(l.machine.Group().Roster, early); n.life != l {
+		return
+	}
 	for _, o := range n.w.nodes {
 		if l.sessions[o.id] != nil {
 			n.announce(o.id)
@@ -306,11 +312,12 @@ func (o *operator) ask() {
 		}
 	})
 	all := w.members()
-	n := all[o.rng.IntN(len(all))]
-	l := n.life
-	if l == nil {
+	all = slices.DeleteFunc(slices.Clone(all), func(n *node) bool { return n.life == nil })
+	if len(all) == 0 {
 		return
 	}
+	n := all[o.rng.IntN(len(all))]
+	l := n.life
 	c := &replica.Change{Wish: o.wish, Deadline: w.Now() + operatorPatience}
 	c.Origin = func(c *replica.Change) {
 		w.After(time.Millisecond, func() {

@@ -245,7 +245,9 @@ func (n *node) startApply() {
 				}
 				n.w.applied(n, l.machine)
 				these := l.machine.TakeChanges()
-				n.applyChanges(e.GetIndex(), these)
+				if n.applyChanges(e.GetIndex(), these); n.life != l {
+					return
+				}
 				changes = append(changes, these...)
 			}
 			l.replica.Applied(replica.AppliedEntries{Message: m, Results: results, Changes: changes, NextExpiry: l.machine.NextExpiry()}, n.wall())
