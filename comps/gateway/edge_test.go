@@ -193,7 +193,7 @@ func TestAccess(t *testing.T) {
 		"Txn.Read": {yes, yes, yes}, "Txn.FindUser": {never, never, never},
 		"Replica.Control": {never, never, never}, "Replica.Append": {never, never, never}, "Replica.Install": {never, never, never},
 		"Replica.Entries": {never, never, never}, "Replica.Rest": {never, never, never},
-		"Replica.Status":  {yes, yes, denied}, "Replica.Digest": {yes, yes, denied},
+		"Replica.Status": {yes, yes, denied}, "Replica.Digest": {yes, yes, denied},
 		"Backup.Read":     {yes, denied, denied},
 		"Engine.Announce": {never, never, never}, "Engine.Status": {yes, yes, denied},
 		"Monitor.Status": {yes, yes, denied},
