@@ -34,9 +34,10 @@ type Config struct {
 	ClusterID [16]byte
 	Epoch     uint32
 	Group     uint16
-	// Gateways are the addresses of all gateways of the cluster, and Own of them this
-	// one's.
-	Gateways []string
+	// Gateways returns the addresses of all gateways of the cluster as they are now; it
+	// is called from any goroutine and must not block. nil means that there are none to
+	// tell of. Own of them are this one's.
+	Gateways func() []string
 	Own      []string
 
 	// Heartbeat is how often a client must send something; it is cut off after three.
@@ -54,6 +55,9 @@ type Config struct {
 
 // withDefaults returns c with the defaults in the place of zeros.
 func (c Config) withDefaults() Config {
+	if c.Gateways == nil {
+		c.Gateways = func() []string { return nil }
+	}
 	if c.Heartbeat == 0 {
 		c.Heartbeat = DefaultHeartbeat
 	}

@@ -33,6 +33,7 @@ type conn struct {
 	// The reader's own.
 	greeted bool
 	agent   string
+	told    []string // the gateways, as the client knows them
 }
 
 // session is who the client is.

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"virtualservicesinc.com/comps/gateway"
 	"virtualservicesinc.com/rrts/client"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/message/u128"
@@ -174,6 +175,31 @@ func TestSilentGateway(t *testing.T) {
 	if l.gap > time.Second {
 		t.Errorf("the slowest payment took %v", l.gap)
 	}
+}
+
+// TestNewGateway: a client hears of a gateway that the cluster got after it connected,
+// and has a second connection from then on.
+func TestNewGateway(t *testing.T) {
+	var grown atomic.Bool
+	w := newWorld(t).start(2, func(cfg *gateway.Config) {
+		all := cfg.Gateways()
+		cfg.Heartbeat = 100 * time.Millisecond
+		cfg.Gateways = func() []string {
+			if grown.Load() {
+				return all
+			}
+			return all[:1]
+		}
+	}).register()
+	c := w.open(func(o *client.Config) { o.Gateways = []string{w.sfus[0].address} })
+	if _, err := c.Submit(t.Context(), payment(c)); err != nil {
+		t.Fatal(err)
+	}
+	if n := sessions(t, w); n != 1 {
+		t.Fatalf("%d sessions of a client that knows one gateway", n)
+	}
+	grown.Store(true)
+	within(t, "a connection to the new gateway", func() bool { return sessions(t, w) == 2 })
 }
 
 // hole is a way to a gateway that can swallow everything.

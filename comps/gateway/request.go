@@ -42,7 +42,7 @@ func (c *conn) request(e *message.Envelope) {
 	case e.Method == gatewaypb.GatewaySubmitMethod:
 		c.submit(e, role, user, now)
 	case e.Method == gatewaypb.GatewayPingMethod:
-		c.replyMessage(e.Call, &gatewaypb.PingReply{LedgerTime: g.ledgerTime()})
+		c.ping(e)
 	case e.Method == gatewaypb.GatewayHelloMethod:
 		c.hello(e)
 	case e.Method == gatewaypb.GatewayResumeMethod:
@@ -99,7 +99,7 @@ func (c *conn) hello(e *message.Envelope) {
 	if !c.greeted && c.session.Load() == nil {
 		c.fc.SetReadDeadline(time.Now().Add(signTime))
 	}
-	c.greeted = true
+	c.greeted, c.told = true, g.cfg.Gateways()
 	c.replyMessage(e.Call, &gatewaypb.HelloReply{
 		Protocol:        min(in.Protocol, Protocol),
 		Cluster:         g.cfg.Cluster,
@@ -107,7 +107,7 @@ func (c *conn) hello(e *message.Envelope) {
 		Sfu:             uint32(g.host.SFU()),
 		Epoch:           g.cfg.Epoch,
 		LedgerTime:      g.ledgerTime(),
-		Gateways:        g.cfg.Gateways,
+		Gateways:        c.told,
 		HeartbeatMillis: uint32(g.cfg.Heartbeat.Milliseconds()),
 		Window:          uint32(g.cfg.Window),
 	})
@@ -119,9 +119,19 @@ func (c *conn) hello(e *message.Envelope) {
 	}
 }
 
+// ping shows life. The gateways of the cluster may have changed since the client was
+// told of them.
+func (c *conn) ping(e *message.Envelope) {
+	reply := &gatewaypb.PingReply{LedgerTime: c.g.ledgerTime()}
+	if now := c.g.cfg.Gateways(); c.greeted && !slices.Equal(now, c.told) {
+		c.told, reply.Gateways = now, now
+	}
+	c.replyMessage(e.Call, reply)
+}
+
 // others are the addresses of the other gateways.
 func (g *Gateway) others() []string {
-	return slices.DeleteFunc(slices.Clone(g.cfg.Gateways), func(a string) bool { return slices.Contains(g.cfg.Own, a) })
+	return slices.DeleteFunc(slices.Clone(g.cfg.Gateways()), func(a string) bool { return slices.Contains(g.cfg.Own, a) })
 }
 
 // resume continues a session.

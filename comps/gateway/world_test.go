@@ -161,7 +161,7 @@ func (w *world) startSFU(number uint16, l net.Listener, all []string, adjust ...
 		ListenAdmin: func() (net.Listener, error) { return net.Listen("unix", s.admin) },
 		Certificate: func() (*tls.Certificate, error) { return &w.cert, nil },
 		Tokens:      w.tokens, Wall: func() int64 { return w.wall() }, Cluster: "test", ClusterID: w.cluster,
-		Gateways: all, Own: []string{s.address}, MoveGrace: 500 * time.Millisecond,
+		Gateways: func() []string { return all }, Own: []string{s.address}, MoveGrace: 500 * time.Millisecond,
 	}
 	for _, f := range adjust {
 		f(&cfg)

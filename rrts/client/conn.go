@@ -31,6 +31,7 @@ type conn struct {
 	silent  int       // looks of the keeper in a row at which nothing had come
 	leaving bool      // the gateway is about to stop
 	beat    time.Time // when a Ping was last sent, or the connection began
+	ping    uint64    // the number of that Ping
 }
 
 // read takes what the gateway says until the connection ends.
@@ -66,10 +67,18 @@ func (cn *conn) read() {
 
 // ping asks the gateway to show life.
 func (cn *conn) pingLocked(now time.Time) {
-	cn.number++ // nobody waits for the answer: that it comes is enough
-	cn.beat = now
+	cn.number++ // nobody waits for the answer: that it comes is enough, as a rule
+	cn.beat, cn.ping = now, cn.number
 	cn.fc.Queue(&message.Envelope{Kind: message.KindRequest, Service: gatewaypb.GatewayService,
 		Method: gatewaypb.GatewayPingMethod, Call: cn.number})
+}
+
+// pongLocked takes the answer to a Ping, which may tell of gateways that are new.
+func (c *Client) pongLocked(e *message.Envelope) {
+	var m gatewaypb.PingReply
+	if m.Parse(e.Body) == nil { // it shows life in any case
+		c.learnLocked(m.Gateways)
+	}
 }
 
 // answered takes the answer to a request.
@@ -77,6 +86,9 @@ func (c *Client) answered(cn *conn, e *message.Envelope) {
 	c.mu.Lock()
 	k := cn.pending[e.Call]
 	if k == nil { // a Ping, or the caller does not wait any longer
+		if e.Call == cn.ping && e.Kind == message.KindReply {
+			c.pongLocked(e)
+		}
 		c.mu.Unlock()
 		return
 	}

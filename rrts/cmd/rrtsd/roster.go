@@ -133,6 +133,19 @@ func (k *keeper) setUDP(port fabric.Port, l *link.UDPLink) {
 	k.udp[port] = l
 }
 
+// gateways are the addresses of all gateways of the cluster.
+func (k *keeper) gateways() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var all []string
+	for i := range k.newest.Members {
+		if m := &k.newest.Members[i]; !m.Leaving {
+			all = append(all, m.Gateways...)
+		}
+	}
+	return all
+}
+
 // fabricPeers are the other SFUs as the interconnect wants them.
 func (k *keeper) fabricPeers() []fabric.Peer {
 	k.mu.Lock()

@@ -607,12 +607,17 @@ func (m PingRequest) String() string {
 // PingReply shows that the gateway lives.
 type PingReply struct {
 	LedgerTime uint64
+	// The gateways of the cluster, if they are not those that the client was told last.
+	Gateways []string
 }
 
 // AppendTo appends the encoded form of m to b.
 func (m *PingReply) AppendTo(b []byte) []byte {
 	if m.LedgerTime != 0 {
 		b = message.AppendVarint(append(b, 0x08), m.LedgerTime)
+	}
+	for i := range m.Gateways {
+		b = message.AppendString(append(b, 0x12), m.Gateways[i])
 	}
 	return b
 }
@@ -622,6 +627,12 @@ func (m *PingReply) Size() int {
 	n := 0
 	if m.LedgerTime != 0 {
 		n += 1 + message.SizeVarint(m.LedgerTime)
+	}
+	if len(m.Gateways) > 0 {
+		n += len(m.Gateways)
+		for i := range m.Gateways {
+			n += message.SizeBytes(len(m.Gateways[i]))
+		}
 	}
 	return n
 }
@@ -655,6 +666,18 @@ func (m *PingReply) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.PingReply.ledger_time")
 			}
 			m.LedgerTime = v
+		case 0x12: // gateways
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.gateway.PingReply.gateways")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.gateway.PingReply.gateways: not UTF-8")
+			}
+			if len(m.Gateways) == cap(m.Gateways) {
+				m.Gateways = slices.Grow(m.Gateways, message.CountRun(b, i, 0x12))
+			}
+			m.Gateways = append(m.Gateways, string(p))
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.gateway.PingReply: unknown field")
@@ -666,7 +689,9 @@ func (m *PingReply) ParseNested(b []byte, depth int) error {
 
 // Reset makes m empty, keeping the capacity of its slices.
 func (m *PingReply) Reset() {
-	*m = PingReply{}
+	*m = PingReply{
+		Gateways: m.Gateways[:0],
+	}
 }
 
 // String returns m for people and logs.
@@ -674,6 +699,9 @@ func (m PingReply) String() string {
 	t := message.NewText("PingReply")
 	if m.LedgerTime != 0 {
 		t.Add("ledger_time", m.LedgerTime)
+	}
+	if len(m.Gateways) > 0 {
+		message.AddList(&t, "gateways", m.Gateways)
 	}
 	return t.String()
 }
