@@ -3,8 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
@@ -20,7 +18,6 @@ import (
 
 	"virtualservicesinc.com/rrts/cmd/rrts/internal/arena/arenatest"
 	"virtualservicesinc.com/rrts/config"
-	"virtualservicesinc.com/rrts/config/genesis"
 )
 
 func TestBringUp(t *testing.T) { scripts(t, "testdata/bringup") }
@@ -183,7 +180,7 @@ func TestGrow(t *testing.T) {
 
 	// A renewed certificate is served after a reload, without a restart.
 	before := serial(t, s, gateway)
-	renewCertificate(t, s.etc("pc1"), "alpha")
+	s.must("pc1", "node", "renew", "alpha")
 	if err := alpha.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
@@ -193,6 +190,13 @@ func TestGrow(t *testing.T) {
 		}
 		return nil
 	})
+
+	// Another machine's is renewed by its file, and only if it is what it says.
+	theirs := filepath.Join(s.etc("pc2"), config.GatewayCert("bravo"))
+	s.must("pc1", "node", "renew", "bravo", "--old", theirs, "--new", filepath.Join(s.dir, "bravo.crt"))
+	if _, err := s.rrts("pc1", "node", "renew", "alpha", "--old", theirs, "--new", filepath.Join(s.dir, "alpha.crt")); err == nil || !strings.Contains(err.Error(), `is the certificate of "bravo", not of the gateway of alpha`) {
+		t.Errorf("another's certificate: %v", err)
+	}
 
 	// One that the other cannot do without is not removed by mistake.
 	if _, err := s.rrts("pc1", "sfu", "remove", "carol"); err == nil || !strings.Contains(err.Error(), `no SFU "carol"; it has ["alpha" "bravo"]`) {
@@ -232,28 +236,4 @@ func serial(t *testing.T, s *site, gateway string) string {
 	}
 	defer c.Close()
 	return c.(*tls.Conn).ConnectionState().PeerCertificates[0].SerialNumber.String()
-}
-
-// renewCertificate signs a new certificate for the key that there is.
-func renewCertificate(t *testing.T, dir, name string) {
-	t.Helper()
-	c, err := config.Load(dir, name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	old, err := c.Certificate("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	master, err := genesis.LoadMaster(filepath.Join(dir, "master"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := master.CA.Sign(c.Self, old.Leaf.PublicKey.(ed25519.PublicKey), time.Now(), rand.Reader)
-	if err == nil {
-		err = genesis.WriteFile(filepath.Join(dir, config.GatewayCert(name)), genesis.File{Mode: 0o640, Data: cert}, 0)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
 }

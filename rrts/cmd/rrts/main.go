@@ -1,6 +1,7 @@
 // Command rrts is the operator's hand on an RRTS cluster.
 //
 //	rrts init        make a cluster: identity, keys, configuration
+//	rrts doctor      examine this machine
 //	rrts kit         seal the master keys into a recovery kit
 //	rrts net         this machine's NICs of the interconnect
 //	rrts node        add machines, and join one
@@ -88,6 +89,7 @@ func root() *cobra.Command {
 	})
 	cmd.AddCommand(
 		c.initCommand(),
+		c.doctorCommand(),
 		c.kitCommand(),
 		c.netCommand(),
 		c.nodeCommand(),

@@ -35,7 +35,7 @@ const (
 
 func (c *cli) nodeCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "node", Short: "machines of the cluster"}
-	cmd.AddCommand(c.nodeAddCommand(), c.nodeJoinCommand())
+	cmd.AddCommand(c.nodeAddCommand(), c.nodeJoinCommand(), c.nodeRenewCommand())
 	return cmd
 }
 

@@ -1,0 +1,249 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"virtualservicesinc.com/rrts/cmd/rrts/internal/nic"
+	"virtualservicesinc.com/rrts/config"
+	"virtualservicesinc.com/rrts/config/genesis"
+)
+
+var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// healthy is a machine on which all is well; a test spoils one thing.
+type healthy struct {
+	*Patient
+	t     *testing.T
+	nics  []nic.NIC
+	heard []nic.Heard // the first of them is heard from port 1 of the survey's own source
+	ips   map[string]net.IP
+	clock Clock
+	disk  Disk
+	units map[string]map[string]string
+}
+
+func newHealthy(t *testing.T) *healthy {
+	t.Helper()
+	h := &healthy{
+		t: t,
+		nics: []nic.NIC{
+			{Name: "eth0", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, Index: 2, MTU: 1500, Up: true, Carrier: true},
+			{Name: "eth1", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 2}, Index: 3, MTU: 1500, Up: true, Carrier: true},
+		},
+		ips:   map[string]net.IP{"pc1.example": net.IPv4(10, 0, 0, 1), "pc2.example": net.IPv4(10, 0, 0, 2)},
+		clock: Clock{Synchronised: true, MaxError: 20 * time.Millisecond},
+		disk:  Disk{Median: time.Millisecond, Worst: 3 * time.Millisecond, Free: 100 << 30, Size: 200 << 30},
+		units: map[string]map[string]string{"": {"RuntimeWatchdogUSec": "1min"}},
+	}
+	for _, u := range []string{"rrts.target", "rrts@alpha.service"} {
+		h.units[u] = map[string]string{"LoadState": "loaded", "UnitFileState": "enabled", "ActiveState": "active", "SubState": "running", "Result": "success"}
+	}
+	h.Patient = &Patient{
+		Dir: filepath.Join(t.TempDir(), "etc"), Root: t.TempDir(), Now: now,
+		NICs: func() ([]nic.NIC, error) { return h.nics, nil },
+		Survey: func(_ context.Context, s *nic.Survey) ([]nic.Heard, error) {
+			for i := range h.heard {
+				h.heard[i].Beacon.Source = s.Source
+			}
+			return h.heard, nil
+		},
+		Resolve: func(_ context.Context, host string) ([]net.IP, error) {
+			if ip := h.ips[host]; ip != nil {
+				return []net.IP{ip}, nil
+			}
+			return nil, errors.New("no such host")
+		},
+		Clock: func() (Clock, error) { return h.clock, nil },
+		Fsync: func(string) (Disk, error) { return h.disk, nil },
+		Unit: func(_ context.Context, unit string, _ ...string) (map[string]string, error) {
+			return h.units[unit], nil
+		},
+	}
+	m, err := genesis.Create(genesis.Spec{
+		Name: "shop", Now: now,
+		SFUs: []genesis.SFU{
+			{Name: "alpha", Machine: "pc1", Gateways: []string{"pc1.example:7400"}},
+			{Name: "bravo", Machine: "pc2", Gateways: []string{"pc2.example:7400"}},
+		},
+		Machines: []config.Machine{{Name: "pc1", NetworkA: config.NIC{MAC: h.nics[0].MAC}, NetworkB: config.NIC{Name: "eth1"}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.WriteMachine(h.Dir, "pc1", genesis.WriteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.WriteMaster(filepath.Join(h.Dir, "master")); err != nil {
+		t.Fatal(err)
+	}
+	h.write("/proc/sys/net/core/rmem_max", "8388608\n")
+	h.write("/proc/sys/net/core/wmem_max", "8388608\n")
+	h.write("/proc/sys/net/unix/max_dgram_qlen", "512\n")
+	h.write("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", "1\n")
+	h.write("/usr/lib/systemd/system/sleep.target.d/rrts.conf", "")
+	h.write("/sys/class/watchdog/watchdog0/identity", "iTCO_wdt\n")
+	return h
+}
+
+func (h *healthy) write(path, text string) {
+	h.t.Helper()
+	path = h.Root + path
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		h.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// text shows a finding as a line of a transcript.
+func text(f Finding) string {
+	s := fmt.Sprintf("%s %s: %s", f.Verdict, f.Check, f.Measured)
+	if f.Cure != "" {
+		s += " → " + f.Cure
+	}
+	return s
+}
+
+func TestHealthy(t *testing.T) {
+	findings := newHealthy(t).Examine(t.Context())
+	for _, f := range findings {
+		if f.Verdict != OK || f.Cure != "" {
+			t.Error(text(f))
+		}
+	}
+	if len(findings) != 18 || Worst(findings) != OK {
+		t.Errorf("%d findings, the worst %s", len(findings), Worst(findings))
+	}
+}
+
+// TestFindings spoils one thing each: what is said of it is the only finding that is
+// not ok.
+func TestFindings(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		spoil func(*healthy)
+		want  []string
+	}{
+		{"a NIC is gone", func(h *healthy) { h.nics = h.nics[:1] }, []string{
+			"fail network B: eth1 is missing → plug it in, or correct machine.toml"}},
+		{"a cable is out", func(h *healthy) { h.nics[0].Carrier = false }, []string{
+			"fail network A: eth0 (02:00:00:00:00:01) has no carrier → plug the cable in; see that the switch is on"}},
+		{"a NIC is down", func(h *healthy) { h.nics[1].Up = false }, []string{
+			"fail network B: eth1 (02:00:00:00:00:02) is down → run: systemctl restart rrts-net"}},
+		{"an address", func(h *healthy) { h.nics[1].Unfit = "it has the IP address 10.0.0.9/24" }, []string{
+			"warn network B: eth1 (02:00:00:00:00:02) is used: it has the IP address 10.0.0.9/24 → take it from whoever uses it, or name another NIC in machine.toml"}},
+		{"an MTU and IPv6", func(h *healthy) {
+			h.nics[0].MTU = 9000
+			h.write("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", "0\n")
+		}, []string{
+			"warn network A: eth0 (02:00:00:00:00:01) has an MTU of 9000, not 1500 → run: systemctl restart rrts-net",
+			"warn network A: eth0 (02:00:00:00:00:01) speaks IPv6 → run: systemctl restart rrts-net"}},
+		{"NetworkManager", func(h *healthy) { h.write("/run/NetworkManager/devices/2", "[device]\nmanaged=true\n") }, []string{
+			"warn network A: eth0 (02:00:00:00:00:01) is managed by NetworkManager → run: systemctl restart rrts-net; if it stays, remove the NIC from its configuration"}},
+		{"networkd", func(h *healthy) { h.write("/run/systemd/netif/links/3", "ADMIN_STATE=configured\n") }, []string{
+			"warn network B: eth1 (02:00:00:00:00:02) is managed by systemd-networkd → run: systemctl restart rrts-net; if it stays, remove the NIC from its configuration"}},
+		{"ifupdown", func(h *healthy) { h.write("/run/network/ifstate", "lo=lo\neth1=eth1\n") }, []string{
+			"warn network B: eth1 (02:00:00:00:00:02) is managed by ifupdown (/etc/network/interfaces) → run: systemctl restart rrts-net; if it stays, remove the NIC from its configuration"}},
+		{"networkd knows better", func(h *healthy) { h.write("/run/systemd/netif/links/3", "ADMIN_STATE=unmanaged\n") }, nil},
+		{"one network", func(h *healthy) { h.heard = []nic.Heard{{NIC: "eth1", Beacon: nic.Beacon{Port: 1}}} }, []string{
+			"fail two networks: what leaves on eth0 arrives on eth1 → plug them into two switches that nothing joins"}},
+		{"a name", func(h *healthy) { delete(h.ips, "pc2.example") }, []string{
+			"fail name pc2.example: gateway of bravo: it does not resolve: no such host → put the name into your DNS, or into /etc/hosts on every machine and client"}},
+		{"Debian's loopback name", func(h *healthy) { h.ips["pc1.example"] = net.IPv4(127, 0, 1, 1) }, []string{
+			"warn name pc1.example: gateway of alpha: it is 127.0.1.1 here, which no other machine reaches → in /etc/hosts give it the machine's address on the clients' network instead"}},
+		{"no time", func(h *healthy) { h.clock.Synchronised = false }, []string{
+			"fail clock: it is not synchronised: a leader whose clock is off hands over, and logins and certificates go wrong → run a time service: apt install chrony; then see chronyc tracking"}},
+		{"vague time", func(h *healthy) { h.clock.MaxError = time.Second }, []string{
+			"warn clock: it may be off by 1s, more than 500ms → run a time service: apt install chrony; then see chronyc tracking"}},
+		{"a slow disk", func(h *healthy) { h.disk.Median = 25 * time.Millisecond }, []string{
+			"warn disk /var/lib/rrts/alpha: a durable write takes 25ms, at worst 3ms; 100.0 GiB free of 200.0 GiB → every commit waits for it: an SSD, best one with power-loss protection, is ten times faster"}},
+		{"a hopeless disk", func(h *healthy) { h.disk.Median = 250 * time.Millisecond }, []string{
+			"fail disk /var/lib/rrts/alpha: a durable write takes 250ms, at worst 3ms; 100.0 GiB free of 200.0 GiB → the disk is too slow for transactions: use an SSD, best one with power-loss protection"}},
+		{"a full disk", func(h *healthy) { h.disk.Free = 500 << 20 }, []string{
+			"fail disk /var/lib/rrts/alpha: a durable write takes 1ms, at worst 3ms; 500 MiB free of 200.0 GiB → free space, or move state_dir"}},
+		{"memory", func(h *healthy) { h.disk.Memory = true }, []string{
+			"fail disk /var/lib/rrts/alpha: it is in memory: a power cut loses it; a durable write takes 1ms, at worst 3ms; 100.0 GiB free of 200.0 GiB → put state_dir of sfu/NAME.toml on a disk"}},
+		{"open keys", func(h *healthy) { os.Chmod(filepath.Join(h.Dir, "keys/alpha"), 0o755) }, []string{
+			"fail keys of alpha: DIR/keys/alpha has mode 0755: others can look in → run: chmod -R go= DIR/keys/alpha"}},
+		{"a lost key", func(h *healthy) { os.Remove(filepath.Join(h.Dir, "keys/alpha/psk.key")) }, []string{
+			"fail keys of alpha: DIR/keys/alpha/psk.key: file is missing; restore it from the machine where the cluster was made → restore what is missing, or replace the SFU: rrts sfu replace alpha"}},
+		{"open master keys", func(h *healthy) { os.Chmod(filepath.Join(h.Dir, "master"), 0o750) }, []string{
+			"fail master keys: DIR/master has mode 0750: others can look in → run: chmod -R go= DIR/master"}},
+		{"an old certificate", func(h *healthy) { h.Now = now.AddDate(0, 0, 800) }, []string{
+			"warn certificate of alpha: it ends on 2028-06-03, in 25 days → run where the master keys are: rrts node renew alpha"}},
+		{"an expired certificate", func(h *healthy) { h.Now = now.AddDate(0, 0, 900) }, []string{
+			"fail certificate of alpha: it ended on 2028-06-03: no client connects → run where the master keys are: rrts node renew alpha"}},
+		{"small buffers", func(h *healthy) { h.write("/proc/sys/net/core/rmem_max", "212992\n") }, []string{
+			"warn sysctl net.core.rmem_max: 212992, below 4194304: bursts are lost → run: systemctl restart systemd-sysctl; if it stays, a file in /etc/sysctl.d lowers it"}},
+		{"sleep", func(h *healthy) { os.RemoveAll(h.Root + "/usr/lib/systemd") }, []string{
+			"warn sleep: nothing keeps this machine from going to sleep → run: systemctl mask sleep.target; or install the package rrts, which refuses it while an SFU runs"}},
+		{"softdog", func(h *healthy) { h.write("/sys/class/watchdog/watchdog0/identity", "Software Watchdog\n") }, []string{
+			"warn watchdog: softdog: it dies with the kernel that it watches → prefer a hardware driver (modprobe iTCO_wdt, sp5100_tco or i6300esb)"}},
+		{"a disabled unit", func(h *healthy) { h.units["rrts@alpha.service"]["UnitFileState"] = "disabled" }, []string{
+			"warn rrts@alpha.service: it does not start with the machine (disabled) → run: systemctl enable rrts@alpha.service"}},
+		{"a failed unit", func(h *healthy) {
+			h.units["rrts@alpha.service"]["ActiveState"], h.units["rrts@alpha.service"]["Result"] = "failed", "exit-code"
+		}, []string{
+			"fail rrts@alpha.service: failed, exit-code → see journalctl -u rrts@alpha.service -x"}},
+		{"a bad file", func(h *healthy) {
+			os.WriteFile(filepath.Join(h.Dir, "sfu/alpha.toml"), []byte("colour = 1\n"), 0o640)
+		}, []string{
+			"fail configuration: DIR/sfu/alpha.toml:1:1: key colour: unknown key; remove it; keys here are state_dir, log_level, memory, gateway, txn → correct the file"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h := newHealthy(t)
+			tc.spoil(h)
+			var got []string
+			for _, f := range h.Examine(t.Context()) {
+				if f.Verdict != OK {
+					got = append(got, strings.ReplaceAll(text(f), h.Dir, "DIR"))
+				}
+			}
+			if strings.Join(got, "\n") != strings.Join(tc.want, "\n") {
+				t.Errorf("\ngot  %s\nwant %s", strings.Join(got, "\n     "), strings.Join(tc.want, "\n     "))
+			}
+		})
+	}
+}
+
+// TestBare is a machine that has no configuration yet.
+func TestBare(t *testing.T) {
+	h := newHealthy(t)
+	if err := os.RemoveAll(h.Dir); err != nil {
+		t.Fatal(err)
+	}
+	findings := h.Examine(t.Context())
+	if Worst(findings) != Warn {
+		t.Errorf("the worst is %s", Worst(findings))
+	}
+	found := false
+	for _, f := range findings {
+		found = found || f.Check == "networks" && f.Verdict == OK && strings.Contains(f.Measured, "free NICs: eth0")
+	}
+	if !found {
+		t.Errorf("its NICs are not named: %+v", findings)
+	}
+}
+
+// TestMeasure measures what is there, as root or not.
+func TestMeasure(t *testing.T) {
+	d, err := measureDisk(t.TempDir())
+	if err != nil || d.Median <= 0 || d.Worst < d.Median || d.Size < d.Free {
+		t.Errorf("%+v, %v", d, err)
+	}
+	if _, err := measureDisk("/proc/nowhere"); !os.IsNotExist(err) {
+		t.Errorf("a directory that is not there: %v", err)
+	}
+	if _, err := kernelClock(); err != nil {
+		t.Errorf("the clock: %v", err)
+	}
+}
