@@ -13,7 +13,7 @@ export GOFLAGS += -buildvcs=false
 export PATH := $(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := build
-.PHONY: build demo demo-ethernet test test-race fuzz test-long bench bench-failover bench-restart deb deb-repro apt-repo lab lab-programs test-deb test-clean generate lint clean help need-go need-ip need-test
+.PHONY: build demo demo-ethernet test test-race fuzz test-long bench bench-net bench-failover bench-restart deb deb-repro apt-repo lab lab-programs test-deb test-clean generate lint clean help need-go need-ip need-test
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ test-long: need-test build ## hours of simulation: SEEDS seeds (default 20,000)
 
 bench: build ## transactions per second on three SFUs: one client, 256 clients, batches
 	packaging/run-bench $(BUILD)/rrts
+
+bench-net: build ## the interconnect beside TCP, TLS and a bare packet socket, in network namespaces (as root)
+	packaging/run-bench-net $(BUILD)/rrts
 
 bench-failover: build ## twenty kills of the leader, a stop of each SFU: how long clients wait
 	$(BUILD)/rrts bench failover

@@ -11,8 +11,8 @@ import (
 )
 
 func (c *cli) benchCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "bench", Short: "measure what a cluster on this machine reaches"}
-	cmd.AddCommand(c.benchTxnCommand(), c.benchFailoverCommand(), c.benchRestartCommand())
+	cmd := &cobra.Command{Use: "bench", Short: "measure what a cluster, or the interconnect, reaches on these machines"}
+	cmd.AddCommand(c.benchTxnCommand(), c.benchFailoverCommand(), c.benchRestartCommand(), c.benchNetCommand())
 	return cmd
 }
 

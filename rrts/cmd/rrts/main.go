@@ -64,6 +64,10 @@ func main() {
 	if err == nil {
 		return
 	}
+	var silent errSilent
+	if errors.As(err, &silent) {
+		os.Exit(silent.status)
+	}
 	fmt.Fprintln(os.Stderr, "rrts:", err)
 	var usage usageError
 	switch {

@@ -1,0 +1,41 @@
+package netbench
+
+import "fmt"
+
+// Rows is the report for people: what, the interconnect, and the rivals.
+func (r *Report) Rows() [][]string {
+	rows := [][]string{{"", "interconnect"}}
+	add := func(what, format string, own float64, others ...float64) {
+		row := []string{what, fmt.Sprintf(format, own)}
+		for _, v := range others {
+			row = append(row, fmt.Sprintf(format, v))
+		}
+		rows = append(rows, row)
+	}
+	switch p, s := r.PingRivals, r.StreamRivals; {
+	case p != nil:
+		rows[0] = append(rows[0], "TCP", "bare frame")
+		add("round trip, median", "%.1f µs", r.RTTP50us, p.TCPRTTP50us, p.BareRTTP50us)
+		add("round trip, p99", "%.1f µs", r.RTTP99us, p.TCPRTTP99us, p.BareRTTP99us)
+		add("processor time a million", "%.1f s", r.CPUPerMMsgs, p.TCPCPUPerMMsgs)
+	case s != nil:
+		rows[0] = append(rows[0], "TCP", "TCP with TLS")
+		add("messages a second", "%.0f", r.MsgsPerS, s.TCPMsgsPerS, s.TLSMsgsPerS)
+		add("megabytes a second", "%.1f", r.MBPerS, s.TCPMBPerS, s.TLSMBPerS)
+		add("processor time a million", "%.2f s", r.CPUPerMMsgs, s.TCPCPUPerMMsgs, s.TLSCPUPerMMsgs)
+		add("processor time a gigabyte", "%.2f s", r.CPUPerGB, s.TCPCPUPerGB, s.TLSCPUPerGB)
+		fallthrough
+	default:
+		if s == nil {
+			add("messages a second", "%.0f", r.MsgsPerS)
+			add("megabytes a second", "%.1f", r.MBPerS)
+		}
+		add("round trip beside it, median", "%.1f µs", r.RTTP50us)
+		add("round trip beside it, p99", "%.1f µs", r.RTTP99us)
+	}
+	add("longest gap", "%.3f ms", r.LongestGapMs)
+	add("gap, p99", "%.3f ms", r.GapP99Ms)
+	add("lost", "%.0f", float64(r.Lost))
+	add("out of order", "%.0f", float64(r.Reordered))
+	return rows
+}
