@@ -85,7 +85,8 @@ type Config struct {
 	// Deliver takes records that arrived, in order for each peer and lane, lower
 	// lanes first. The slice and the data are valid until it returns. It must
 	// not block: nothing is sent or received meanwhile. It may call Send and
-	// SendBatch, and nothing else of the fabric.
+	// SendBatch, and nothing else of the fabric. It is called by one goroutine at
+	// a time, never from Send.
 	Deliver func(batch []Record)
 	// Event takes what happened to peers and networks; the same rules as for
 	// Deliver. Records of a connection are delivered after its PeerUp and before

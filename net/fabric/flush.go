@@ -22,6 +22,12 @@ func (c *Core) Flush(now time.Duration) {
 			break
 		}
 	}
+	c.Transmit(now)
+}
+
+// Transmit is the part of Flush that calls neither Deliver nor Event: for records that
+// were sent since the last Flush, when nothing was received and no timer has run.
+func (c *Core) Transmit(now time.Duration) {
 	c.pump(now)
 	for _, p := range c.touched {
 		p.touched = false

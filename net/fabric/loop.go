@@ -10,74 +10,82 @@ import (
 // from what arrives.
 const drainRounds = 2
 
-// loop owns the core until ctx ends.
+// loop works when nobody else does, until ctx ends: on timers, on records that follow
+// each other closely, on links that change.
 func (f *Fabric) loop(ctx context.Context) {
+	f.mu.Lock()
 	for port := range Port(ports) {
-		f.look(port)
+		f.statusLocked(port)
 	}
-	for f.step(); f.wait(ctx); f.step() {
+	f.stepLocked()
+	f.mu.Unlock()
+	for f.wait(ctx) {
 	}
 	f.outbox.close()
-	f.step() // what was taken before is still sent
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stepLocked() // what was taken before is still sent
 	f.core.Close(f.now())
 	f.core.Flush(f.now())
+	f.ended = true
 	f.timer.Stop()
 }
 
-// wait waits for something to do and takes it in; it returns false when ctx has
-// ended.
+// wait waits for something to do and does it; it returns false when ctx has ended.
 func (f *Fabric) wait(ctx context.Context) bool {
-	// A sender that sees the loop awake leaves its record to the look that
-	// comes after this line.
-	f.asleep.Store(true)
-	if f.outbox.pending() {
-		f.asleep.Store(false)
-		return true
-	}
 	var (
-		came batch
-		ask  func(now time.Duration)
-		port = Port(ports)
+		ask   func(now time.Duration)
+		fired bool
+		port  = Port(ports)
 	)
-	select {
-	case <-ctx.Done():
-		return false
-	case came = <-f.batches:
-	case <-f.wake:
-	case <-f.timer.C:
-		f.armed = never
-	case ask = <-f.asks:
-	case <-f.changed[PortA]:
-		port = PortA
-	case <-f.changed[PortB]:
-		port = PortB
-	case <-f.changed[PortMachine]:
-		port = PortMachine
-	}
-	f.asleep.Store(false)
-	switch {
-	case came.frames != nil:
-		f.arrive(came)
-		// The other network's copies are often there too.
-		for range len(f.batches) {
-			f.arrive(<-f.batches)
+	if !f.outbox.pending() {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-f.wake:
+		case <-f.timer.C:
+			fired = true
+		case ask = <-f.asks:
+		case <-f.changed[PortA]:
+			port = PortA
+		case <-f.changed[PortB]:
+			port = PortB
+		case <-f.changed[PortMachine]:
+			port = PortMachine
 		}
-	case ask != nil:
-		ask(f.now())
-	case port < ports:
-		f.look(port)
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if fired {
+		f.armed = never
+	}
+	if ask != nil {
+		ask(f.now())
+	}
+	if port < ports {
+		f.statusLocked(port)
+	}
+	f.stepLocked()
 	return true
 }
 
-// arrive takes in what a reader brought and gives it the buffers back.
-func (f *Fabric) arrive(b batch) {
-	f.core.Receive(f.now(), b.port, b.frames)
-	b.home <- b.frames
+// look sees to it that records are sent that came while the lock was held. It is
+// called by everybody who let go of the lock, but for the loop, which looks anyway.
+func (f *Fabric) look() {
+	if f.outbox.pending() {
+		f.wakeLoop()
+	}
 }
 
-// look tells the core a link's status.
-func (f *Fabric) look(port Port) {
+func (f *Fabric) wakeLoop() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// statusLocked tells the core a link's status. Only the loop calls it.
+func (f *Fabric) statusLocked(port Port) {
 	l := f.cfg.Links[port]
 	if l == nil {
 		return
@@ -86,28 +94,42 @@ func (f *Fabric) look(port Port) {
 	f.core.SetLink(f.now(), port, l.Status())
 }
 
-// step runs the timers that are due, gives the records of the outbox to their
+// stepLocked runs the timers that are due, gives the records of the outbox to their
 // sessions, and what the sessions have to its owners and to the links.
-func (f *Fabric) step() {
+func (f *Fabric) stepLocked() {
 	clock := time.Now()
 	now := clock.Sub(f.origin)
 	f.core.Advance(now, clock.UnixNano())
 	for round := 0; ; round++ {
-		f.drain(now)
+		f.drainLocked(now)
 		f.core.Flush(now)
-		f.publish()
+		f.publishLocked()
 		if round+1 == drainRounds || !f.outbox.pending() {
 			break
 		}
 	}
+	f.armLocked(now)
+}
+
+// transmitLocked is the part of stepLocked that a sender may do: nothing is delivered
+// and no event told, because it may hold locks that those wait for.
+func (f *Fabric) transmitLocked(now time.Duration) {
+	f.drainLocked(now)
+	f.core.Transmit(now)
+	f.publishLocked()
+	f.armLocked(now)
+}
+
+// armLocked sets the timer, if it is to fire sooner than it would.
+func (f *Fabric) armLocked(now time.Duration) {
 	if next := f.core.NextTimeout(); next < f.armed {
 		f.armed = next
 		f.timer.Reset(next - now)
 	}
 }
 
-// drain gives the records of the outbox to their sessions.
-func (f *Fabric) drain(now time.Duration) {
+// drainLocked gives the records of the outbox to their sessions.
+func (f *Fabric) drainLocked(now time.Duration) {
 	records, bytes := f.outbox.take()
 	for i := range records {
 		r := &records[i]
@@ -122,12 +144,14 @@ func (f *Fabric) drain(now time.Duration) {
 			// It fails only if the peer was lost and its event is still to come.
 			f.core.Send(now, r.to, r.lane, data)
 		}
-		f.core.touch(f.core.bySFU[r.to])
+		p := f.core.bySFU[r.to]
+		p.drained = now
+		f.core.touch(p)
 	}
 }
 
-// publish tells senders how much room there is now.
-func (f *Fabric) publish() {
+// publishLocked tells senders how much room there is now.
+func (f *Fabric) publishLocked() {
 	for _, p := range f.core.flushed {
 		if given := f.given[p.sfu]; given != nil {
 			f.outbox.publish(p.sfu, p.session, *given)
@@ -146,7 +170,7 @@ func (f *Fabric) ask(fn func(now time.Duration)) error {
 	}:
 		<-done
 		return nil
-	case <-f.ended:
+	case <-f.closed:
 		return ErrClosed
 	}
 }

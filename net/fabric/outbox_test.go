@@ -2,6 +2,7 @@ package fabric_test
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -113,5 +114,44 @@ func TestConfig(t *testing.T) {
 		if _, err := fabric.New(cfg); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
+	}
+}
+
+// Send may be called with a lock held that Deliver waits for: it never delivers, although
+// it does the work of a record that comes alone by itself.
+func TestSendUnderLock(t *testing.T) {
+	mine, theirs := udpPorts(t, 2), udpPorts(t, 2)
+	var mu sync.Mutex
+	var nodes [2]*node
+	back := make(chan struct{}, 1)
+	for i, ports := range [2][2][]netip.AddrPort{{mine, theirs}, {theirs, mine}} {
+		sfu := uint16(i + 1)
+		nodes[i] = start(t, nodeConfig{
+			sfu: sfu, peers: peersOf(t, sfu, 2),
+			links: [3]link.Link{openOne(t, ports[0][0], ports[1][0]), openOne(t, ports[0][1], ports[1][1])},
+			deliver: func(n *node, r fabric.Record) {
+				if n.sfu == 2 {
+					n.Send(1, r.Lane, r.Data)
+					return
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				select {
+				case back <- struct{}{}:
+				default:
+				}
+			},
+		})
+	}
+	meet(t, nodes[:], fabric.A, fabric.B)
+	for i := range 2000 {
+		mu.Lock()
+		for range 1 + i%3 { // alone, and in company
+			if err := nodes[0].Send(2, fabric.LaneRequest, []byte("!")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		mu.Unlock()
+		<-back
 	}
 }

@@ -1,41 +1,87 @@
 package fabric
 
 import (
+	"errors"
+
 	"virtualservicesinc.com/net/link"
 )
 
-// readerSets is how many sets of buffers a reader has: one that it receives into
-// while the loop works on the other.
-const readerSets = 2
-
-// batch is what one Receive brought. The frames go home when they are done with.
-type batch struct {
-	port   Port
-	frames []link.Frame
-	home   chan<- []link.Frame
+// pollLinks gives the links to a poller, as far as it can wait for them.
+func (f *Fabric) pollLinks() error {
+	p, err := link.NewPoller()
+	if err != nil {
+		return err
+	}
+	for port, l := range f.cfg.Links {
+		if l == nil {
+			continue
+		}
+		polled, err := p.Add(l)
+		switch {
+		case err != nil:
+			return errors.Join(err, p.Close())
+		case polled:
+			f.polled[port] = l.(link.Pollable)
+			f.poller = p
+		default:
+			f.alone = append(f.alone, Port(port))
+		}
+	}
+	if f.poller == nil {
+		return p.Close()
+	}
+	f.frames = newFrames()
+	return nil
 }
 
-// read hands what arrives by one link to the loop, until the link is closed.
-func (f *Fabric) read(port Port, l link.Link) {
-	home := make(chan []link.Frame, readerSets)
-	for range readerSets {
-		frames := make([]link.Frame, link.BatchSize)
-		for i := range frames {
-			frames[i].Data = make([]byte, link.MaxFrame)
-		}
-		home <- frames
+// newFrames is what one system call is received into.
+func newFrames() []link.Frame {
+	frames := make([]link.Frame, link.BatchSize)
+	for i := range frames {
+		frames[i].Data = make([]byte, link.MaxFrame)
 	}
-	for {
-		select {
-		case frames := <-home:
-			n, err := l.Receive(frames[:link.BatchSize])
-			if err != nil {
-				return // only ever because the link was closed
+	return frames
+}
+
+// drainLinks takes in what has arrived by the links of the poller. Each batch is
+// worked off before the next one is looked for: what came first by one network is
+// answered while its copy is still on its way by the other, and the copy needs no
+// wake-up of its own.
+func (f *Fabric) drainLinks() {
+	for more := true; more; {
+		more = false
+		for port, l := range f.polled {
+			if l == nil {
+				continue
 			}
-			// There is room for all sets of all readers: this does not block.
-			f.batches <- batch{port: port, frames: frames[:n], home: home}
-		case <-f.ended:
-			return
+			n, some := l.Poll(f.frames)
+			if n > 0 {
+				f.arrive(Port(port), f.frames[:n])
+			}
+			more = more || some
 		}
 	}
+}
+
+// read takes in what arrives by one link, until that is closed.
+func (f *Fabric) read(port Port) {
+	frames := newFrames()
+	for {
+		n, err := f.cfg.Links[port].Receive(frames)
+		if err != nil {
+			return // only ever because the link was closed
+		}
+		f.arrive(port, frames[:n])
+	}
+}
+
+// arrive works on what one system call brought.
+func (f *Fabric) arrive(port Port, frames []link.Frame) {
+	f.mu.Lock()
+	if !f.ended {
+		f.core.Receive(f.now(), port, frames)
+		f.stepLocked()
+	}
+	f.mu.Unlock()
+	f.look()
 }

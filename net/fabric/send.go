@@ -1,6 +1,9 @@
 package fabric
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Send appends a copy of record to a lane of a peer. It does not wait; any
 // goroutine may call it. Records of one goroutine keep their order within a lane.
@@ -11,7 +14,7 @@ import "context"
 func (f *Fabric) Send(to uint16, lane Lane, record []byte) error {
 	err := f.outbox.add(to, lane, record)
 	if err == nil {
-		f.offer()
+		f.offer(to)
 	}
 	return err
 }
@@ -21,7 +24,7 @@ func (f *Fabric) Send(to uint16, lane Lane, record []byte) error {
 func (f *Fabric) SendBatch(to uint16, lane Lane, records [][]byte) (int, error) {
 	n, err := f.outbox.addBatch(to, lane, records)
 	if n > 0 {
-		f.offer()
+		f.offer(to)
 	}
 	return n, err
 }
@@ -46,14 +49,27 @@ func (f *Fabric) SendWait(ctx context.Context, to uint16, lane Lane, record []by
 	}
 }
 
-// offer wakes the loop if it sleeps; awake, it looks into the outbox by itself
-// before it sleeps.
-func (f *Fabric) offer() {
-	if !f.asleep.Load() {
+// aloneAfter is how long after the last records to a peer one counts as alone: so much
+// later that no other will come in the time that its frame takes to leave. What comes
+// sooner waits for the loop, and for company.
+const aloneAfter = 20 * time.Microsecond
+
+// offer sees to it that a record to a peer leaves. Whoever holds the lock looks
+// into the outbox after letting go of it.
+func (f *Fabric) offer(to uint16) {
+	if len(f.wake) > 0 || !f.mu.TryLock() {
 		return
 	}
-	select {
-	case f.wake <- struct{}{}:
-	default:
+	now := f.now()
+	p := f.core.bySFU[to]
+	alone := p != nil && now-p.drained > aloneAfter && !f.ended
+	if alone {
+		f.transmitLocked(now)
+	}
+	f.mu.Unlock()
+	if alone {
+		f.look()
+	} else {
+		f.wakeLoop()
 	}
 }

@@ -52,7 +52,7 @@ func (f *Fabric) Stats(st *Stats) error {
 func (f *Fabric) SetPeers(peers []Peer) error {
 	var fault error
 	err := f.ask(func(now time.Duration) {
-		f.drain(now)
+		f.drainLocked(now)
 		if fault = f.core.SetPeers(now, peers); fault == nil {
 			f.notePeers(peers)
 		}

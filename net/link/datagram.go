@@ -24,6 +24,8 @@ type datagram struct {
 	spread []Frame
 }
 
+var _ Pollable = (*datagram)(nil)
+
 func (d *datagram) Send(frames []Frame) (int, error) {
 	if d.closed.Load() {
 		d.count.sendLost.Add(uint64(len(frames)))
@@ -83,6 +85,14 @@ func (d *datagram) Receive(frames []Frame) (int, error) {
 		time.Sleep(errorPause)
 	}
 }
+
+func (d *datagram) Poll(frames []Frame) (n int, more bool) {
+	// Of an error there is nothing to do here, as in Receive.
+	n, more, _ = d.batch.poll(frames)
+	return n, more
+}
+
+func (d *datagram) attach(p *Poller) (bool, error) { return true, p.add(d.rc) }
 
 func (d *datagram) Status() Status {
 	s := d.status

@@ -85,6 +85,7 @@ type Packet struct {
 
 	mu      sync.Mutex
 	socket  packetSocket  // nil while there is none
+	poller  *Poller       // waits for every socket; nil: nobody does
 	arrived chan struct{} // closed when a socket is opened
 	nic     nic           // what the kernel last said of our NIC
 	granted buffers
@@ -98,7 +99,7 @@ type Packet struct {
 	joined  sync.WaitGroup
 }
 
-var _ Link = (*Packet)(nil)
+var _ Pollable = (*Packet)(nil)
 
 // OpenPacket opens a link over raw Ethernet. A NIC that is missing is no error:
 // it may come. What is one: a bad configuration, and a process that may not
@@ -196,10 +197,46 @@ func (p *Packet) Receive(frames []Frame) (int, error) {
 			time.Sleep(errorPause)
 			continue
 		}
-		if p.drop(s) {
-			p.cfg.Log.Warn("packet socket failed", "interface", p.cfg.name(), "error", err)
-			token(p.broken)
-		}
+		p.failed(s, err)
+	}
+}
+
+func (p *Packet) Poll(frames []Frame) (n int, more bool) {
+	s, _, _ := p.current()
+	q, ok := s.(polled)
+	if !ok {
+		return 0, false
+	}
+	n, more, err := q.poll(frames)
+	if err != nil && !transient(err) {
+		p.failed(s, err)
+	}
+	return n, more
+}
+
+func (p *Packet) attach(poller *Poller) (bool, error) {
+	if p.cfg.Plain {
+		return false, nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.poller = poller
+	return true, p.waitLocked()
+}
+
+// waitLocked lets the Poller wait for the socket, if there are both.
+func (p *Packet) waitLocked() error {
+	if s, ok := p.socket.(polled); ok && p.poller != nil {
+		return s.waitWith(p.poller)
+	}
+	return nil
+}
+
+// failed gives up a socket that told an error; watch opens another one.
+func (p *Packet) failed(s packetSocket, err error) {
+	if p.drop(s) {
+		p.cfg.Log.Warn("packet socket failed", "interface", p.cfg.name(), "error", err)
+		token(p.broken)
 	}
 }
 
@@ -232,13 +269,20 @@ func (p *Packet) reopen() error {
 		return err
 	})
 	p.mu.Lock()
+	if err == nil {
+		p.socket = s
+		if err = p.waitLocked(); err != nil {
+			p.socket = nil
+			s.close()
+		}
+	}
 	if err != nil {
 		p.why = err.Error()
 		p.mu.Unlock()
 		token(p.changed)
 		return err
 	}
-	p.socket, p.granted, p.why = s, granted, ""
+	p.granted, p.why = granted, ""
 	close(p.arrived)
 	p.arrived = make(chan struct{})
 	p.mu.Unlock()

@@ -17,6 +17,15 @@ type packetSocket interface {
 	close() error
 }
 
+// polled is a packetSocket that a Poller can wait for.
+type polled interface {
+	packetSocket
+	poll(frames []Frame) (n int, more bool, err error)
+	waitWith(p *Poller) error
+}
+
+var _ polled = (*fastSocket)(nil)
+
 // fastSocket is the fast path: mdlayher/packet opens the socket, batch moves
 // the frames.
 type fastSocket struct {
@@ -45,3 +54,5 @@ func openFast(nic *net.Interface, etherType uint16, filter []bpf.RawInstruction,
 
 func (s *fastSocket) overrun() uint64 { return dropped(s.rc) }
 func (s *fastSocket) close() error    { return s.conn.Close() }
+
+func (s *fastSocket) waitWith(p *Poller) error { return p.add(s.rc) }

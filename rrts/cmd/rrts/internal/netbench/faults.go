@@ -88,30 +88,32 @@ func parseNetwork(s string) (fabric.Network, error) {
 // lossy is a link that loses arriving frames at will. The kernel has carried them all
 // the way, so what is measured under loss includes the cost of the lost ones.
 type lossy struct {
-	link.Link
+	*link.Packet
 	share atomic.Uint64 // bits of the share that is lost
 }
 
 func (l *lossy) lose(share float64) { l.share.Store(math.Float64bits(share)) }
 
-func (l *lossy) Receive(frames []link.Frame) (int, error) {
-	for {
-		n, err := l.Link.Receive(frames)
-		share := math.Float64frombits(l.share.Load())
-		if err != nil || share == 0 {
-			return n, err
-		}
-		kept := 0
-		for i := range n {
-			if rand.Float64() >= share {
-				frames[kept], frames[i] = frames[i], frames[kept]
-				kept++
-			}
-		}
-		if kept > 0 {
-			return kept, nil
+// Poll keeps those of the frames that are not lost. The fabric polls packet links; it
+// never calls Receive.
+func (l *lossy) Poll(frames []link.Frame) (n int, more bool) {
+	n, more = l.Packet.Poll(frames)
+	return l.sift(frames[:n]), more
+}
+
+// sift moves the frames that are kept to the front and returns their number.
+func (l *lossy) sift(frames []link.Frame) (kept int) {
+	share := math.Float64frombits(l.share.Load())
+	if share == 0 {
+		return len(frames)
+	}
+	for i := range frames {
+		if rand.Float64() >= share {
+			frames[kept], frames[i] = frames[i], frames[kept]
+			kept++
 		}
 	}
+	return kept
 }
 
 // setDown takes an interface of this host down or up.

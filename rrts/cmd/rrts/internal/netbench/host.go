@@ -88,7 +88,7 @@ func newHost(self uint16, h Host, deliver func(*host, []fabric.Record)) (*host, 
 			closeLinks(links)
 			return nil, err
 		}
-		b.links[n] = &lossy{Link: l}
+		b.links[n] = &lossy{Packet: l}
 		links[n] = b.links[n]
 	}
 	b.Fabric, err = fabric.New(fabric.Config{
