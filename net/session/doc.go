@@ -62,7 +62,8 @@
 // A data frame is sealed once. Frames of the control and commit lanes leave on both
 // networks, always; those of the request lane while both networks have half of
 // their window free and little waits; those of the bulk lane on the network with the
-// most room, in runs. The receiver opens every copy, counts it for its network, and takes
+// most room, in runs. An ack without data leaves on both, or, when few frames wait for
+// it, on each network in turn. The receiver opens every copy, counts it for its network, and takes
 // the first.
 //
 // A packet is lost on a network when three later packets of that network arrived,

@@ -345,3 +345,35 @@ func TestOneNetwork(t *testing.T) {
 		}
 	}
 }
+
+// TestAcksTakeTurns: an ack that finds no data to ride with leaves on one network, and
+// the next one on the other; a cut of either costs no record and no delay.
+func TestAcksTakeTurns(t *testing.T) {
+	for _, dead := range []Networks{None, OnA, OnB} {
+		w := newWorld(t, 77, nil)
+		w.up()
+		w.run(100 * time.Millisecond)
+		w.each(func(f *fault) { f.delay = 50 * time.Microsecond })
+		var before, after Stats
+		w.node[1].session.Stats(&before)
+		f := flows(w)
+		commit := &f[LaneCommit]
+		for i := range 100 {
+			if i == 50 && dead != None {
+				w.onNetwork(Network(dead-OnA), cut)
+			}
+			commit.send()
+			w.run(5 * time.Millisecond)
+		}
+		if commit.got != 100 || commit.slowest > 100*time.Microsecond {
+			t.Errorf("%v cut: %d of 100 records, slowest %v", dead, commit.got, commit.slowest)
+		}
+		w.node[1].session.Stats(&after)
+		for n := A; n < networks && dead == None; n++ {
+			// 20 probes, and every other of 100 acks.
+			if sent := after.Network[n].FramesSent - before.Network[n].FramesSent; sent < 60 || sent > 80 {
+				t.Errorf("%d frames sent on network %v", sent, n)
+			}
+		}
+	}
+}

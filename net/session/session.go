@@ -54,6 +54,7 @@ type Session struct {
 
 	budgetBlocked bool    // a retransmission waits for the budget
 	striped       Network // of the last frame that left on one network only
+	ackedOn       Network // of the last ack that did
 	requestRun    int     // frames of the request lane since the last of the bulk lane
 
 	// Failure detection.

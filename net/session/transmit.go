@@ -60,11 +60,28 @@ func (s *Session) Next(now time.Duration, dst []byte) (n int, on Networks) {
 		return 0, None
 	}
 	on = s.carriers()
+	if s.creditDue == 0 && s.receipts.pending < ackEvery {
+		on = s.ackRoute(now)
+	}
 	b := s.appendControl(now, dst[:wire.HeaderSize:s.payloadEnd(on)])
 	if len(b) == wire.HeaderSize {
 		return 0, None
 	}
 	return s.seal(now, dst, len(b), on)
+}
+
+// ackRoute says on which networks an ack leaves that waited for data to ride with and
+// found none. Little is under way then, and nobody waits for it, so that a second copy
+// is not worth a wake-up of the peer: such acks take turns. One that is lost because
+// its network was just cut costs the peer a repetition of two packets, and the next one
+// takes the other network. While one network is the worse, both are used: the better
+// one may be the next to fail.
+func (s *Session) ackRoute(now time.Duration) Networks {
+	if s.path[A].grade(now) != s.path[B].grade(now) {
+		return s.carriers()
+	}
+	s.ackedOn = 1 - s.ackedOn
+	return 1 << s.ackedOn
 }
 
 // handshakeFrame copies a frame that is ready.
