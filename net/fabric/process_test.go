@@ -238,3 +238,48 @@ func TestKill(t *testing.T) {
 		t.Errorf("told %v", told)
 	}
 }
+
+// A process that is stopped for 5 s under load is lost once; when it goes on it is
+// found again, the same as it was, and what is sent then arrives in order.
+func TestLongPauseUnderLoad(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes 7 s: runs without -short")
+	}
+	one, spawn := withChild(t)
+	two := spawn(1)
+	one.sees(t, 2, fabric.A, fabric.B)
+	two.signal(t, syscall.SIGSTOP)
+	resumed := time.AfterFunc(5*time.Second, func() { two.cmd.Process.Signal(syscall.SIGCONT) })
+	defer resumed.Stop()
+	// The sender does not wait for anything but room, and goes on when the peer is back.
+	record := make([]byte, 1000)
+	refused := 0
+	for stopped := time.Now(); time.Since(stopped) < 5*time.Second; time.Sleep(time.Millisecond) {
+		for range 20 {
+			if one.Send(2, fabric.LaneCommit, record) != nil {
+				refused++
+			}
+		}
+	}
+	if refused == 0 {
+		t.Error("records were taken for a peer that was stopped for 5 s")
+	}
+	one.happened(t, "peer-lost 2 incarnation=1 reason=silence")
+	one.sees(t, 2, fabric.A, fabric.B)
+	for i := range 100 {
+		if err := one.Send(2, fabric.LaneCommit, fmt.Appendf(nil, "!%d", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one.until(t, "every echo", func() bool { return len(one.records) == 100 })
+	for i, r := range one.records {
+		if r.data != fmt.Sprintf("!%d", i) {
+			t.Fatalf("echo %q came in place %d", r.data, i)
+		}
+	}
+	want := []string{"peer-up 2 incarnation=1", "peer-suspect 2", "peer-lost 2 incarnation=1 reason=silence", "peer-up 2 incarnation=1"}
+	if told := one.told(fabric.PeerUp, fabric.PeerSuspect, fabric.PeerLost); !slices.Equal(told, want) {
+		t.Errorf("told %v", told)
+	}
+	two.end(t)
+}

@@ -222,6 +222,36 @@ func TestCutOverEthernet(t *testing.T) {
 	}
 }
 
+// Network A's NIC refuses most of what it is given (ENOBUFS): what is duplicated does
+// not notice, and the bulk lane takes what there is.
+func TestNoBuffersOverEthernet(t *testing.T) {
+	lab, nodes := startEthernet(t, 2, false)
+	lab.SetRate(0, 0, 50_000)
+	big := bytes.Repeat([]byte("snapshot"), 1<<17)
+	if err := nodes[0].Send(2, fabric.LaneBulk, big); err != nil {
+		t.Fatal(err)
+	}
+	nodes[1].until(t, "a megabyte", func() bool { return len(nodes[1].records) == 1 })
+	nodes[1].mu.Lock()
+	nodes[1].records = nil
+	nodes[1].mu.Unlock()
+	r := stream(t, nodes[0], nodes[1], 600, time.Millisecond, nil)
+	var st fabric.Stats
+	nodes[0].Stats(&st)
+	t.Logf("slowest record %v; %d frames refused, %d retries", r.worst, st.Links[0].SendLost, st.Links[0].SendRetries)
+	if st.Links[0].SendLost == 0 || st.Links[1].SendLost != 0 {
+		t.Errorf("frames refused: %d on A, %d on B", st.Links[0].SendLost, st.Links[1].SendLost)
+	}
+	if r.worst > 500*time.Millisecond {
+		t.Errorf("a record took %v", r.worst)
+	}
+	for _, n := range nodes {
+		if told := n.told(fabric.PeerLost, fabric.PeerSuspect); len(told) != 0 {
+			t.Errorf("a full queue: %v", told)
+		}
+	}
+}
+
 // A NIC leaves the machine and another one comes in its place.
 func TestHotplugOverEthernet(t *testing.T) {
 	lab, nodes := startEthernet(t, 2, false)

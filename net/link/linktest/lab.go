@@ -129,6 +129,26 @@ func (l *Lab) SetMTU(host, network, mtu int) {
 	}
 }
 
+// SetRate bounds what a host's NIC on a network sends, to bytes a second, with a queue
+// of two full frames: what finds it full is refused with ENOBUFS. 0 takes the bound away.
+func (l *Lab) SetRate(host, network int, rate uint64) {
+	l.t.Helper()
+	l.hosts[host].do(l.t, func() error {
+		nic, err := netlink.LinkByName(Interface(network))
+		if err != nil {
+			return err
+		}
+		q := &netlink.Tbf{
+			QdiscAttrs: netlink.QdiscAttrs{LinkIndex: nic.Attrs().Index, Parent: netlink.HANDLE_ROOT, Handle: netlink.MakeHandle(1, 0)},
+			Rate:       rate, Buffer: 3000, Limit: 3000,
+		}
+		if rate == 0 {
+			return netlink.QdiscDel(q)
+		}
+		return netlink.QdiscReplace(q)
+	})
+}
+
 // SetCable takes a host's carrier on a network away or gives it back: the far
 // end of its cable is pulled.
 func (l *Lab) SetCable(host, network int, in bool) {
