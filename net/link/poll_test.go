@@ -223,7 +223,7 @@ func TestPollAllocations(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 2 {
-			n, _ := l.(link.Pollable).Poll(in)
+			n, _ := l.Poll(in)
 			came += n
 		}
 	})
