@@ -34,13 +34,15 @@ type Times interface {
 	Close()
 }
 
-// Set is a set of rows with a timestamp each.
+// Set is a set of rows with a timestamp each. Append-only: the store's indexes hold
+// the numbers.
 type Set uint8
 
 const (
 	Accounts  Set = iota
 	Transfers     // the events that created a transfer
 	Events        // all events; only by AnyField
+	Expiries      // the events that expired a pending transfer; only by its accounts
 )
 
 // Field is what rows are selected by. Append-only: the store's indexes hold the
@@ -96,17 +98,7 @@ func GetAccountBalances(h History, f *ledgerpb.AccountFilter, out []ledgerpb.Acc
 	if !h.Account(f.AccountId, &a) || a.Flags&accountHistory == 0 {
 		return out
 	}
-	eachOfAccount(h, f, func(e *Event) {
-		side := &e.Credit
-		if e.Transfer.DebitAccountId == f.AccountId {
-			side = &e.Debit
-		}
-		out = append(out, ledgerpb.AccountBalance{
-			DebitsPending: side.DebitsPending, DebitsPosted: side.DebitsPosted,
-			CreditsPending: side.CreditsPending, CreditsPosted: side.CreditsPosted,
-			Timestamp: e.Timestamp,
-		})
-	})
+	eachOfAccount(h, f, func(e *Event) { out = append(out, *e.sideOf(f.AccountId).balance(e.Timestamp)) })
 	return out
 }
 

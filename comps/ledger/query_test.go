@@ -48,6 +48,7 @@ func (w *world) queries() {
 	w.equal("query_transfers", transfers, ledger.QueryTransfers(w.state, &f, nil))
 
 	w.accountQueries(f)
+	w.moments(f)
 
 	var events []ledgerpb.ChangeEvent
 	c := ledgerpb.ChangeEventsFilter{TimestampMin: f.TimestampMin, TimestampMax: f.TimestampMax, Limit: f.Limit}

@@ -200,6 +200,12 @@ func (w *world) drawTransfer(linked, imported bool) ledgerpb.Transfer {
 	if imported {
 		x.Flags |= 256
 		x.Timestamp = drawPast(t, clock)
+		if n := len(w.naive.events); w.imports && n > 0 && !one(t, 3, "past") {
+			// Right behind the newest event, on either side of the accounts' own times.
+			x.Timestamp = w.naive.events[n-1].at + uint64(rapid.IntRange(0, 3).Draw(t, "behind"))
+		} else if w.imports && n == 0 {
+			x.Timestamp = clock/2 + uint64(rapid.IntRange(0, 20).Draw(t, "behind"))
+		}
 	}
 	if linked {
 		x.Flags |= 1
@@ -237,14 +243,15 @@ func (w *world) drawTransfer(linked, imported bool) ledgerpb.Transfer {
 
 // world is the ledger and the naive model side by side.
 type world struct {
-	t      *rapid.T
-	state  *memstate.State
-	ledger *ledger.Ledger
-	naive  *naive
-	clock  uint64
-	events int
-	lastID uint64
-	seen   map[string]int // statuses
+	t       *rapid.T
+	state   *memstate.State
+	ledger  *ledger.Ledger
+	naive   *naive
+	clock   uint64
+	events  int
+	lastID  uint64
+	imports bool           // a ledger that is moved here from elsewhere: half of its transfers are imported
+	seen    map[string]int // statuses
 }
 
 func (w *world) open() {
@@ -289,7 +296,7 @@ func (w *world) accounts() {
 
 func (w *world) transfers() {
 	n := rapid.IntRange(1, 8).Draw(w.t, "transfers")
-	importing := one(w.t, 12, "importing")
+	importing := one(w.t, 12, "importing") || w.imports && rapid.Bool().Draw(w.t, "importing too")
 	in := make([]ledgerpb.Transfer, n)
 	for i := range in {
 		in[i] = w.drawTransfer(one(w.t, 4, "linked") && (i < n-1 || one(w.t, 6, "open")), importing != one(w.t, 60, "mixed"))
@@ -304,7 +311,14 @@ func (w *world) transfers() {
 func (w *world) begin() {
 	in := make([]ledgerpb.Account, 6)
 	for i := range in {
-		in[i] = ledgerpb.Account{Id: id(uint64(i + 1)), Ledger: 1, Code: 1, Flags: few(w.t, "flags", uint32(0), 8, 2, 4)}
+		in[i] = ledgerpb.Account{Id: id(uint64(i + 1)), Ledger: 1, Code: 1, Flags: few(w.t, "flags", uint32(0), 8, 2, 4, 8|2, 8|4)}
+		if one(w.t, 30, "closed") {
+			in[i].Flags |= 32
+		}
+		if w.imports && w.clock > 10 {
+			in[i].Flags |= 16
+			in[i].Timestamp = w.clock/2 + 3*uint64(i) // transfers can be imported behind it, and between
+		}
 	}
 	if one(w.t, 4, "other ledger") {
 		in[5].Ledger = 2
@@ -406,6 +420,9 @@ func TestAgainstNaive(t *testing.T) {
 	total, seen := 0, map[string]int{}
 	rapid.Check(t, func(t *rapid.T) {
 		w := &world{t: t, state: memstate.New(), naive: newNaive(), seen: seen, clock: few(t, "start", uint64(0), 0, 0, 20, 1<<63-2_500_000_000)}
+		if w.imports = one(t, 4, "imports"); w.imports {
+			w.clock = few(t, "imports start", uint64(1_000_000), 40, 10_000_000_000)
+		}
 		w.open()
 		w.begin()
 		for range rapid.IntRange(1, 120).Draw(t, "steps") {

@@ -19,7 +19,11 @@
 //	{"query_accounts":{…}}               {"accounts":[…]}
 //	{"query_transfers":{…}}              {"transfers":[…]}
 //	{"get_change_events":{…}}            {"events":[…]}
+//	{"get_balances":{…}}                 {"accounts":[…]}
 //	{"tick":{"nanoseconds":1000000000}}  {"results":[]}
+//
+// get_balances, which is no part of the public data model, tells of accounts as they
+// were just after a "timestamp" or just after the transaction of a "csn".
 //
 // Each create line is one transaction of its own in which every event has its own
 // result and only linked chains are atomic; it holds at most 8,192 events. Ids

@@ -59,6 +59,8 @@ func (m *model) Query(_ context.Context, q *txnpb.Query) (*txnpb.QueryAnswer, er
 	switch {
 	case q.LookupAccounts != nil:
 		a.Accounts = ledger.LookupAccounts(s, q.LookupAccounts.Ids, nil)
+	case q.GetBalances != nil:
+		a.Accounts = ledger.LookupAccountsAt(s, q.GetBalances.AccountIds, q.GetBalances.Timestamp, nil)
 	case q.LookupTransfers != nil:
 		a.Transfers = ledger.LookupTransfers(s, q.LookupTransfers.Ids, nil)
 	case q.GetAccountTransfers != nil:

@@ -15,6 +15,7 @@ import (
 // pointer's type says how the value is written:
 //
 //	*u128.Int, *uint64, *uint32, *code   a number
+//	*[]u128.Int                          a list of numbers, in requests only
 //	*ledgerpb.…Flags                     a list of names
 //	*ledgerpb.ChangeEventType            a name, in answers only
 type field[T any] struct {
@@ -86,6 +87,12 @@ var changeEventsFilterFields = []field[ledgerpb.ChangeEventsFilter]{
 	{"timestamp_min", func(f *ledgerpb.ChangeEventsFilter) any { return &f.TimestampMin }},
 	{"timestamp_max", func(f *ledgerpb.ChangeEventsFilter) any { return &f.TimestampMax }},
 	{"limit", func(f *ledgerpb.ChangeEventsFilter) any { return &f.Limit }},
+}
+
+var balancesFilterFields = []field[ledgerpb.BalancesFilter]{
+	{"account_ids", func(f *ledgerpb.BalancesFilter) any { return &f.AccountIds }},
+	{"timestamp", func(f *ledgerpb.BalancesFilter) any { return &f.Timestamp }},
+	{"csn", func(f *ledgerpb.BalancesFilter) any { return &f.Csn }},
 }
 
 // tick is the content of a tick request.
@@ -222,6 +229,8 @@ func read(s *scanner, v any) error {
 	switch v := v.(type) {
 	case *u128.Int:
 		*v, err = s.number(u128.Max)
+	case *[]u128.Int:
+		*v, err = readIDs(s)
 	case *uint64:
 		n, err = s.number(u128.From64(math.MaxUint64))
 		*v = n.Lo

@@ -41,6 +41,10 @@ func encode(r *request) []byte {
 		b = encodeFilter(b, queryFilterFields, q.QueryTransfers, ledgerpb.QueryFilterFlags(q.QueryTransfers.Flags))
 	case q.GetChangeEvents != nil:
 		b = appendObject(b, changeEventsFilterFields, q.GetChangeEvents)
+	case q.GetBalances != nil: // the list stands first, and no answer has one
+		b = encodeIDs(append(b, `{"account_ids":`...), &ledgerpb.Lookup{Ids: q.GetBalances.AccountIds})
+		rest := appendObject(nil, balancesFilterFields[1:], q.GetBalances)
+		b = append(append(b, ','), rest[1:]...)
 	}
 	return append(b, '}')
 }
@@ -112,6 +116,7 @@ func TestFieldsAreTheSchemas(t *testing.T) {
 		"Account": fieldNames(accountFields), "Transfer": fieldNames(transferFields),
 		"AccountFilter": fieldNames(accountFilterFields), "QueryFilter": fieldNames(queryFilterFields),
 		"ChangeEventsFilter": fieldNames(changeEventsFilterFields),
+		"BalancesFilter":     fieldNames(balancesFilterFields),
 		"AccountBalance":     fieldNames(balanceFields), "ChangeEvent": fieldNames(eventFields),
 	} {
 		if want := strings.Join(declared(string(proto), "message "+message), ", "); have != want {

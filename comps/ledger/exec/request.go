@@ -40,11 +40,11 @@ var kinds = []*kind{
 	&createAccounts,
 	&createTransfers,
 	{"lookup_accounts", func(s *scanner, r *request) (err error) {
-		r.query.LookupAccounts, err = readIDs(s)
+		r.query.LookupAccounts, err = readLookup(s)
 		return err
 	}, answerAccounts},
 	{"lookup_transfers", func(s *scanner, r *request) (err error) {
-		r.query.LookupTransfers, err = readIDs(s)
+		r.query.LookupTransfers, err = readLookup(s)
 		return err
 	}, answerTransfers},
 	{"get_account_transfers", func(s *scanner, r *request) error {
@@ -62,6 +62,9 @@ var kinds = []*kind{
 	{"get_change_events", func(s *scanner, r *request) error {
 		return readFilter(s, "a change events filter", changeEventsFilterFields, &r.query.GetChangeEvents)
 	}, answerEvents},
+	{"get_balances", func(s *scanner, r *request) error {
+		return readFilter(s, "a balances filter", balancesFilterFields, &r.query.GetBalances)
+	}, answerAccounts},
 	&ticks,
 }
 
@@ -133,17 +136,21 @@ func readEvents[T any](s *scanner, list, what string, fields []field[T], out []T
 	return out, err
 }
 
-func readIDs(s *scanner) (*ledgerpb.Lookup, error) {
-	l := &ledgerpb.Lookup{}
-	err := s.list("a list of ids belongs, such as [\"1\",\"2\"]", func(i int) error {
+func readLookup(s *scanner) (*ledgerpb.Lookup, error) {
+	ids, err := readIDs(s)
+	return &ledgerpb.Lookup{Ids: ids}, err
+}
+
+func readIDs(s *scanner) (ids []u128.Int, err error) {
+	err = s.list("a list of ids belongs, such as [\"1\",\"2\"]", func(i int) error {
 		if i == maxIDs {
 			return faultf("more than %d ids in one line; divide them among several lines", maxIDs)
 		}
 		id, err := s.number(u128.Max)
-		l.Ids = append(l.Ids, id)
+		ids = append(ids, id)
 		return element(i, err)
 	})
-	return l, err
+	return ids, err
 }
 
 func readFilter[T any](s *scanner, what string, fields []field[T], out **T) error {

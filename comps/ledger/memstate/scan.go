@@ -20,7 +20,7 @@ func (s *State) Scan(set ledger.Set, field ledger.Field, value u128.Int, reverse
 	} else {
 		for i := range s.events {
 			e := &s.events[i]
-			if (set == ledger.Events || e.IsTransfer()) && transferField(&e.Transfer, field) == value {
+			if (set == ledger.Events || e.IsTransfer() == (set == ledger.Transfers)) && transferField(&e.Transfer, field) == value {
 				found.all = append(found.all, e.Timestamp)
 			}
 		}

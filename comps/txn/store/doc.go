@@ -44,9 +44,9 @@
 //	12 logins          login hash                     number (8) of the user
 //	13 names           public name                    number (8) of the user
 //	14 settled         –                              timestamp (8) of the last settled event
-//	64 index           set, field, value (16), first timestamp (8)
+//	66 index           set, field, value (16), first timestamp (8)
 //	                                                  see appendTimes; not in snapshots
-//	65 indexed         set                            timestamp (8) up to which the index reaches
+//	67 indexed         set                            timestamp (8) up to which the index reaches
 //
 // The state row's format is 1. Tables are append-only; other software may never
 // give a number another meaning.

@@ -26,20 +26,21 @@ type postings struct {
 }
 
 type posting struct {
+	set   ledger.Set
 	field ledger.Field
 	value u128.Int
 }
 
 func (a posting) compare(b posting) int {
-	return cmp.Or(cmp.Compare(a.field, b.field), a.value.Cmp(b.value))
+	return cmp.Or(cmp.Compare(a.set, b.set), cmp.Compare(a.field, b.field), a.value.Cmp(b.value))
 }
 
 // add adds a row; timestamps ascend. No query asks for the value 0.
-func (p *postings) add(field ledger.Field, value u128.Int, ts uint64) {
+func (p *postings) add(set ledger.Set, field ledger.Field, value u128.Int, ts uint64) {
 	if value.IsZero() {
 		return
 	}
-	key := posting{field, value}
+	key := posting{set, field, value}
 	i, ok := p.lists[key]
 	if !ok {
 		i = len(p.keys)
@@ -50,7 +51,8 @@ func (p *postings) add(field ledger.Field, value u128.Int, ts uint64) {
 	p.times[i] = append(p.times[i], ts)
 }
 
-// index sees to it that the index of a set reaches up to timestamp to.
+// index sees to it that the index of a set reaches up to timestamp to. That of
+// transfers is made together with that of expiries.
 func (d *DB) index(set ledger.Set, to uint64) {
 	d.indexing.Lock()
 	defer d.indexing.Unlock()
@@ -89,7 +91,7 @@ func (d *DB) indexNext(set ledger.Set, to uint64) {
 	var key, value []byte
 	for _, k := range p.keys {
 		for times := range slices.Chunk(p.times[p.lists[k]], maxTimes) {
-			key = binary.BigEndian.AppendUint64(d.keys.index(key[:0], set, k.field, k.value), times[0])
+			key = binary.BigEndian.AppendUint64(d.keys.index(key[:0], k.set, k.field, k.value), times[0])
 			value = appendTimes(value[:0], times)
 			d.set(b, key, value)
 		}
@@ -123,11 +125,11 @@ func (d *DB) accountPostings(p *postings, from, to uint64) (reached uint64) {
 			fail("births", err)
 		}
 		reached = suffix64(it.Key())
-		p.add(ledger.UserData128, a.UserData128, reached)
-		p.add(ledger.UserData64, u128.From64(a.UserData64), reached)
-		p.add(ledger.UserData32, u128.From64(uint64(a.UserData32)), reached)
-		p.add(ledger.LedgerField, u128.From64(uint64(a.Ledger)), reached)
-		p.add(ledger.CodeField, u128.From64(uint64(a.Code)), reached)
+		p.add(ledger.Accounts, ledger.UserData128, a.UserData128, reached)
+		p.add(ledger.Accounts, ledger.UserData64, u128.From64(a.UserData64), reached)
+		p.add(ledger.Accounts, ledger.UserData32, u128.From64(uint64(a.UserData32)), reached)
+		p.add(ledger.Accounts, ledger.LedgerField, u128.From64(uint64(a.Ledger)), reached)
+		p.add(ledger.Accounts, ledger.CodeField, u128.From64(uint64(a.Code)), reached)
 	}
 	return to
 }
@@ -155,17 +157,20 @@ func (d *DB) transferPostings(p *postings, from, to uint64) (reached uint64) {
 			if reached = e.Timestamp; e.Timestamp < from {
 				return true
 			}
-			if n++; !e.IsTransfer() {
+			n++
+			t := &e.Transfer
+			if !e.IsTransfer() {
+				p.add(ledger.Expiries, ledger.DebitAccount, t.DebitAccountId, e.Timestamp)
+				p.add(ledger.Expiries, ledger.CreditAccount, t.CreditAccountId, e.Timestamp)
 				return true
 			}
-			t := &e.Transfer
-			p.add(ledger.DebitAccount, t.DebitAccountId, t.Timestamp)
-			p.add(ledger.CreditAccount, t.CreditAccountId, t.Timestamp)
-			p.add(ledger.UserData128, t.UserData128, t.Timestamp)
-			p.add(ledger.UserData64, u128.From64(t.UserData64), t.Timestamp)
-			p.add(ledger.UserData32, u128.From64(uint64(t.UserData32)), t.Timestamp)
-			p.add(ledger.LedgerField, u128.From64(uint64(t.Ledger)), t.Timestamp)
-			p.add(ledger.CodeField, u128.From64(uint64(t.Code)), t.Timestamp)
+			p.add(ledger.Transfers, ledger.DebitAccount, t.DebitAccountId, t.Timestamp)
+			p.add(ledger.Transfers, ledger.CreditAccount, t.CreditAccountId, t.Timestamp)
+			p.add(ledger.Transfers, ledger.UserData128, t.UserData128, t.Timestamp)
+			p.add(ledger.Transfers, ledger.UserData64, u128.From64(t.UserData64), t.Timestamp)
+			p.add(ledger.Transfers, ledger.UserData32, u128.From64(uint64(t.UserData32)), t.Timestamp)
+			p.add(ledger.Transfers, ledger.LedgerField, u128.From64(uint64(t.Ledger)), t.Timestamp)
+			p.add(ledger.Transfers, ledger.CodeField, u128.From64(uint64(t.Code)), t.Timestamp)
 			return true
 		}); err != nil {
 			fail("history", err)

@@ -27,8 +27,9 @@ const (
 	tableSettled      table = 14
 
 	// From here on a store has its own rows, which are no part of the state.
-	tableIndex   table = 64
-	tableIndexed table = 65
+	// 64 and 65 were an index without expiries.
+	tableIndex   table = 66
+	tableIndexed table = 67
 )
 
 // format is the version of all rows.

@@ -134,7 +134,11 @@ func (v *view) Scan(set ledger.Set, field ledger.Field, value u128.Int, reversed
 	switch {
 	case field != ledger.AnyField:
 		// The index grows beside the views, which have no use for what is newer.
-		v.d.index(set, l.last)
+		by := set
+		if set == ledger.Expiries {
+			by = ledger.Transfers
+		}
+		v.d.index(by, l.last)
 		r = v.d.rows()
 		l.prefix, l.parse = r.index(nil, set, field, value), parseTimes
 	case set == ledger.Accounts:

@@ -48,7 +48,7 @@ own result; "linked" events succeed or fail together.
   {"get_account_transfers":{"account_id":"1","flags":["debits","credits"],"limit":10}}
   {"get_account_balances":{"account_id":"1","flags":["debits","credits","reversed"],"limit":10}}
   {"query_accounts":{"ledger":1,"limit":10}}        {"query_transfers":{"code":1,"limit":10}}
-  {"get_change_events":{"limit":10}}
+  {"get_change_events":{"limit":10}}                {"get_balances":{"account_ids":["1"],"timestamp":N}}
 
 128-bit numbers are strings in the answers and may be numbers in requests. All other numbers are JSON
 numbers up to 2^64-1: read them with a parser that keeps all digits.

@@ -29,6 +29,10 @@ var Schema = message.Schema{
 		{Name: "rrts.ledger.ChangeEventsFilter", New: func() message.Message { return new(ChangeEventsFilter) }},
 		{Name: "rrts.ledger.AccountBalance", New: func() message.Message { return new(AccountBalance) }},
 		{Name: "rrts.ledger.ChangeEvent", New: func() message.Message { return new(ChangeEvent) }},
+		{Name: "rrts.ledger.BalancesFilter", New: func() message.Message { return new(BalancesFilter) }},
+		{Name: "rrts.ledger.StatementFilter", New: func() message.Message { return new(StatementFilter) }},
+		{Name: "rrts.ledger.Statement", New: func() message.Message { return new(Statement) }},
+		{Name: "rrts.ledger.StatementLine", New: func() message.Message { return new(StatementLine) }},
 	},
 }
 
@@ -2492,6 +2496,570 @@ func (m ChangeEvent) String() string {
 	}
 	if m.CreditAccountTimestamp != 0 {
 		t.Add("credit_account_timestamp", m.CreditAccountTimestamp)
+	}
+	return t.String()
+}
+
+// BalancesFilter asks for accounts as they were at a moment.
+type BalancesFilter struct {
+	// Unknown ids, and accounts that were created later, are left out.
+	AccountIds []u128.Int
+	// The moment: everything up to this timestamp counts, inclusive. 0 means now.
+	Timestamp uint64
+	// The moment right after the transaction of this CSN, instead of a timestamp.
+	Csn uint64
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *BalancesFilter) AppendTo(b []byte) []byte {
+	for i := range m.AccountIds {
+		b = message.AppendU128(append(b, 0x0a), m.AccountIds[i])
+	}
+	if m.Timestamp != 0 {
+		b = message.AppendVarint(append(b, 0x10), m.Timestamp)
+	}
+	if m.Csn != 0 {
+		b = message.AppendVarint(append(b, 0x18), m.Csn)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *BalancesFilter) Size() int {
+	n := 0
+	if len(m.AccountIds) > 0 {
+		n += len(m.AccountIds)
+		for i := range m.AccountIds {
+			n += 1 + m.AccountIds[i].WireSize()
+		}
+	}
+	if m.Timestamp != 0 {
+		n += 1 + message.SizeVarint(m.Timestamp)
+	}
+	if m.Csn != 0 {
+		n += 1 + message.SizeVarint(m.Csn)
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *BalancesFilter) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *BalancesFilter) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.ledger.BalancesFilter: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.ledger.BalancesFilter: tag")
+		}
+		switch tag {
+		case 0x0a: // account_ids
+			if len(m.AccountIds) == 8192 {
+				return message.BadField("rrts.ledger.BalancesFilter.account_ids: more than 8192 items")
+			}
+			var v u128.Int
+			if v, i = message.U128(b, i); i < 0 {
+				return message.BadField("rrts.ledger.BalancesFilter.account_ids")
+			}
+			if len(m.AccountIds) == cap(m.AccountIds) {
+				m.AccountIds = slices.Grow(m.AccountIds, min(message.CountRun(b, i, 0x0a), 8192-len(m.AccountIds)))
+			}
+			m.AccountIds = append(m.AccountIds, v)
+		case 0x10: // timestamp
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.ledger.BalancesFilter.timestamp")
+			}
+			m.Timestamp = v
+		case 0x18: // csn
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.ledger.BalancesFilter.csn")
+			}
+			m.Csn = v
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.ledger.BalancesFilter: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *BalancesFilter) Reset() {
+	*m = BalancesFilter{
+		AccountIds: m.AccountIds[:0],
+	}
+}
+
+// String returns m for people and logs.
+func (m BalancesFilter) String() string {
+	t := message.NewText("BalancesFilter")
+	if len(m.AccountIds) > 0 {
+		message.AddList(&t, "account_ids", m.AccountIds)
+	}
+	if m.Timestamp != 0 {
+		t.Add("timestamp", m.Timestamp)
+	}
+	if m.Csn != 0 {
+		t.Add("csn", m.Csn)
+	}
+	return t.String()
+}
+
+// StatementFilter selects the events of one account, oldest first.
+type StatementFilter struct {
+	AccountId u128.Int
+	// Bounds of the events' timestamps, inclusive; 0 means none.
+	TimestampMin uint64
+	TimestampMax uint64
+	// The longest list of lines that is wanted, at least 1; at most 8192 come.
+	Limit uint32
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *StatementFilter) AppendTo(b []byte) []byte {
+	if !m.AccountId.IsZero() {
+		b = message.AppendU128(append(b, 0x0a), m.AccountId)
+	}
+	if m.TimestampMin != 0 {
+		b = message.AppendVarint(append(b, 0x10), m.TimestampMin)
+	}
+	if m.TimestampMax != 0 {
+		b = message.AppendVarint(append(b, 0x18), m.TimestampMax)
+	}
+	if m.Limit != 0 {
+		b = message.AppendVarint(append(b, 0x20), uint64(m.Limit))
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *StatementFilter) Size() int {
+	n := 0
+	if !m.AccountId.IsZero() {
+		n += 1 + 1 + m.AccountId.WireSize()
+	}
+	if m.TimestampMin != 0 {
+		n += 1 + message.SizeVarint(m.TimestampMin)
+	}
+	if m.TimestampMax != 0 {
+		n += 1 + message.SizeVarint(m.TimestampMax)
+	}
+	if m.Limit != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Limit))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *StatementFilter) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *StatementFilter) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.ledger.StatementFilter: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.ledger.StatementFilter: tag")
+		}
+		switch tag {
+		case 0x0a: // account_id
+			var v u128.Int
+			if v, i = message.U128(b, i); i < 0 {
+				return message.BadField("rrts.ledger.StatementFilter.account_id")
+			}
+			m.AccountId = v
+		case 0x10: // timestamp_min
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.ledger.StatementFilter.timestamp_min")
+			}
+			m.TimestampMin = v
+		case 0x18: // timestamp_max
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.ledger.StatementFilter.timestamp_max")
+			}
+			m.TimestampMax = v
+		case 0x20: // limit
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.ledger.StatementFilter.limit")
+			}
+			m.Limit = uint32(v)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.ledger.StatementFilter: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *StatementFilter) Reset() {
+	*m = StatementFilter{}
+}
+
+// String returns m for people and logs.
+func (m StatementFilter) String() string {
+	t := message.NewText("StatementFilter")
+	if !m.AccountId.IsZero() {
+		t.Add("account_id", m.AccountId)
+	}
+	if m.TimestampMin != 0 {
+		t.Add("timestamp_min", m.TimestampMin)
+	}
+	if m.TimestampMax != 0 {
+		t.Add("timestamp_max", m.TimestampMax)
+	}
+	if m.Limit != 0 {
+		t.Add("limit", m.Limit)
+	}
+	return t.String()
+}
+
+// Statement is an account's events between two moments.
+type Statement struct {
+	// The account just before the first line and just after the last one. Without
+	// lines both are the account as of the end of the period.
+	Opening *Account
+	Closing *Account
+	Lines   []StatementLine
+	// There are more lines: the next part begins behind the last one's timestamp.
+	More bool
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *Statement) AppendTo(b []byte) []byte {
+	if m.Opening != nil {
+		b = append(b, 0x0a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Opening.AppendTo(b), at)
+	}
+	if m.Closing != nil {
+		b = append(b, 0x12, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Closing.AppendTo(b), at)
+	}
+	for i := range m.Lines {
+		b = append(b, 0x1a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Lines[i].AppendTo(b), at)
+	}
+	if m.More {
+		b = append(b, 0x20, 1)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *Statement) Size() int {
+	n := 0
+	if m.Opening != nil {
+		n += 1 + message.SizeBytes(m.Opening.Size())
+	}
+	if m.Closing != nil {
+		n += 1 + message.SizeBytes(m.Closing.Size())
+	}
+	if len(m.Lines) > 0 {
+		n += len(m.Lines)
+		for i := range m.Lines {
+			n += message.SizeBytes(m.Lines[i].Size())
+		}
+	}
+	if m.More {
+		n += 1 + 1
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *Statement) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *Statement) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.ledger.Statement: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.ledger.Statement: tag")
+		}
+		switch tag {
+		case 0x0a: // opening
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.ledger.Statement.opening")
+			}
+			if m.Opening == nil {
+				m.Opening = new(Account)
+			}
+			if err := m.Opening.ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x12: // closing
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.ledger.Statement.closing")
+			}
+			if m.Closing == nil {
+				m.Closing = new(Account)
+			}
+			if err := m.Closing.ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x1a: // lines
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.ledger.Statement.lines")
+			}
+			if len(m.Lines) == cap(m.Lines) {
+				m.Lines = slices.Grow(m.Lines, message.CountRun(b, i, 0x1a))
+			}
+			n := len(m.Lines)
+			m.Lines = m.Lines[:n+1]
+			m.Lines[n].Reset()
+			if err := m.Lines[n].ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x20: // more
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.ledger.Statement.more")
+			}
+			m.More = v != 0
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.ledger.Statement: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *Statement) Reset() {
+	*m = Statement{
+		Lines: m.Lines[:0],
+	}
+}
+
+// String returns m for people and logs.
+func (m Statement) String() string {
+	t := message.NewText("Statement")
+	if m.Opening != nil {
+		t.Add("opening", m.Opening)
+	}
+	if m.Closing != nil {
+		t.Add("closing", m.Closing)
+	}
+	if len(m.Lines) > 0 {
+		message.AddList(&t, "lines", m.Lines)
+	}
+	if m.More {
+		t.Add("more", m.More)
+	}
+	return t.String()
+}
+
+// StatementLine is one event of a statement.
+type StatementLine struct {
+	// When it happened; of an expiry not the transfer's own timestamp.
+	Timestamp uint64
+	Type      ChangeEventType
+	// The transfer, or the pending transfer that expired.
+	Transfer *Transfer
+	// The account's balances just after it.
+	Balance *AccountBalance
+	// The transaction that made it; 0 for expiries and imported transfers.
+	Csn uint64
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *StatementLine) AppendTo(b []byte) []byte {
+	if m.Timestamp != 0 {
+		b = message.AppendVarint(append(b, 0x08), m.Timestamp)
+	}
+	if m.Type != 0 {
+		b = message.AppendVarint(append(b, 0x10), uint64(int32(m.Type)))
+	}
+	if m.Transfer != nil {
+		b = append(b, 0x1a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Transfer.AppendTo(b), at)
+	}
+	if m.Balance != nil {
+		b = append(b, 0x22, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Balance.AppendTo(b), at)
+	}
+	if m.Csn != 0 {
+		b = message.AppendVarint(append(b, 0x28), m.Csn)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *StatementLine) Size() int {
+	n := 0
+	if m.Timestamp != 0 {
+		n += 1 + message.SizeVarint(m.Timestamp)
+	}
+	if m.Type != 0 {
+		n += 1 + message.SizeVarint(uint64(int32(m.Type)))
+	}
+	if m.Transfer != nil {
+		n += 1 + message.SizeBytes(m.Transfer.Size())
+	}
+	if m.Balance != nil {
+		n += 1 + message.SizeBytes(m.Balance.Size())
+	}
+	if m.Csn != 0 {
+		n += 1 + message.SizeVarint(m.Csn)
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *StatementLine) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *StatementLine) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.ledger.StatementLine: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.ledger.StatementLine: tag")
+		}
+		switch tag {
+		case 0x08: // timestamp
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.ledger.StatementLine.timestamp")
+			}
+			m.Timestamp = v
+		case 0x10: // type
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.ledger.StatementLine.type")
+			}
+			m.Type = ChangeEventType(v)
+		case 0x1a: // transfer
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.ledger.StatementLine.transfer")
+			}
+			if m.Transfer == nil {
+				m.Transfer = new(Transfer)
+			}
+			if err := m.Transfer.ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x22: // balance
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.ledger.StatementLine.balance")
+			}
+			if m.Balance == nil {
+				m.Balance = new(AccountBalance)
+			}
+			if err := m.Balance.ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x28: // csn
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.ledger.StatementLine.csn")
+			}
+			m.Csn = v
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.ledger.StatementLine: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *StatementLine) Reset() {
+	*m = StatementLine{}
+}
+
+// String returns m for people and logs.
+func (m StatementLine) String() string {
+	t := message.NewText("StatementLine")
+	if m.Timestamp != 0 {
+		t.Add("timestamp", m.Timestamp)
+	}
+	if m.Type != 0 {
+		t.Add("type", m.Type)
+	}
+	if m.Transfer != nil {
+		t.Add("transfer", m.Transfer)
+	}
+	if m.Balance != nil {
+		t.Add("balance", m.Balance)
+	}
+	if m.Csn != 0 {
+		t.Add("csn", m.Csn)
 	}
 	return t.String()
 }

@@ -31,6 +31,12 @@ var Schema = message.Schema{
 	},
 	Messages: []message.Type{
 		{Name: "rrts.txn.Transaction", New: func() message.Message { return new(Transaction) }},
+		{Name: "rrts.txn.Label", New: func() message.Message { return new(Label) }},
+		{Name: "rrts.txn.Precondition", New: func() message.Message { return new(Precondition) }},
+		{Name: "rrts.txn.AccessChange", New: func() message.Message { return new(AccessChange) }},
+		{Name: "rrts.txn.Access", New: func() message.Message { return new(Access) }},
+		{Name: "rrts.txn.Grant", New: func() message.Message { return new(Grant) }},
+		{Name: "rrts.txn.Note", New: func() message.Message { return new(Note) }},
 		{Name: "rrts.txn.UserChange", New: func() message.Message { return new(UserChange) }},
 		{Name: "rrts.txn.User", New: func() message.Message { return new(User) }},
 		{Name: "rrts.txn.Results", New: func() message.Message { return new(Results) }},
@@ -43,6 +49,9 @@ var Schema = message.Schema{
 		{Name: "rrts.txn.UserQuery", New: func() message.Message { return new(UserQuery) }},
 		{Name: "rrts.txn.UserAnswer", New: func() message.Message { return new(UserAnswer) }},
 		{Name: "rrts.txn.Query", New: func() message.Message { return new(Query) }},
+		{Name: "rrts.txn.TransactionsFilter", New: func() message.Message { return new(TransactionsFilter) }},
+		{Name: "rrts.txn.TransactionRow", New: func() message.Message { return new(TransactionRow) }},
+		{Name: "rrts.txn.AccountAccess", New: func() message.Message { return new(AccountAccess) }},
 		{Name: "rrts.txn.QueryAnswer", New: func() message.Message { return new(QueryAnswer) }},
 		{Name: "rrts.txn.DigestRequest", New: func() message.Message { return new(DigestRequest) }},
 		{Name: "rrts.txn.StateDigest", New: func() message.Message { return new(StateDigest) }},
@@ -93,6 +102,163 @@ func (e Mode) String() string {
 		return "independent"
 	}
 	return "mode_" + strconv.FormatUint(uint64(e), 10)
+}
+
+// Measure is what a precondition looks at. Append-only.
+type Measure uint32
+
+// The values of Measure. Numbers that are not among them are kept as they came.
+const (
+	// 1 when the account or transfer exists, else 0. Of what does not exist no other
+	// precondition holds.
+	MeasureExists Measure = 0
+	// Its timestamp.
+	MeasureTimestamp Measure = 1
+	// Of an account: its balances.
+	MeasureDebitsPending  Measure = 2
+	MeasureDebitsPosted   Measure = 3
+	MeasureCreditsPending Measure = 4
+	MeasureCreditsPosted  Measure = 5
+	// Posted credits less posted debits; may be below zero.
+	MeasureCreditBalance Measure = 6
+	// Posted debits less posted credits; may be below zero.
+	MeasureDebitBalance Measure = 7
+	// The credit balance less what pending transfers hold of it; may be below zero.
+	MeasureCreditAvailable Measure = 8
+	// The debit balance less what pending transfers hold of it; may be below zero.
+	MeasureDebitAvailable Measure = 9
+	// 1 when the account is closed, else 0.
+	MeasureClosed Measure = 10
+	// Of a transfer: its amount.
+	MeasureAmount Measure = 11
+	// Of a transfer: 0 single-phase, post or void, 1 pending, 2 posted, 3 voided, 4 expired.
+	MeasurePhase Measure = 12
+)
+
+// String returns the value's name in lower case, or its number.
+func (e Measure) String() string {
+	switch e {
+	case MeasureExists:
+		return "exists"
+	case MeasureTimestamp:
+		return "timestamp"
+	case MeasureDebitsPending:
+		return "debits_pending"
+	case MeasureDebitsPosted:
+		return "debits_posted"
+	case MeasureCreditsPending:
+		return "credits_pending"
+	case MeasureCreditsPosted:
+		return "credits_posted"
+	case MeasureCreditBalance:
+		return "credit_balance"
+	case MeasureDebitBalance:
+		return "debit_balance"
+	case MeasureCreditAvailable:
+		return "credit_available"
+	case MeasureDebitAvailable:
+		return "debit_available"
+	case MeasureClosed:
+		return "closed"
+	case MeasureAmount:
+		return "amount"
+	case MeasurePhase:
+		return "phase"
+	}
+	return "measure_" + strconv.FormatUint(uint64(e), 10)
+}
+
+// Comparison is how a measure must stand to a precondition's value. Append-only.
+type Comparison uint32
+
+// The values of Comparison. Numbers that are not among them are kept as they came.
+const (
+	// not valid
+	ComparisonNone     Comparison = 0
+	ComparisonAtLeast  Comparison = 1
+	ComparisonAtMost   Comparison = 2
+	ComparisonEqual    Comparison = 3
+	ComparisonNotEqual Comparison = 4
+)
+
+// String returns the value's name in lower case, or its number.
+func (e Comparison) String() string {
+	switch e {
+	case ComparisonNone:
+		return "none"
+	case ComparisonAtLeast:
+		return "at_least"
+	case ComparisonAtMost:
+		return "at_most"
+	case ComparisonEqual:
+		return "equal"
+	case ComparisonNotEqual:
+		return "not_equal"
+	}
+	return "comparison_" + strconv.FormatUint(uint64(e), 10)
+}
+
+// AccessRights are the bits of a user's rights on an account. Append-only.
+type AccessRights uint32
+
+// The values of AccessRights. Numbers that are not among them are kept as they came.
+const (
+	AccessRightsNone AccessRights = 0
+	// See its balances and transfers.
+	AccessRightsRead AccessRights = 1
+	// Move money from it; close it; post and void its pending transfers.
+	AccessRightsDebit AccessRights = 2
+	// Post and void pending transfers that debit it.
+	AccessRightsSettle AccessRights = 4
+	// All of these, and give and take rights. An account has one owner at most.
+	AccessRightsOwner AccessRights = 8
+)
+
+// String returns the value's name in lower case, or its number.
+func (e AccessRights) String() string {
+	switch e {
+	case AccessRightsNone:
+		return "none"
+	case AccessRightsRead:
+		return "read"
+	case AccessRightsDebit:
+		return "debit"
+	case AccessRightsSettle:
+		return "settle"
+	case AccessRightsOwner:
+		return "owner"
+	}
+	return "access_rights_" + strconv.FormatUint(uint64(e), 10)
+}
+
+// AccessStatus is the result of an AccessChange. Append-only.
+type AccessStatus uint32
+
+// The values of AccessStatus. Numbers that are not among them are kept as they came.
+const (
+	AccessStatusChanged         AccessStatus = 0
+	AccessStatusInvalid         AccessStatus = 1
+	AccessStatusAccountNotFound AccessStatus = 2
+	AccessStatusUserNotFound    AccessStatus = 3
+	// The account has 64 grants.
+	AccessStatusTooManyGrants AccessStatus = 4
+)
+
+// String returns the value's name in lower case, or its number.
+func (e AccessStatus) String() string {
+	switch e {
+	case AccessStatusChanged:
+		return "changed"
+	case AccessStatusInvalid:
+		return "invalid"
+	case AccessStatusAccountNotFound:
+		return "account_not_found"
+	case AccessStatusUserNotFound:
+		return "user_not_found"
+	case AccessStatusTooManyGrants:
+		return "too_many_grants"
+	}
+	return "access_status_" + strconv.FormatUint(uint64(e), 10)
 }
 
 // State is where a transaction stands. Append-only.
@@ -219,6 +385,21 @@ type Transaction struct {
 	Accounts  []ledgerpb.Account
 	Transfers []ledgerpb.Transfer
 	Users     []UserChange
+	// What must hold before the first operation, in either mode; else the transaction
+	// is aborted. At most 64.
+	Preconditions []Precondition
+	// Rights on accounts, changed after the accounts are created and before the
+	// transfers are made: an account can be opened for a user. At most 8192 operations
+	// in all.
+	Access []AccessChange
+	// For people: what the transaction is for. At most 256 bytes of UTF-8. Kept for
+	// ever, with metadata; statements show it.
+	Memo string
+	// For programs: at most 16 labels with different names.
+	Metadata []Label
+	// Transfers with the id 0 get one: DerivedTransferID of the transaction's id and
+	// their place among the transfers.
+	DeriveTransferIds bool
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -243,6 +424,27 @@ func (m *Transaction) AppendTo(b []byte) []byte {
 		b = append(b, 0x2a, 0)
 		at := len(b)
 		b = message.CloseBytes(m.Users[i].AppendTo(b), at)
+	}
+	for i := range m.Preconditions {
+		b = append(b, 0x3a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Preconditions[i].AppendTo(b), at)
+	}
+	for i := range m.Access {
+		b = append(b, 0x42, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Access[i].AppendTo(b), at)
+	}
+	if m.Memo != "" {
+		b = message.AppendString(append(b, 0x4a), m.Memo)
+	}
+	for i := range m.Metadata {
+		b = append(b, 0x52, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Metadata[i].AppendTo(b), at)
+	}
+	if m.DeriveTransferIds {
+		b = append(b, 0x58, 1)
 	}
 	return b
 }
@@ -273,6 +475,30 @@ func (m *Transaction) Size() int {
 		for i := range m.Users {
 			n += message.SizeBytes(m.Users[i].Size())
 		}
+	}
+	if len(m.Preconditions) > 0 {
+		n += len(m.Preconditions)
+		for i := range m.Preconditions {
+			n += message.SizeBytes(m.Preconditions[i].Size())
+		}
+	}
+	if len(m.Access) > 0 {
+		n += len(m.Access)
+		for i := range m.Access {
+			n += message.SizeBytes(m.Access[i].Size())
+		}
+	}
+	if m.Memo != "" {
+		n += 1 + message.SizeBytes(len(m.Memo))
+	}
+	if len(m.Metadata) > 0 {
+		n += len(m.Metadata)
+		for i := range m.Metadata {
+			n += message.SizeBytes(m.Metadata[i].Size())
+		}
+	}
+	if m.DeriveTransferIds {
+		n += 1 + 1
 	}
 	return n
 }
@@ -354,6 +580,65 @@ func (m *Transaction) ParseNested(b []byte, depth int) error {
 			if err := m.Users[n].ParseNested(p, depth-1); err != nil {
 				return err
 			}
+		case 0x3a: // preconditions
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Transaction.preconditions")
+			}
+			if len(m.Preconditions) == cap(m.Preconditions) {
+				m.Preconditions = slices.Grow(m.Preconditions, message.CountRun(b, i, 0x3a))
+			}
+			n := len(m.Preconditions)
+			m.Preconditions = m.Preconditions[:n+1]
+			m.Preconditions[n].Reset()
+			if err := m.Preconditions[n].ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x42: // access
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Transaction.access")
+			}
+			if len(m.Access) == cap(m.Access) {
+				m.Access = slices.Grow(m.Access, message.CountRun(b, i, 0x42))
+			}
+			n := len(m.Access)
+			m.Access = m.Access[:n+1]
+			m.Access[n].Reset()
+			if err := m.Access[n].ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x4a: // memo
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Transaction.memo")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.Transaction.memo: not UTF-8")
+			}
+			m.Memo = string(p)
+		case 0x52: // metadata
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Transaction.metadata")
+			}
+			if len(m.Metadata) == cap(m.Metadata) {
+				m.Metadata = slices.Grow(m.Metadata, message.CountRun(b, i, 0x52))
+			}
+			n := len(m.Metadata)
+			m.Metadata = m.Metadata[:n+1]
+			m.Metadata[n].Reset()
+			if err := m.Metadata[n].ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x58: // derive_transfer_ids
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Transaction.derive_transfer_ids")
+			}
+			m.DeriveTransferIds = v != 0
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.Transaction: unknown field")
@@ -366,9 +651,12 @@ func (m *Transaction) ParseNested(b []byte, depth int) error {
 // Reset makes m empty, keeping the capacity of its slices.
 func (m *Transaction) Reset() {
 	*m = Transaction{
-		Accounts:  m.Accounts[:0],
-		Transfers: m.Transfers[:0],
-		Users:     m.Users[:0],
+		Accounts:      m.Accounts[:0],
+		Transfers:     m.Transfers[:0],
+		Users:         m.Users[:0],
+		Preconditions: m.Preconditions[:0],
+		Access:        m.Access[:0],
+		Metadata:      m.Metadata[:0],
 	}
 }
 
@@ -390,6 +678,21 @@ func (m Transaction) String() string {
 	if len(m.Users) > 0 {
 		message.AddList(&t, "users", m.Users)
 	}
+	if len(m.Preconditions) > 0 {
+		message.AddList(&t, "preconditions", m.Preconditions)
+	}
+	if len(m.Access) > 0 {
+		message.AddList(&t, "access", m.Access)
+	}
+	if m.Memo != "" {
+		t.Add("memo", m.Memo)
+	}
+	if len(m.Metadata) > 0 {
+		message.AddList(&t, "metadata", m.Metadata)
+	}
+	if m.DeriveTransferIds {
+		t.Add("derive_transfer_ids", m.DeriveTransferIds)
+	}
 	return t.String()
 }
 
@@ -398,6 +701,693 @@ func (m Transaction) Format(f fmt.State, _ rune) { io.WriteString(f, m.String())
 
 // MarshalText returns String, so that no encoder of log attributes goes around it.
 func (m Transaction) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// Label is one piece of metadata.
+type Label struct {
+	// 1 to 64 bytes of UTF-8.
+	Name string
+	// At most 256 bytes.
+	Value []byte
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *Label) AppendTo(b []byte) []byte {
+	if m.Name != "" {
+		b = message.AppendString(append(b, 0x0a), m.Name)
+	}
+	if len(m.Value) > 0 {
+		b = message.AppendBytes(append(b, 0x12), m.Value)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *Label) Size() int {
+	n := 0
+	if m.Name != "" {
+		n += 1 + message.SizeBytes(len(m.Name))
+	}
+	if len(m.Value) > 0 {
+		n += 1 + message.SizeBytes(len(m.Value))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *Label) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *Label) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.Label: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.Label: tag")
+		}
+		switch tag {
+		case 0x0a: // name
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Label.name")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.Label.name: not UTF-8")
+			}
+			m.Name = string(p)
+		case 0x12: // value
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Label.value")
+			}
+			m.Value = p
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.Label: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *Label) Reset() {
+	*m = Label{}
+}
+
+// String returns m for people and logs.
+func (m Label) String() string {
+	t := message.NewText("Label")
+	if m.Name != "" {
+		t.Add("name", m.Name)
+	}
+	if len(m.Value) > 0 {
+		t.Add("value", m.Value)
+	}
+	return t.String()
+}
+
+// Precondition is one condition on an account or a transfer. A state that was read
+// can be asked for as it was, by equal balances: posted ones only ever grow.
+type Precondition struct {
+	// Exactly one of the two ids is set.
+	AccountId  u128.Int
+	TransferId u128.Int
+	Measure    Measure
+	Comparison Comparison
+	Value      u128.Int
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *Precondition) AppendTo(b []byte) []byte {
+	if !m.AccountId.IsZero() {
+		b = message.AppendU128(append(b, 0x0a), m.AccountId)
+	}
+	if !m.TransferId.IsZero() {
+		b = message.AppendU128(append(b, 0x12), m.TransferId)
+	}
+	if m.Measure != 0 {
+		b = message.AppendVarint(append(b, 0x18), uint64(int32(m.Measure)))
+	}
+	if m.Comparison != 0 {
+		b = message.AppendVarint(append(b, 0x20), uint64(int32(m.Comparison)))
+	}
+	if !m.Value.IsZero() {
+		b = message.AppendU128(append(b, 0x2a), m.Value)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *Precondition) Size() int {
+	n := 0
+	if !m.AccountId.IsZero() {
+		n += 1 + 1 + m.AccountId.WireSize()
+	}
+	if !m.TransferId.IsZero() {
+		n += 1 + 1 + m.TransferId.WireSize()
+	}
+	if m.Measure != 0 {
+		n += 1 + message.SizeVarint(uint64(int32(m.Measure)))
+	}
+	if m.Comparison != 0 {
+		n += 1 + message.SizeVarint(uint64(int32(m.Comparison)))
+	}
+	if !m.Value.IsZero() {
+		n += 1 + 1 + m.Value.WireSize()
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *Precondition) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *Precondition) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.Precondition: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.Precondition: tag")
+		}
+		switch tag {
+		case 0x0a: // account_id
+			var v u128.Int
+			if v, i = message.U128(b, i); i < 0 {
+				return message.BadField("rrts.txn.Precondition.account_id")
+			}
+			m.AccountId = v
+		case 0x12: // transfer_id
+			var v u128.Int
+			if v, i = message.U128(b, i); i < 0 {
+				return message.BadField("rrts.txn.Precondition.transfer_id")
+			}
+			m.TransferId = v
+		case 0x18: // measure
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Precondition.measure")
+			}
+			m.Measure = Measure(v)
+		case 0x20: // comparison
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Precondition.comparison")
+			}
+			m.Comparison = Comparison(v)
+		case 0x2a: // value
+			var v u128.Int
+			if v, i = message.U128(b, i); i < 0 {
+				return message.BadField("rrts.txn.Precondition.value")
+			}
+			m.Value = v
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.Precondition: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *Precondition) Reset() {
+	*m = Precondition{}
+}
+
+// String returns m for people and logs.
+func (m Precondition) String() string {
+	t := message.NewText("Precondition")
+	if !m.AccountId.IsZero() {
+		t.Add("account_id", m.AccountId)
+	}
+	if !m.TransferId.IsZero() {
+		t.Add("transfer_id", m.TransferId)
+	}
+	if m.Measure != 0 {
+		t.Add("measure", m.Measure)
+	}
+	if m.Comparison != 0 {
+		t.Add("comparison", m.Comparison)
+	}
+	if !m.Value.IsZero() {
+		t.Add("value", m.Value)
+	}
+	return t.String()
+}
+
+// AccessChange makes a user's rights on an account these. The account's owner and
+// operators may do it.
+type AccessChange struct {
+	AccountId u128.Int
+	// 0 with ACCESS_RIGHTS_OWNER: the account has no owner any more.
+	User uint64
+	// AccessRights, as a bit set; 0 takes them all.
+	Rights uint32
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *AccessChange) AppendTo(b []byte) []byte {
+	if !m.AccountId.IsZero() {
+		b = message.AppendU128(append(b, 0x0a), m.AccountId)
+	}
+	if m.User != 0 {
+		b = message.AppendVarint(append(b, 0x10), m.User)
+	}
+	if m.Rights != 0 {
+		b = message.AppendVarint(append(b, 0x18), uint64(m.Rights))
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *AccessChange) Size() int {
+	n := 0
+	if !m.AccountId.IsZero() {
+		n += 1 + 1 + m.AccountId.WireSize()
+	}
+	if m.User != 0 {
+		n += 1 + message.SizeVarint(m.User)
+	}
+	if m.Rights != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Rights))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *AccessChange) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *AccessChange) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.AccessChange: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.AccessChange: tag")
+		}
+		switch tag {
+		case 0x0a: // account_id
+			var v u128.Int
+			if v, i = message.U128(b, i); i < 0 {
+				return message.BadField("rrts.txn.AccessChange.account_id")
+			}
+			m.AccountId = v
+		case 0x10: // user
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.AccessChange.user")
+			}
+			m.User = v
+		case 0x18: // rights
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.AccessChange.rights")
+			}
+			m.Rights = uint32(v)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.AccessChange: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *AccessChange) Reset() {
+	*m = AccessChange{}
+}
+
+// String returns m for people and logs.
+func (m AccessChange) String() string {
+	t := message.NewText("AccessChange")
+	if !m.AccountId.IsZero() {
+		t.Add("account_id", m.AccountId)
+	}
+	if m.User != 0 {
+		t.Add("user", m.User)
+	}
+	if m.Rights != 0 {
+		t.Add("rights", m.Rights)
+	}
+	return t.String()
+}
+
+// Access is who has rights on an account, as the replicated state holds it.
+type Access struct {
+	// 0 when operators alone may move its money.
+	Owner uint64
+	// By user, ascending, without the owner.
+	Grants []Grant
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *Access) AppendTo(b []byte) []byte {
+	if m.Owner != 0 {
+		b = message.AppendVarint(append(b, 0x08), m.Owner)
+	}
+	for i := range m.Grants {
+		b = append(b, 0x12, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Grants[i].AppendTo(b), at)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *Access) Size() int {
+	n := 0
+	if m.Owner != 0 {
+		n += 1 + message.SizeVarint(m.Owner)
+	}
+	if len(m.Grants) > 0 {
+		n += len(m.Grants)
+		for i := range m.Grants {
+			n += message.SizeBytes(m.Grants[i].Size())
+		}
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *Access) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *Access) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.Access: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.Access: tag")
+		}
+		switch tag {
+		case 0x08: // owner
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Access.owner")
+			}
+			m.Owner = v
+		case 0x12: // grants
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Access.grants")
+			}
+			if len(m.Grants) == cap(m.Grants) {
+				m.Grants = slices.Grow(m.Grants, message.CountRun(b, i, 0x12))
+			}
+			n := len(m.Grants)
+			m.Grants = m.Grants[:n+1]
+			m.Grants[n].Reset()
+			if err := m.Grants[n].ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.Access: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *Access) Reset() {
+	*m = Access{
+		Grants: m.Grants[:0],
+	}
+}
+
+// String returns m for people and logs.
+func (m Access) String() string {
+	t := message.NewText("Access")
+	if m.Owner != 0 {
+		t.Add("owner", m.Owner)
+	}
+	if len(m.Grants) > 0 {
+		message.AddList(&t, "grants", m.Grants)
+	}
+	return t.String()
+}
+
+// Grant is one user's rights on an account.
+type Grant struct {
+	User uint64
+	// AccessRights, as a bit set.
+	Rights uint32
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *Grant) AppendTo(b []byte) []byte {
+	if m.User != 0 {
+		b = message.AppendVarint(append(b, 0x08), m.User)
+	}
+	if m.Rights != 0 {
+		b = message.AppendVarint(append(b, 0x10), uint64(m.Rights))
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *Grant) Size() int {
+	n := 0
+	if m.User != 0 {
+		n += 1 + message.SizeVarint(m.User)
+	}
+	if m.Rights != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Rights))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *Grant) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *Grant) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.Grant: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.Grant: tag")
+		}
+		switch tag {
+		case 0x08: // user
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Grant.user")
+			}
+			m.User = v
+		case 0x10: // rights
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Grant.rights")
+			}
+			m.Rights = uint32(v)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.Grant: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *Grant) Reset() {
+	*m = Grant{}
+}
+
+// String returns m for people and logs.
+func (m Grant) String() string {
+	t := message.NewText("Grant")
+	if m.User != 0 {
+		t.Add("user", m.User)
+	}
+	if m.Rights != 0 {
+		t.Add("rights", m.Rights)
+	}
+	return t.String()
+}
+
+// Note is what a transaction says of itself, as the replicated state keeps it under
+// the transaction's CSN.
+type Note struct {
+	TransactionId u128.Int
+	Memo          string
+	Metadata      []Label
+	Csn           uint64
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *Note) AppendTo(b []byte) []byte {
+	if !m.TransactionId.IsZero() {
+		b = message.AppendU128(append(b, 0x0a), m.TransactionId)
+	}
+	if m.Memo != "" {
+		b = message.AppendString(append(b, 0x12), m.Memo)
+	}
+	for i := range m.Metadata {
+		b = append(b, 0x1a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Metadata[i].AppendTo(b), at)
+	}
+	if m.Csn != 0 {
+		b = message.AppendVarint(append(b, 0x20), m.Csn)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *Note) Size() int {
+	n := 0
+	if !m.TransactionId.IsZero() {
+		n += 1 + 1 + m.TransactionId.WireSize()
+	}
+	if m.Memo != "" {
+		n += 1 + message.SizeBytes(len(m.Memo))
+	}
+	if len(m.Metadata) > 0 {
+		n += len(m.Metadata)
+		for i := range m.Metadata {
+			n += message.SizeBytes(m.Metadata[i].Size())
+		}
+	}
+	if m.Csn != 0 {
+		n += 1 + message.SizeVarint(m.Csn)
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *Note) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *Note) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.Note: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.Note: tag")
+		}
+		switch tag {
+		case 0x0a: // transaction_id
+			var v u128.Int
+			if v, i = message.U128(b, i); i < 0 {
+				return message.BadField("rrts.txn.Note.transaction_id")
+			}
+			m.TransactionId = v
+		case 0x12: // memo
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Note.memo")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.Note.memo: not UTF-8")
+			}
+			m.Memo = string(p)
+		case 0x1a: // metadata
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Note.metadata")
+			}
+			if len(m.Metadata) == cap(m.Metadata) {
+				m.Metadata = slices.Grow(m.Metadata, message.CountRun(b, i, 0x1a))
+			}
+			n := len(m.Metadata)
+			m.Metadata = m.Metadata[:n+1]
+			m.Metadata[n].Reset()
+			if err := m.Metadata[n].ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x20: // csn
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Note.csn")
+			}
+			m.Csn = v
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.Note: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *Note) Reset() {
+	*m = Note{
+		Metadata: m.Metadata[:0],
+	}
+}
+
+// String returns m for people and logs.
+func (m Note) String() string {
+	t := message.NewText("Note")
+	if !m.TransactionId.IsZero() {
+		t.Add("transaction_id", m.TransactionId)
+	}
+	if m.Memo != "" {
+		t.Add("memo", m.Memo)
+	}
+	if len(m.Metadata) > 0 {
+		message.AddList(&t, "metadata", m.Metadata)
+	}
+	if m.Csn != 0 {
+		t.Add("csn", m.Csn)
+	}
+	return t.String()
+}
 
 // UserChange creates a user or replaces what is given of it. Operators only.
 type UserChange struct {
@@ -784,7 +1774,7 @@ func (m User) Format(f fmt.State, _ rune) { io.WriteString(f, m.String()) }
 func (m User) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
 // Results says what became of each event (operation) of a transaction, in the
-// order accounts, transfers, users. An event that is not among the exceptions was
+// order accounts, transfers, users, access. An event that is not among the exceptions was
 // created, at timestamp plus its index.
 type Results struct {
 	Timestamp  uint64
@@ -911,7 +1901,8 @@ func (m Results) String() string {
 // Exception is the result of one event that was not simply created.
 type Exception struct {
 	Index uint32
-	// CreateAccountStatus, CreateTransferStatus or UserStatus, by the event's kind.
+	// CreateAccountStatus, CreateTransferStatus, UserStatus or AccessStatus, by the
+	// event's kind.
 	Status    uint32
 	Timestamp uint64
 }
@@ -1030,6 +2021,9 @@ type Outcome struct {
 	Reason string
 	// The numbers of the users that were created, in order.
 	UserNumbers []uint64
+	// What the transaction said of itself; only in answers to Status, Resolve and
+	// list_transactions.
+	Note *Note
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -1056,6 +2050,11 @@ func (m *Outcome) AppendTo(b []byte) []byte {
 		at := len(b)
 		b = message.AppendVarints(b, m.UserNumbers)
 		b = message.CloseBytes(b, at)
+	}
+	if m.Note != nil {
+		b = append(b, 0x3a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Note.AppendTo(b), at)
 	}
 	return b
 }
@@ -1084,6 +2083,9 @@ func (m *Outcome) Size() int {
 			p += message.SizeVarint(v)
 		}
 		n += 1 + message.SizeBytes(p)
+	}
+	if m.Note != nil {
+		n += 1 + message.SizeBytes(m.Note.Size())
 	}
 	return n
 }
@@ -1168,6 +2170,17 @@ func (m *Outcome) ParseNested(b []byte, depth int) error {
 			if m.UserNumbers, ok = message.Varints(m.UserNumbers, p); !ok {
 				return message.BadField("rrts.txn.Outcome.user_numbers")
 			}
+		case 0x3a: // note
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Outcome.note")
+			}
+			if m.Note == nil {
+				m.Note = new(Note)
+			}
+			if err := m.Note.ParseNested(p, depth-1); err != nil {
+				return err
+			}
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.Outcome: unknown field")
@@ -1204,6 +2217,9 @@ func (m Outcome) String() string {
 	}
 	if len(m.UserNumbers) > 0 {
 		message.AddList(&t, "user_numbers", m.UserNumbers)
+	}
+	if m.Note != nil {
+		t.Add("note", m.Note)
 	}
 	return t.String()
 }
@@ -1790,7 +2806,12 @@ type Query struct {
 	// The read sees at least this CSN; 0 asks for no more than linearizability.
 	MinCsn uint64
 	// Answer from this replica's state as it is, labelled stale.
-	Stale bool
+	Stale            bool
+	GetBalances      *ledgerpb.BalancesFilter
+	GetStatement     *ledgerpb.StatementFilter
+	ListTransactions *TransactionsFilter
+	// The rights on these accounts; of accounts without any nothing.
+	GetAccess *ledgerpb.Lookup
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -1836,6 +2857,26 @@ func (m *Query) AppendTo(b []byte) []byte {
 	if m.Stale {
 		b = append(b, 0x48, 1)
 	}
+	if m.GetBalances != nil {
+		b = append(b, 0x52, 0)
+		at := len(b)
+		b = message.CloseBytes(m.GetBalances.AppendTo(b), at)
+	}
+	if m.GetStatement != nil {
+		b = append(b, 0x5a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.GetStatement.AppendTo(b), at)
+	}
+	if m.ListTransactions != nil {
+		b = append(b, 0x62, 0)
+		at := len(b)
+		b = message.CloseBytes(m.ListTransactions.AppendTo(b), at)
+	}
+	if m.GetAccess != nil {
+		b = append(b, 0x6a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.GetAccess.AppendTo(b), at)
+	}
 	return b
 }
 
@@ -1868,6 +2909,18 @@ func (m *Query) Size() int {
 	}
 	if m.Stale {
 		n += 1 + 1
+	}
+	if m.GetBalances != nil {
+		n += 1 + message.SizeBytes(m.GetBalances.Size())
+	}
+	if m.GetStatement != nil {
+		n += 1 + message.SizeBytes(m.GetStatement.Size())
+	}
+	if m.ListTransactions != nil {
+		n += 1 + message.SizeBytes(m.ListTransactions.Size())
+	}
+	if m.GetAccess != nil {
+		n += 1 + message.SizeBytes(m.GetAccess.Size())
 	}
 	return n
 }
@@ -1986,6 +3039,50 @@ func (m *Query) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Query.stale")
 			}
 			m.Stale = v != 0
+		case 0x52: // get_balances
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Query.get_balances")
+			}
+			if m.GetBalances == nil {
+				m.GetBalances = new(ledgerpb.BalancesFilter)
+			}
+			if err := m.GetBalances.ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x5a: // get_statement
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Query.get_statement")
+			}
+			if m.GetStatement == nil {
+				m.GetStatement = new(ledgerpb.StatementFilter)
+			}
+			if err := m.GetStatement.ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x62: // list_transactions
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Query.list_transactions")
+			}
+			if m.ListTransactions == nil {
+				m.ListTransactions = new(TransactionsFilter)
+			}
+			if err := m.ListTransactions.ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x6a: // get_access
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Query.get_access")
+			}
+			if m.GetAccess == nil {
+				m.GetAccess = new(ledgerpb.Lookup)
+			}
+			if err := m.GetAccess.ParseNested(p, depth-1); err != nil {
+				return err
+			}
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.Query: unknown field")
@@ -2030,6 +3127,376 @@ func (m Query) String() string {
 	if m.Stale {
 		t.Add("stale", m.Stale)
 	}
+	if m.GetBalances != nil {
+		t.Add("get_balances", m.GetBalances)
+	}
+	if m.GetStatement != nil {
+		t.Add("get_statement", m.GetStatement)
+	}
+	if m.ListTransactions != nil {
+		t.Add("list_transactions", m.ListTransactions)
+	}
+	if m.GetAccess != nil {
+		t.Add("get_access", m.GetAccess)
+	}
+	return t.String()
+}
+
+// TransactionsFilter selects transactions whose outcomes are kept, by their ids.
+type TransactionsFilter struct {
+	// Bounds of the ids, inclusive; 0 means none. Ids begin with their time.
+	IdMin u128.Int
+	IdMax u128.Int
+	// The longest answer that is wanted, at least 1; at most 8192 come.
+	Limit uint32
+	// The greatest id first.
+	Reversed bool
+	// Only this user's; 0 means all. A client gets its own.
+	Principal uint64
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *TransactionsFilter) AppendTo(b []byte) []byte {
+	if !m.IdMin.IsZero() {
+		b = message.AppendU128(append(b, 0x0a), m.IdMin)
+	}
+	if !m.IdMax.IsZero() {
+		b = message.AppendU128(append(b, 0x12), m.IdMax)
+	}
+	if m.Limit != 0 {
+		b = message.AppendVarint(append(b, 0x18), uint64(m.Limit))
+	}
+	if m.Reversed {
+		b = append(b, 0x20, 1)
+	}
+	if m.Principal != 0 {
+		b = message.AppendVarint(append(b, 0x28), m.Principal)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *TransactionsFilter) Size() int {
+	n := 0
+	if !m.IdMin.IsZero() {
+		n += 1 + 1 + m.IdMin.WireSize()
+	}
+	if !m.IdMax.IsZero() {
+		n += 1 + 1 + m.IdMax.WireSize()
+	}
+	if m.Limit != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Limit))
+	}
+	if m.Reversed {
+		n += 1 + 1
+	}
+	if m.Principal != 0 {
+		n += 1 + message.SizeVarint(m.Principal)
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *TransactionsFilter) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *TransactionsFilter) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.TransactionsFilter: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.TransactionsFilter: tag")
+		}
+		switch tag {
+		case 0x0a: // id_min
+			var v u128.Int
+			if v, i = message.U128(b, i); i < 0 {
+				return message.BadField("rrts.txn.TransactionsFilter.id_min")
+			}
+			m.IdMin = v
+		case 0x12: // id_max
+			var v u128.Int
+			if v, i = message.U128(b, i); i < 0 {
+				return message.BadField("rrts.txn.TransactionsFilter.id_max")
+			}
+			m.IdMax = v
+		case 0x18: // limit
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.TransactionsFilter.limit")
+			}
+			m.Limit = uint32(v)
+		case 0x20: // reversed
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.TransactionsFilter.reversed")
+			}
+			m.Reversed = v != 0
+		case 0x28: // principal
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.TransactionsFilter.principal")
+			}
+			m.Principal = v
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.TransactionsFilter: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *TransactionsFilter) Reset() {
+	*m = TransactionsFilter{}
+}
+
+// String returns m for people and logs.
+func (m TransactionsFilter) String() string {
+	t := message.NewText("TransactionsFilter")
+	if !m.IdMin.IsZero() {
+		t.Add("id_min", m.IdMin)
+	}
+	if !m.IdMax.IsZero() {
+		t.Add("id_max", m.IdMax)
+	}
+	if m.Limit != 0 {
+		t.Add("limit", m.Limit)
+	}
+	if m.Reversed {
+		t.Add("reversed", m.Reversed)
+	}
+	if m.Principal != 0 {
+		t.Add("principal", m.Principal)
+	}
+	return t.String()
+}
+
+// TransactionRow is one transaction whose outcome is kept.
+type TransactionRow struct {
+	Outcome *Outcome
+	// The user who submitted or resolved it.
+	Principal uint64
+	// Ledger time when it became final, nanoseconds since 1970.
+	Committed uint64
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *TransactionRow) AppendTo(b []byte) []byte {
+	if m.Outcome != nil {
+		b = append(b, 0x0a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Outcome.AppendTo(b), at)
+	}
+	if m.Principal != 0 {
+		b = message.AppendVarint(append(b, 0x10), m.Principal)
+	}
+	if m.Committed != 0 {
+		b = message.AppendVarint(append(b, 0x18), m.Committed)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *TransactionRow) Size() int {
+	n := 0
+	if m.Outcome != nil {
+		n += 1 + message.SizeBytes(m.Outcome.Size())
+	}
+	if m.Principal != 0 {
+		n += 1 + message.SizeVarint(m.Principal)
+	}
+	if m.Committed != 0 {
+		n += 1 + message.SizeVarint(m.Committed)
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *TransactionRow) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *TransactionRow) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.TransactionRow: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.TransactionRow: tag")
+		}
+		switch tag {
+		case 0x0a: // outcome
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.TransactionRow.outcome")
+			}
+			if m.Outcome == nil {
+				m.Outcome = new(Outcome)
+			}
+			if err := m.Outcome.ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x10: // principal
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.TransactionRow.principal")
+			}
+			m.Principal = v
+		case 0x18: // committed
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.TransactionRow.committed")
+			}
+			m.Committed = v
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.TransactionRow: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *TransactionRow) Reset() {
+	*m = TransactionRow{}
+}
+
+// String returns m for people and logs.
+func (m TransactionRow) String() string {
+	t := message.NewText("TransactionRow")
+	if m.Outcome != nil {
+		t.Add("outcome", m.Outcome)
+	}
+	if m.Principal != 0 {
+		t.Add("principal", m.Principal)
+	}
+	if m.Committed != 0 {
+		t.Add("committed", m.Committed)
+	}
+	return t.String()
+}
+
+// AccountAccess is the rights on one account.
+type AccountAccess struct {
+	AccountId u128.Int
+	Access    *Access
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *AccountAccess) AppendTo(b []byte) []byte {
+	if !m.AccountId.IsZero() {
+		b = message.AppendU128(append(b, 0x0a), m.AccountId)
+	}
+	if m.Access != nil {
+		b = append(b, 0x12, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Access.AppendTo(b), at)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *AccountAccess) Size() int {
+	n := 0
+	if !m.AccountId.IsZero() {
+		n += 1 + 1 + m.AccountId.WireSize()
+	}
+	if m.Access != nil {
+		n += 1 + message.SizeBytes(m.Access.Size())
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *AccountAccess) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *AccountAccess) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.AccountAccess: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.AccountAccess: tag")
+		}
+		switch tag {
+		case 0x0a: // account_id
+			var v u128.Int
+			if v, i = message.U128(b, i); i < 0 {
+				return message.BadField("rrts.txn.AccountAccess.account_id")
+			}
+			m.AccountId = v
+		case 0x12: // access
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.AccountAccess.access")
+			}
+			if m.Access == nil {
+				m.Access = new(Access)
+			}
+			if err := m.Access.ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.AccountAccess: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *AccountAccess) Reset() {
+	*m = AccountAccess{}
+}
+
+// String returns m for people and logs.
+func (m AccountAccess) String() string {
+	t := message.NewText("AccountAccess")
+	if !m.AccountId.IsZero() {
+		t.Add("account_id", m.AccountId)
+	}
+	if m.Access != nil {
+		t.Add("access", m.Access)
+	}
 	return t.String()
 }
 
@@ -2042,7 +3509,14 @@ type QueryAnswer struct {
 	// The CSN up to which the answer is complete.
 	Csn uint64
 	// The answer may be older than the newest commit.
-	Stale bool
+	Stale        bool
+	Statement    *ledgerpb.Statement
+	Transactions []TransactionRow
+	Access       []AccountAccess
+	// Of get_balances: the timestamp that the balances are of.
+	AsOf uint64
+	// Of get_statement: the notes of the transactions in it, by CSN.
+	Notes []Note
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -2072,6 +3546,29 @@ func (m *QueryAnswer) AppendTo(b []byte) []byte {
 	}
 	if m.Stale {
 		b = append(b, 0x30, 1)
+	}
+	if m.Statement != nil {
+		b = append(b, 0x3a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Statement.AppendTo(b), at)
+	}
+	for i := range m.Transactions {
+		b = append(b, 0x42, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Transactions[i].AppendTo(b), at)
+	}
+	for i := range m.Access {
+		b = append(b, 0x4a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Access[i].AppendTo(b), at)
+	}
+	if m.AsOf != 0 {
+		b = message.AppendVarint(append(b, 0x50), m.AsOf)
+	}
+	for i := range m.Notes {
+		b = append(b, 0x5a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Notes[i].AppendTo(b), at)
 	}
 	return b
 }
@@ -2108,6 +3605,30 @@ func (m *QueryAnswer) Size() int {
 	}
 	if m.Stale {
 		n += 1 + 1
+	}
+	if m.Statement != nil {
+		n += 1 + message.SizeBytes(m.Statement.Size())
+	}
+	if len(m.Transactions) > 0 {
+		n += len(m.Transactions)
+		for i := range m.Transactions {
+			n += message.SizeBytes(m.Transactions[i].Size())
+		}
+	}
+	if len(m.Access) > 0 {
+		n += len(m.Access)
+		for i := range m.Access {
+			n += message.SizeBytes(m.Access[i].Size())
+		}
+	}
+	if m.AsOf != 0 {
+		n += 1 + message.SizeVarint(m.AsOf)
+	}
+	if len(m.Notes) > 0 {
+		n += len(m.Notes)
+		for i := range m.Notes {
+			n += message.SizeBytes(m.Notes[i].Size())
+		}
 	}
 	return n
 }
@@ -2205,6 +3726,67 @@ func (m *QueryAnswer) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.QueryAnswer.stale")
 			}
 			m.Stale = v != 0
+		case 0x3a: // statement
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.QueryAnswer.statement")
+			}
+			if m.Statement == nil {
+				m.Statement = new(ledgerpb.Statement)
+			}
+			if err := m.Statement.ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x42: // transactions
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.QueryAnswer.transactions")
+			}
+			if len(m.Transactions) == cap(m.Transactions) {
+				m.Transactions = slices.Grow(m.Transactions, message.CountRun(b, i, 0x42))
+			}
+			n := len(m.Transactions)
+			m.Transactions = m.Transactions[:n+1]
+			m.Transactions[n].Reset()
+			if err := m.Transactions[n].ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x4a: // access
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.QueryAnswer.access")
+			}
+			if len(m.Access) == cap(m.Access) {
+				m.Access = slices.Grow(m.Access, message.CountRun(b, i, 0x4a))
+			}
+			n := len(m.Access)
+			m.Access = m.Access[:n+1]
+			m.Access[n].Reset()
+			if err := m.Access[n].ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x50: // as_of
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.QueryAnswer.as_of")
+			}
+			m.AsOf = v
+		case 0x5a: // notes
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.QueryAnswer.notes")
+			}
+			if len(m.Notes) == cap(m.Notes) {
+				m.Notes = slices.Grow(m.Notes, message.CountRun(b, i, 0x5a))
+			}
+			n := len(m.Notes)
+			m.Notes = m.Notes[:n+1]
+			m.Notes[n].Reset()
+			if err := m.Notes[n].ParseNested(p, depth-1); err != nil {
+				return err
+			}
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.QueryAnswer: unknown field")
@@ -2217,10 +3799,13 @@ func (m *QueryAnswer) ParseNested(b []byte, depth int) error {
 // Reset makes m empty, keeping the capacity of its slices.
 func (m *QueryAnswer) Reset() {
 	*m = QueryAnswer{
-		Accounts:  m.Accounts[:0],
-		Transfers: m.Transfers[:0],
-		Balances:  m.Balances[:0],
-		Events:    m.Events[:0],
+		Accounts:     m.Accounts[:0],
+		Transfers:    m.Transfers[:0],
+		Balances:     m.Balances[:0],
+		Events:       m.Events[:0],
+		Transactions: m.Transactions[:0],
+		Access:       m.Access[:0],
+		Notes:        m.Notes[:0],
 	}
 }
 
@@ -2244,6 +3829,21 @@ func (m QueryAnswer) String() string {
 	}
 	if m.Stale {
 		t.Add("stale", m.Stale)
+	}
+	if m.Statement != nil {
+		t.Add("statement", m.Statement)
+	}
+	if len(m.Transactions) > 0 {
+		message.AddList(&t, "transactions", m.Transactions)
+	}
+	if len(m.Access) > 0 {
+		message.AddList(&t, "access", m.Access)
+	}
+	if m.AsOf != 0 {
+		t.Add("as_of", m.AsOf)
+	}
+	if len(m.Notes) > 0 {
+		message.AddList(&t, "notes", m.Notes)
 	}
 	return t.String()
 }
