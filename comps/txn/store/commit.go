@@ -59,6 +59,7 @@ func (d *DB) Commit(in *Batch) {
 	for _, m := range in.Metas {
 		b.set(d.name(b.key[:0], tableMetas, m.Key), m.Value)
 	}
+	d.addNotes(b, in)
 	d.sweep(b, in.Stamp)
 
 	d.gate.Lock()

@@ -23,6 +23,8 @@ type State interface {
 	User(number uint64) (row []byte, ok bool)
 	UserByLogin(hash []byte) (number uint64, ok bool)
 	UserByName(name string) (number uint64, ok bool)
+	// Access returns the row of the rights on an account. The caller must not change it.
+	Access(account u128.Int) (row []byte, ok bool)
 	// Meta returns a row of the transaction layer's own, nil when there is none.
 	Meta(key string) []byte
 
@@ -59,6 +61,18 @@ type Store interface {
 // View is a consistent state for queries, on one goroutine.
 type View interface {
 	ledger.History
+	// Access is State.Access as of the view.
+	Access(account u128.Int) (row []byte, ok bool)
+	// Committed returns the CSN of the transaction that took a stamp.
+	Committed(stamp uint64) (csn uint64, ok bool)
+	// Span returns the stamps that the transaction with a CSN took.
+	Span(csn uint64) (s Span, ok bool)
+	// Note returns the row of what the transaction with a CSN says of itself.
+	Note(csn uint64) (row []byte, ok bool)
+	// Txns calls f with the rows of transactions whose ids lie between two, from the
+	// least up or from the greatest down, until f returns false. A row is valid until
+	// then.
+	Txns(min, max u128.Int, reversed bool, f func(id u128.Int, row []byte) bool)
 	// Meta is Store.Meta as of the view.
 	Meta(key string) []byte
 	Close() error
@@ -102,6 +116,24 @@ type Batch struct {
 	Txns  []Txn
 	Users []User
 	Metas []MetaRow
+	// Spans are the transactions that were committed, with consecutive CSNs from
+	// FirstCSN on, in the order of their stamps.
+	FirstCSN uint64
+	Spans    []Span
+	Notes    []Note
+	Access   []Access
+}
+
+// Note is the row of what a committed transaction says of itself.
+type Note struct {
+	CSN uint64
+	Row []byte
+}
+
+// Access is the row of the rights on an account; an empty one takes it away.
+type Access struct {
+	Account u128.Int
+	Row     []byte
 }
 
 // Txn is the row of one transaction.
@@ -128,5 +160,5 @@ type MetaRow struct {
 
 // Reset empties the batch and keeps its memory.
 func (b *Batch) Reset() {
-	*b = Batch{Txns: b.Txns[:0], Users: b.Users[:0], Metas: b.Metas[:0]}
+	*b = Batch{Txns: b.Txns[:0], Users: b.Users[:0], Metas: b.Metas[:0], Spans: b.Spans[:0], Notes: b.Notes[:0], Access: b.Access[:0]}
 }

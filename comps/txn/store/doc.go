@@ -44,6 +44,9 @@
 //	12 logins          login hash                     number (8) of the user
 //	13 names           public name                    number (8) of the user
 //	14 settled         –                              timestamp (8) of the last settled event
+//	15 spans           first stamp (8)                committed transactions, see appendSpans
+//	16 notes           CSN (8)                        the transaction layer's own
+//	17 access          id (16) of an account          the transaction layer's own
 //	66 index           set, field, value (16), first timestamp (8)
 //	                                                  see appendTimes; not in snapshots
 //	67 indexed         set                            timestamp (8) up to which the index reaches

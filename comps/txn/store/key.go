@@ -25,6 +25,9 @@ const (
 	tableLogins       table = 12
 	tableNames        table = 13
 	tableSettled      table = 14
+	tableSpans        table = 15
+	tableNotes        table = 16
+	tableAccess       table = 17
 
 	// From here on a store has its own rows, which are no part of the state.
 	// 64 and 65 were an index without expiries.

@@ -243,6 +243,9 @@ func (m *model) sameOnce(got, want ledger.History) {
 	m.equal("get_change_events", ledger.GetChangeEvents(want, &c, nil), ledger.GetChangeEvents(got, &c, nil))
 	ids := []u128.Int{few(20), few(20), few(20)}
 	m.equal("lookup_accounts", ledger.LookupAccounts(want, ids, nil), ledger.LookupAccounts(got, ids, nil))
+	m.equal("accounts as of a moment", ledger.LookupAccountsAt(want, ids, q.TimestampMax, nil), ledger.LookupAccountsAt(got, ids, q.TimestampMax, nil))
+	s := ledgerpb.StatementFilter{AccountId: f.AccountId, TimestampMin: q.TimestampMin, TimestampMax: q.TimestampMax, Limit: q.Limit}
+	m.equal("statement", ledger.GetStatement(want, &s), ledger.GetStatement(got, &s))
 	if n := len(m.state.AllEvents()); n > 0 {
 		ids = append(ids, m.state.AllEvents()[n-1].Transfer.Id, m.state.AllEvents()[n/2].Transfer.Id)
 	}

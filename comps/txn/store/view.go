@@ -22,6 +22,7 @@ type view struct {
 	lastBorn   uint64
 	events     *pebble.Iterator // over the history; nil until it is needed
 	cached     blockCache
+	spans      spanCache
 }
 
 // View implements Store.

@@ -1,7 +1,8 @@
 // Package memstore is a store.State in memory that forgets like one on disk: after
 // a Crash it holds what it held at the last Flush. It is simple enough to be
 // right by reading it; the simulation keeps its replicas' state in it, and tests
-// of the store on disk compare with it.
+// of the store on disk compare with it. It keeps nothing that only queries read:
+// spans and notes of transactions.
 package memstore
 
 import (
@@ -26,6 +27,7 @@ type content struct {
 	logins  map[string]uint64
 	names   map[string]uint64
 	metas   map[string][]byte
+	access  map[u128.Int][]byte
 	applied uint64
 }
 
@@ -35,7 +37,7 @@ var _ store.State = (*Store)(nil)
 func New() *Store {
 	empty := content{
 		State: memstate.New(), txns: map[u128.Int][]byte{}, users: map[uint64][]byte{},
-		logins: map[string]uint64{}, names: map[string]uint64{}, metas: map[string][]byte{},
+		logins: map[string]uint64{}, names: map[string]uint64{}, metas: map[string][]byte{}, access: map[u128.Int][]byte{},
 	}
 	return &Store{content: empty, flushed: empty.clone()}
 }
@@ -43,7 +45,7 @@ func New() *Store {
 func (c *content) clone() content {
 	return content{
 		State: c.State.Clone(), txns: maps.Clone(c.txns), users: maps.Clone(c.users),
-		logins: maps.Clone(c.logins), names: maps.Clone(c.names), metas: maps.Clone(c.metas), applied: c.applied,
+		logins: maps.Clone(c.logins), names: maps.Clone(c.names), metas: maps.Clone(c.metas), access: maps.Clone(c.access), applied: c.applied,
 	}
 }
 
@@ -71,6 +73,12 @@ func (s *Store) UserByName(name string) (uint64, bool) {
 	return n, ok
 }
 
+// Access implements store.State.
+func (s *Store) Access(account u128.Int) ([]byte, bool) {
+	row, ok := s.access[account]
+	return row, ok
+}
+
 // Meta implements store.State.
 func (s *Store) Meta(key string) []byte { return s.metas[key] }
 
@@ -87,6 +95,13 @@ func (s *Store) Commit(b *store.Batch) {
 	}
 	for _, m := range b.Metas {
 		s.metas[m.Key] = slices.Clone(m.Value)
+	}
+	for _, a := range b.Access {
+		if len(a.Row) == 0 {
+			delete(s.access, a.Account)
+		} else {
+			s.access[a.Account] = slices.Clone(a.Row)
+		}
 	}
 	s.applied = b.Applied
 }

@@ -1,0 +1,55 @@
+package store
+
+import (
+	"virtualservicesinc.com/rrts/message/u128"
+)
+
+// Access implements State.
+func (d *DB) Access(account u128.Int) (row []byte, ok bool) { return d.rows().access(account) }
+
+// Access implements View.
+func (v *view) Access(account u128.Int) (row []byte, ok bool) { return v.rows.access(account) }
+
+func (r rows) access(account u128.Int) (row []byte, ok bool) {
+	return r.copyOf("the rights on an account", r.id(make([]byte, 0, maxKeyLen), tableAccess, account))
+}
+
+// Note implements View.
+func (v *view) Note(csn uint64) (row []byte, ok bool) {
+	return v.rows.copyOf("a transaction's note", v.rows.number(nil, tableNotes, csn))
+}
+
+// Txns implements View.
+func (v *view) Txns(min, max u128.Int, reversed bool, f func(id u128.Int, row []byte) bool) {
+	if max.Less(min) {
+		return
+	}
+	from, to := v.rows.id(nil, tableTransactions, min), append(v.rows.id(nil, tableTransactions, max), 0)
+	it := v.rows.iter("transactions", from, to)
+	defer finish("transactions", it)
+	first, next := it.First, it.Next
+	if reversed {
+		first, next = it.Last, it.Prev
+	}
+	for ok := first(); ok; ok = next() {
+		if !f(u128.FromBytes([16]byte(it.Key()[prefixLen:])), valueOf("transactions", it)) {
+			return
+		}
+	}
+}
+
+// addNotes adds the rows of spans, notes and rights.
+func (d *DB) addNotes(b *commitBatch, in *Batch) {
+	d.addSpans(b, in.FirstCSN, in.Spans)
+	for i := range in.Notes {
+		b.set(d.number(b.key[:0], tableNotes, in.Notes[i].CSN), in.Notes[i].Row)
+	}
+	for i := range in.Access {
+		a := &in.Access[i]
+		if len(a.Row) == 0 {
+			b.delete(d.id(b.key[:0], tableAccess, a.Account))
+		} else {
+			b.set(d.id(b.key[:0], tableAccess, a.Account), a.Row)
+		}
+	}
+}
