@@ -33,6 +33,7 @@ type loop struct {
 	noRoom  bool // the journal could not reserve its next segment
 	full    bool // the disk is: new work is refused
 	leading bool
+	vacant  vacancy
 
 	pin       *pinned
 	pinning   bool
@@ -116,6 +117,7 @@ func (l *loop) tick() {
 		l.ticked += l.c.cfg.Tick
 		l.replica.Tick(now, l.c.cfg.Wall())
 		l.lookAtDisk()
+		l.vacant.look(l.c.host, now, l.replica.Lead(), l.replica.Group())
 		l.unpinOld()
 	}
 }

@@ -261,7 +261,7 @@ func (r *Replica) proposeChange(asked *Change, c *txnpb.RosterChange, wall uint6
 // watchLearners notes for how long each learner that is to vote has kept up.
 func (r *Replica) watchLearners() {
 	q := &r.changes
-	if !r.ruled {
+	if !r.ruled || len(r.group.Conf.Learners) == 0 {
 		q.learners = nil
 		return
 	}

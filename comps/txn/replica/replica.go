@@ -294,6 +294,9 @@ func (r *Replica) roleChanged(s *raft.SoftState) {
 // raft alone. A pending transfer that times out meanwhile is expired by the next tick.
 func (r *Replica) Idle() bool { return r.work.pending == 0 && r.reads.idle() }
 
+// Lead is the leader's raft id, 0 while none is known.
+func (r *Replica) Lead() uint64 { return r.lead }
+
 // Status is the replica's own view of its group.
 type Status struct {
 	Role            string // "leader", "follower", "candidate", "learner"
