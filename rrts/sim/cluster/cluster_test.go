@@ -75,6 +75,7 @@ func (r *Report) add(o *Report) {
 	r.Pauses += o.Pauses
 	r.Transfers += o.Transfers
 	r.Full += o.Full
+	r.Mended += o.Mended
 	r.Damaged += o.Damaged
 	r.Added += o.Added
 	r.Removed += o.Removed
@@ -88,7 +89,7 @@ func (r *Report) add(o *Report) {
 
 // lacks reports whether something never happened.
 func (r *Report) lacks() bool {
-	return min(r.Committed, r.Aborted, r.Reads, r.Retries, r.Resolves, r.Crashes, r.Cuts, r.Pauses, r.Transfers, r.Full, r.Damaged,
+	return min(r.Committed, r.Aborted, r.Reads, r.Retries, r.Resolves, r.Crashes, r.Cuts, r.Pauses, r.Transfers, r.Full, r.Mended+r.Damaged,
 		r.Added, r.Removed, r.Replaced, r.Promoted, r.Demoted, r.Refused) == 0
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"virtualservicesinc.com/comps/txn/raftlog"
 	"virtualservicesinc.com/rrts/journal"
 	"virtualservicesinc.com/rrts/sim"
 	"virtualservicesinc.com/rrts/sim/disk"
@@ -166,10 +167,9 @@ func (w *world) restart(n *node) {
 	case errors.Is(err, journal.ErrNoSpace): // an installation to complete, and no room for it
 		n.forget(false)
 		w.restartLater(n)
-	case n.rotten && journal.IsDamage(err):
+	case n.rotten && (journal.IsDamage(err) || errors.Is(err, raftlog.ErrVoteLost)):
 		w.trace("node %d: %v", n.id, err)
-		w.report.Damaged++
-		n.lost = true
+		w.mend(n)
 	default:
 		w.fail("%v", err)
 	}

@@ -105,20 +105,24 @@ func (n *node) fs() vfs.FS {
 	return n.disk
 }
 
-// start begins a life. The error says that what the disk holds cannot be used,
-// which no fault excuses but the failing power and rot.
-func (n *node) start() error {
-	n.incarnation++
-	l := &life{sessions: map[uint64]*session.Session{}, lanes: map[laneKey]*lane{}, roster: n.known}
-	var err error
-	l.log, err = raftlog.Open(raftlog.Config{
+func (n *node) logConfig() raftlog.Config {
+	return raftlog.Config{
 		Journal: journal.Config{
 			FS: n.fs(), Dir: "journal", Keys: n.w.keys, Cluster: [16]byte{1}, Epoch: 1,
 			SegmentBytes: segmentBytes, Rand: n.w.random(n.rng.Uint64()),
 		},
 		CacheBytes: cacheBytes,
 		Snapshot:   n.snapshot,
-	})
+	}
+}
+
+// start begins a life. The error says that what the disk holds cannot be used,
+// which no fault excuses but the failing power and rot.
+func (n *node) start() error {
+	n.incarnation++
+	l := &life{sessions: map[uint64]*session.Session{}, lanes: map[laneKey]*lane{}, roster: n.known}
+	var err error
+	l.log, err = raftlog.Open(n.logConfig())
 	if err != nil {
 		return fmt.Errorf("node %d: %w", n.id, err)
 	}

@@ -45,7 +45,8 @@ type Report struct {
 	Pauses             int
 	Transfers          int           // states installed by members that lagged
 	Full               int           // writes that a full disk put off
-	Damaged            int           // nodes that found their journal damaged and took no part any more
+	Mended             int           // damaged journals that were made whole
+	Damaged            int           // nodes whose journal could not be, and that took no part any more
 	Added, Removed     int           // members
 	Replaced           int           // of those that had lost their disk or their journal
 	Promoted, Demoted  int           // to voters, to learners
