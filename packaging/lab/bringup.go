@@ -5,35 +5,45 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
+	"regexp"
 	"time"
 )
 
-// bringUp makes the plan's cluster with what an operator types, and starts the
-// payments as soon as a transaction can be committed.
-func (w *world) bringUp(ctx context.Context) error {
+const (
+	passphrase     = "lab passphrase of some words"
+	passphraseFile = "root/passphrase"
+	kitFile        = "/root/shop-recovery-kit.txt"
+	interconnectIn = 7401 // UDP port where there is one network card
+)
+
+// begin makes a cluster of the plan's first SFU with what an operator types, and
+// starts the payments as soon as a transaction can be committed.
+func (w *world) begin(ctx context.Context) error {
+	first := w.plan.SFUs[0]
+	for _, s := range w.plan.SFUs[1:] {
+		w.down[s.Name] = true
+	}
 	w.installing = time.Now()
-	for _, m := range w.plan.Machines {
-		if err := w.install(ctx, m); err != nil {
+	if err := w.install(ctx, first.Machine); err != nil {
+		return err
+	}
+	// At a terminal it would be asked for.
+	if err := w.machine(first.Machine).WriteFile(passphraseFile, []byte(passphrase+"\n"), 0o600); err != nil {
+		return err
+	}
+	command := fmt.Sprintf("rrts init --name shop --kit %s --passphrase-file /%s --sfu %s,gateway=%s", kitFile, passphraseFile, first.Name, w.plan.gateway(first.Name))
+	if w.plan.OneNIC {
+		command += fmt.Sprintf(",udp_a=%s:%d --carrier udp", w.plan.address(first.Machine), interconnectIn)
+	}
+	for _, c := range []string{command, "systemctl enable --now rrts@" + first.Name} {
+		if _, err := w.operator(ctx, first.Machine, c); err != nil {
 			return err
 		}
 	}
-	if err := w.makeStatic(ctx); err != nil {
+	if _, err := w.operator(ctx, first.Machine, `rrts user add "Lab"`, loginName+"\n"+password+"\n"); err != nil {
 		return err
 	}
-	for _, s := range w.plan.SFUs {
-		if _, err := w.operator(ctx, s.Machine, "systemctl enable --now --no-block rrts@"+s.Name); err != nil {
-			return err
-		}
-	}
-	if err := w.settle(ctx, nil, w.installing); err != nil {
-		return err
-	}
-	first := w.plan.Machines[0]
-	if _, err := w.operator(ctx, first, `rrts user add "Lab"`, loginName+"\n"+password+"\n"); err != nil {
-		return err
-	}
-	if err := w.copy(first, "/etc/rrts/client-kit.toml", clientMachine, "/root/client-kit.toml"); err != nil {
+	if err := w.copy(first.Machine, "/etc/rrts/client-kit.toml", clientMachine, "/root/client-kit.toml"); err != nil {
 		return err
 	}
 	return w.startPayments()
@@ -62,51 +72,63 @@ func (w *world) copy(from, path, to, there string) error {
 	if err != nil {
 		return err
 	}
-	return w.machine(to).WriteFile(there, data, 0o644)
+	return w.machine(to).WriteFile(there, data, 0o600)
 }
 
-// makeStatic makes the whole cluster on the first machine and copies each other
-// machine's part.
-func (w *world) makeStatic(ctx context.Context) error {
-	first := w.plan.Machines[0]
-	command := "rrts init --name shop --machine " + first
-	if w.plan.OneNIC {
-		command += " --carrier udp"
-	} else {
-		command += fmt.Sprintf(" --nic-a %s --nic-b %s", card("A"), card("B"))
-	}
-	for _, s := range w.plan.SFUs {
-		command += fmt.Sprintf(" --sfu %s,machine=%s,gateway=%s", s.Name, s.Machine, w.plan.gateway(s.Name))
-		if w.plan.OneNIC {
-			command += fmt.Sprintf(",udp_a=%s:7401", w.plan.address(s.Machine))
+// growing is what makes the begun cluster the plan's: payments go on meanwhile.
+func growing(p plan) []step {
+	var all []step
+	for _, s := range p.SFUs[1:] {
+		st := step{
+			Planned: true,
+			Seen:    []seen{{Machine: s.Machine, SFU: s.Name, Text: "ready"}, {Machine: s.Machine, Text: "Started rrts@" + s.Name + ".service"}},
 		}
+		if s.Machine == p.SFUs[0].Machine {
+			st.Name = "rrts sfu add " + s.Name
+			st.Do = func(ctx context.Context, w *world) error { return w.sfuAdd(ctx, s) }
+		} else {
+			st.Name = "rrts node add " + s.Machine
+			st.Do = func(ctx context.Context, w *world) error { return w.nodeAdd(ctx, s) }
+		}
+		all = append(all, st)
 	}
-	if _, err := w.operator(ctx, first, command); err != nil {
+	return all
+}
+
+// sfuAdd adds an SFU to the machine with the master keys.
+func (w *world) sfuAdd(ctx context.Context, s sfu) error {
+	_, err := w.operator(ctx, s.Machine, fmt.Sprintf("rrts sfu add %s --gateway %s", s.Name, w.plan.gateway(s.Name)))
+	w.down[s.Name] = err != nil
+	return err
+}
+
+// joinLine is what `rrts node add` prints for the new machine.
+var joinLine = regexp.MustCompile(`rrts node join \S+ \S+`)
+
+// nodeAdd adds a machine: the one line that the first machine prints is typed at it.
+func (w *world) nodeAdd(ctx context.Context, s sfu) error {
+	if err := w.install(ctx, s.Machine); err != nil {
 		return err
 	}
-	for _, m := range w.plan.Machines {
-		if m == first {
-			continue
-		}
-		w.commands++
-		w.say("%s# scp -r rrts-cluster/%s/. %s:/etc/rrts", first, m, m)
-		from := filepath.Join(w.machine(first).Root(), "root/rrts-cluster", m)
-		if err := os.CopyFS(filepath.Join(w.machine(m).Root(), "etc/rrts"), os.DirFS(from)); err != nil {
-			return err
-		}
-		own := []string{"chgrp -R rrts /etc/rrts", "chmod -R o= /etc/rrts", "chmod -R go= /etc/rrts/keys"}
-		for _, s := range w.plan.on(m) {
-			own = append(own, "install -d -o rrts -g rrts -m 700 /var/lib/rrts/"+s.Name, "install -o rrts -g rrts /dev/null /var/lib/rrts/"+s.Name+"/birth")
-		}
-		if !w.plan.OneNIC {
-			nics := fmt.Sprintf("name = %q\n[network_a]\nnic = %q\n[network_b]\nnic = %q\n", m, card("A"), card("B"))
-			if err := w.machine(m).WriteFile("etc/rrts/machine.toml", []byte(nics), 0o644); err != nil {
-				return err
-			}
-		}
-		if _, err := w.operator(ctx, m, strings.Join(own, " && ")); err != nil {
-			return err
-		}
+	command := fmt.Sprintf("rrts node add %s --sfu %s --gateway %s", s.Machine, s.Name, w.plan.gateway(s.Name))
+	if w.plan.OneNIC {
+		command += fmt.Sprintf(" --udp-a %s:%d", w.plan.address(s.Machine), interconnectIn)
 	}
+	waiting, err := w.window(ctx, w.plan.SFUs[0].Machine, command)
+	if err != nil {
+		return err
+	}
+	defer waiting.cancel()
+	line, err := waiting.await(ctx, joinLine)
+	if err != nil {
+		return err
+	}
+	if _, err := w.operator(ctx, s.Machine, line); err != nil {
+		return err
+	}
+	if _, err := waiting.wait(); err != nil {
+		return err
+	}
+	w.down[s.Name] = false
 	return nil
 }

@@ -17,6 +17,8 @@ type report struct {
 	Scenario             string   `json:"scenario"`
 	Commands             int      `json:"commands"`                   // typed until the first payment
 	FirstPaymentS        float64  `json:"install_to_first_payment_s"` // from the beginning of apt install
+	CommandsWhole        int      `json:"commands_whole"`             // typed until the cluster was whole
+	WholeS               float64  `json:"install_to_whole_s"`
 	Submitted            int      `json:"submitted"`
 	Committed            int      `json:"committed"`
 	Aborted              int      `json:"aborted"`
@@ -141,6 +143,7 @@ func (r *report) show(asJSON bool) error {
 	err := table(os.Stdout, nil, [][]string{
 		{"scenario", r.Scenario},
 		{"apt install to first payment", fmt.Sprintf("%.1f s, %d commands", r.FirstPaymentS, r.Commands)},
+		{"apt install to the whole cluster", fmt.Sprintf("%.1f s, %d commands", r.WholeS, r.CommandsWhole)},
 		{"submitted", fmt.Sprint(r.Submitted)},
 		{"committed, aborted", fmt.Sprintf("%d, %d", r.Committed, r.Aborted)},
 		{"lost, duplicated", fmt.Sprintf("%d, %d", r.Lost, r.Duplicated)},

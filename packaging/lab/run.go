@@ -90,7 +90,7 @@ func runOne(ctx context.Context, s Scenario, o options, screen *screen, root str
 	}
 	defer stop()
 	screen.say("%d machines are up after %.1f s", len(w.site.Machines()), time.Since(begin).Seconds())
-	if err := w.bringUp(ctx); err != nil {
+	if err := w.begin(ctx); err != nil {
 		return nil, err
 	}
 	if err := w.flow(ctx); err != nil {
@@ -102,15 +102,28 @@ func runOne(ctx context.Context, s Scenario, o options, screen *screen, root str
 	if err := w.settle(ctx, nil, w.installing); err != nil {
 		return nil, err
 	}
-	for _, st := range s.Steps(s.Plan) {
-		one := stepReport{Scenario: s.Name, Step: st.Name, Planned: st.Planned, begin: time.Now()}
+	if err := w.performAll(ctx, growing(s.Plan), r); err != nil {
+		return nil, err
+	}
+	r.CommandsWhole, r.WholeS = w.commands, seconds(time.Since(w.installing))
+	screen.say("the cluster is whole after %.1f s and %d commands", r.WholeS, r.CommandsWhole)
+	if err := w.performAll(ctx, s.Steps(s.Plan), r); err != nil {
+		return nil, err
+	}
+	return r, w.finish(ctx, r)
+}
+
+// performAll does steps one after the other.
+func (w *world) performAll(ctx context.Context, steps []step, r *report) error {
+	for _, st := range steps {
+		one := stepReport{Scenario: r.Scenario, Step: st.Name, Planned: st.Planned, begin: time.Now()}
 		if err := w.perform(ctx, st, &one); err != nil {
-			return nil, fmt.Errorf("%s: %w", st.Name, err)
+			return fmt.Errorf("%s: %w", st.Name, err)
 		}
 		one.end = time.Now()
 		r.Steps = append(r.Steps, one)
 	}
-	return r, w.finish(ctx, r)
+	return nil
 }
 
 // perform does one step and waits until its consequences are there. The error says
