@@ -90,7 +90,7 @@ func (m *Mend) look() error {
 	var open []int     // gaps whose first entry the next one tells
 	localLost := false // a hard state may be among what is lost, and none came since
 	from := journal.Position(0)
-	visit := func(_ journal.Position, kind journal.Kind, payload []byte) error {
+	visit := func(pos journal.Position, kind journal.Kind, payload []byte) error {
 		switch kind {
 		case journal.Missing:
 			first = true // how many entries is not known
@@ -117,7 +117,9 @@ func (m *Mend) look() error {
 				return err
 			}
 			if kind == kindInstall || first {
-				last, first = p.index, false
+				// A base tells where the log began when its segment did. If segments before it
+				// were given up since, the entries behind it went with them.
+				last, first = p.index, kind == kindBase && pos.Segment() > 1
 			}
 			m.term = max(m.term, p.term)
 		}

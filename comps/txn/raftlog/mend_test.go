@@ -282,3 +282,44 @@ func TestRecords(t *testing.T) {
 		t.Errorf("the first: %d records, %v", len(r), err)
 	}
 }
+
+// TestMendBehindTheCut: the first segment that is left says where the log began when it
+// did, which was long before the segments in front of it were given up.
+func TestMendBehindTheCut(t *testing.T) {
+	a, b := newMember(t, 1), newMember(t, 2)
+	for i := uint64(1); i <= 60; i++ {
+		e := entryOf(i, 1, 3000)
+		a.append(1, 1, i-1, e)
+		b.append(1, 1, i-1, e)
+	}
+	if err := a.log.Compact(40); err != nil {
+		t.Fatal(err)
+	}
+	want := a.everything()
+	a.close()
+	names := a.segments()
+	if names[0] == "0000000001.seg" {
+		t.Fatal("no segment was given up")
+	}
+	const frames = 12288
+	a.rot(rand.New(rand.NewPCG(1, 2)), names[0], frames+300, 100) // its first entry
+	mend, err := OpenDamaged(a.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gap, open := mend.Gap()
+	if !open || gap.Count != 1 || gap.First < 13 {
+		t.Fatalf("the gap is %+v", gap)
+	}
+	a.fill(mend, b.log, 0)
+	if err := mend.Close(); err != nil {
+		t.Fatal(err)
+	}
+	a.open()
+	if err := a.log.Begin(raftpb.EnsureConfState(nil), 40, 1); err != nil {
+		t.Fatal(err)
+	}
+	if got := a.everything(); !strings.HasSuffix(got, want) {
+		t.Errorf("the mended log:\n%s\nwant\n%s", got, want)
+	}
+}
