@@ -35,6 +35,13 @@ type wire struct {
 	waiting []func()
 }
 
+// life is how many lives an engine has begun.
+func (w *wire) life(sfu uint16) uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.lives[sfu]
+}
+
 // joined delivers what waited.
 func (w *wire) joined() {
 	for {
@@ -199,7 +206,7 @@ func (c *cluster) start(s *sfu) {
 		c.t.Fatal(err)
 	}
 	s.engine, err = engine.New(engine.Config{
-		SFU: s.number, Name: fmt.Sprint("sfu", s.number), Registry: registry, Incarnation: c.wire.lives[s.number] + 1,
+		SFU: s.number, Name: fmt.Sprint("sfu", s.number), Registry: registry, Incarnation: c.wire.life(s.number) + 1,
 		Log: slog.New(slog.DiscardHandler), DrainWithin: 5 * time.Second,
 	})
 	if err != nil {
