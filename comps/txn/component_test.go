@@ -259,7 +259,7 @@ func (c *cluster) stop(s *sfu) {
 func (c *cluster) submit(at *sfu, tx *txnpb.Transaction) *txnpb.Outcome {
 	c.t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
-	body := &txnpb.SubmitBatch{Submissions: []txnpb.Submission{{Transaction: message.Marshal(tx), Principal: 1, RemainingMillis: 1000}}}
+	body := &txnpb.SubmitBatch{Submissions: []txnpb.Submission{{Transaction: message.Marshal(tx), Principal: 1, Role: uint32(message.RoleOperator), RemainingMillis: 1000}}}
 	for time.Now().Before(deadline) {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		answer, err := txnpb.TxnClient{Caller: at.engine.Caller(0)}.Submit(ctx, body)

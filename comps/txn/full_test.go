@@ -49,7 +49,7 @@ func (c *cluster) overloaded(at *sfu) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	answer, err := txnpb.TxnClient{Caller: at.engine.Caller(0)}.Submit(ctx, &txnpb.SubmitBatch{Submissions: []txnpb.Submission{{
-		Transaction: message.Marshal(transferOf(1)), Principal: 1, RemainingMillis: 1000,
+		Transaction: message.Marshal(transferOf(1)), Principal: 1, Role: uint32(message.RoleOperator), RemainingMillis: 1000,
 	}}})
 	return err == nil && answer.Outcomes[0].State == txnpb.StateOverloaded
 }

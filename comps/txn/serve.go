@@ -1,6 +1,9 @@
 package txn
 
 import (
+	"errors"
+	"math"
+
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 
@@ -83,20 +86,28 @@ func (d txnService) Resolve(r message.Responder[*txnpb.Outcome], in *txnpb.Statu
 	d.add(func() { c.loop.replica.Resolve(c.host.Now(), c.cfg.Wall(), b) })
 }
 
-// owner is the user to whom a transaction must belong for the caller to see its
-// outcome; 0 for those who may see all.
+// owner is the user by whose rights the caller reads: a client sees its own
+// transactions and accounts. machine.Everything for those who may see all.
 func owner(env *message.Envelope) uint64 {
-	if env.Role == message.RoleClient {
-		return env.Principal
+	switch {
+	case env.Role != message.RoleClient:
+		return machine.Everything
+	case env.Principal == 0: // no user has this number
+		return math.MaxUint64
 	}
-	return 0
+	return env.Principal
 }
 
 // Status implements txnpb.TxnHandler.
 func (d txnService) Status(r message.Responder[*txnpb.Outcome], in *txnpb.StatusRequest) {
 	c, who, id := d.c, owner(r.Envelope()), in.Id
 	d.linearizable(r.Request, func() {
-		row, err := machine.Lookup(c.store, id)
+		var row *txnpb.StoredOutcome
+		view, err := c.store.View()
+		if err == nil {
+			row, err = machine.Status(view, id)
+			err = errors.Join(err, view.Close())
+		}
 		switch {
 		case err != nil:
 			r.Fail(message.Internal, err.Error())
@@ -123,18 +134,22 @@ func (d txnService) FindUser(r message.Responder[*txnpb.UserAnswer], in *txnpb.U
 
 // Read implements txnpb.TxnHandler.
 func (d txnService) Read(r message.Responder[*txnpb.QueryAnswer], in *txnpb.Query) {
-	c := d.c
+	c, who := d.c, owner(r.Envelope())
 	query := func() {
 		view, err := c.store.View()
 		if err != nil {
 			r.Fail(message.Internal, err.Error())
 			return
 		}
-		answer, err := machine.Query(view, in)
+		answer, err := machine.Query(view, in, who)
 		if cerr := view.Close(); err == nil {
 			err = cerr
 		}
 		switch {
+		case errors.Is(err, machine.ErrDenied):
+			r.Fail(message.Denied, err.Error())
+		case errors.Is(err, machine.ErrInvalid):
+			r.Fail(message.Invalid, err.Error())
 		case err != nil:
 			r.Fail(message.Internal, err.Error())
 		case answer.Csn < in.MinCsn:

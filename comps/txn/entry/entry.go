@@ -26,13 +26,17 @@ import (
 //
 //	1  accounts, transfers, users, resolves, expiry
 //	2  changes of the roster
-const ApplyVersion = 2
+//	3  rights: clients move money only from accounts that they own or were granted;
+//	   preconditions, access changes, memo and metadata, derived transfer ids
+const ApplyVersion = 3
 
 const (
 	// VersionTransactions is what an entry without a change of the roster wants.
-	VersionTransactions = 1
+	VersionTransactions = VersionRights
 	// VersionRoster is what a change of the roster wants.
 	VersionRoster = 2
+	// VersionRights is the first version that knows rights, and what came with them.
+	VersionRights = 3
 )
 
 const (

@@ -159,7 +159,10 @@ func TestShapesAreTheSchemas(t *testing.T) {
 		{&ledgerpb.Account{}, accountV1},
 		{&ledgerpb.Transfer{}, transferV1},
 		{&txnpb.UserChange{}, userV1},
-		{&txnpb.Transaction{}, transactionV1},
+		{&txnpb.Precondition{}, preconditionV3},
+		{&txnpb.AccessChange{}, accessV3},
+		{&txnpb.Label{}, labelV3},
+		{&txnpb.Transaction{}, transactionV3},
 		{&txnpb.Submission{}, submissionV1},
 		{&txnpb.ResolveRequest{}, resolveV1},
 		{&txnpb.Member{}, memberV2},
@@ -192,6 +195,9 @@ func TestRefusesWhatItWouldSkip(t *testing.T) {
 		"in an account":                  nest(3, unknown),
 		"in a transfer":                  nest(4, unknown),
 		"in a user":                      nest(5, unknown),
+		"in a precondition":              nest(7, unknown),
+		"in an access change":            nest(8, unknown),
+		"in a label":                     nest(10, unknown),
 		"a known number of another type": {1<<3 | message.WireVarint, 5},
 		"accounts as a number":           {3<<3 | message.WireVarint, 5},
 		"a large number":                 {0x82, 0x7d, 1, 'x'},
@@ -200,8 +206,10 @@ func TestRefusesWhatItWouldSkip(t *testing.T) {
 		"cut off in a scalar":            {1<<3 | message.WireBytes, 9, 0},
 		"cut off in a tag":               {0x80},
 	} {
-		if KnownTransaction(append(encoded(u128.From64(1)), b...)) {
-			t.Errorf("unknown field %s: %x is known", name, b)
+		for version := uint32(1); version <= ApplyVersion; version++ {
+			if KnownTransaction(append(encoded(u128.From64(1)), b...), version) {
+				t.Errorf("unknown field %s: %x is known to version %d", name, b, version)
+			}
 		}
 	}
 	for name, b := range map[string][]byte{
@@ -215,11 +223,19 @@ func TestRefusesWhatItWouldSkip(t *testing.T) {
 			}
 		}
 	}
+	for name, tx := range map[string]txnpb.Transaction{
+		"preconditions": {Preconditions: make([]txnpb.Precondition, 1)}, "access": {Access: make([]txnpb.AccessChange, 1)},
+		"memo": {Memo: "x"}, "metadata": {Metadata: make([]txnpb.Label, 1)}, "derived ids": {DeriveTransferIds: true},
+	} {
+		if b := message.Marshal(&tx); KnownTransaction(b, VersionRights-1) || !KnownTransaction(b, VersionRights) {
+			t.Errorf("%s: version %d brought it", name, VersionRights)
+		}
+	}
 	if b := nest(4, nest(1, unknown)); !KnownEntry(b, 1) {
 		t.Error("an entry is refused for what a transaction in it holds")
 	}
 	change := nest(7, message.Marshal(&txnpb.RosterChange{Add: &txnpb.Member{Number: 4}}))
-	if KnownEntry(change, VersionTransactions) || !KnownEntry(change, VersionRoster) {
+	if KnownEntry(change, VersionRoster-1) || !KnownEntry(change, VersionRoster) {
 		t.Error("a change of the roster is version 2's")
 	}
 	for name, b := range map[string][]byte{
@@ -256,11 +272,11 @@ func FuzzKeyOf(f *testing.F) {
 		if parsed == nil && tx.Id != key.ID {
 			t.Fatalf("the key of %x names %v, the transaction %v", b, key.ID, tx.Id)
 		}
-		if KnownTransaction(b) && parsed == nil {
+		if KnownTransaction(b, ApplyVersion) && parsed == nil {
 			// Nothing was skipped, so what was read says it all.
 			var again txnpb.Transaction
 			canonical := message.Marshal(&tx)
-			if err := again.Parse(canonical); err != nil || !reflect.DeepEqual(tx, again) || !KnownTransaction(canonical) {
+			if err := again.Parse(canonical); err != nil || !reflect.DeepEqual(tx, again) || !KnownTransaction(canonical, ApplyVersion) {
 				t.Fatalf("%x reads as %v, written again as %v (%v)", b, tx, again, err)
 			}
 		}

@@ -47,10 +47,24 @@ var (
 	entryV2  = holding([]uint64{1, 2, 3, 5}, nil).and(4, submissionV1).and(6, resolveV1).and(7, changeV2)
 )
 
+// What apply version 3 knows beside it.
+var (
+	preconditionV3 = holding([]uint64{3, 4}, []uint64{1, 2, 5})
+	accessV3       = holding([]uint64{2, 3}, []uint64{1})
+	labelV3        = holding(nil, []uint64{1, 2})
+	transactionV3  = holding([]uint64{2, 11}, []uint64{1, 9}).and(3, accountV1).and(4, transferV1).and(5, userV1).
+			and(7, preconditionV3).and(8, accessV3).and(10, labelV3)
+)
+
 // KnownTransaction reports whether an encoded transaction holds nothing but fields
-// that the apply version has. Decoders skip what they do not know: a replica would
+// that an apply version has. Decoders skip what they do not know: a replica would
 // execute a part of what newer software executes whole.
-func KnownTransaction(b []byte) bool { return transactionV1.knows(b) }
+func KnownTransaction(b []byte, version uint32) bool {
+	if version < VersionRights {
+		return transactionV1.knows(b)
+	}
+	return transactionV3.knows(b)
+}
 
 // KnownEntry reports the same of an encoded entry of an apply version, without what
 // its transactions hold.

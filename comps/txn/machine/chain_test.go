@@ -11,7 +11,7 @@ import (
 // one and the same chain, take the same entry. Whether it shows in an answer, in an
 // account or in a user, the chains must part.
 func TestChainTellsReplicasApart(t *testing.T) {
-	const both = "1 at=1000 by=7 operator independent accounts=(1,2) users=(new:alice)\n"
+	const both = "1 at=1000 by=7 independent accounts=(1,2) users=(new:alice)\n"
 	for _, c := range []struct {
 		name        string
 		one, other  string // what only one of them has seen
@@ -20,7 +20,8 @@ func TestChainTellsReplicasApart(t *testing.T) {
 	}{
 		{"answers", "", "2 at=1000 by=7 accounts=(3:limit)\n", "9 at=1000 by=7 transfers=(91:3>1:1)\n", false},
 		{"accounts", "2 at=1000 by=7 transfers=(21:1>2:1)\n", "2 at=1000 by=7 transfers=(21:1>2:2)\n", "9 at=1000 by=7 transfers=(91:1>2:1)\n", true},
-		{"users", "2 at=1000 by=7 operator users=(1:role=1)\n", "2 at=1000 by=7 operator users=(1:role=2)\n", "9 at=1000 by=7 operator users=(1:name=ann)\n", true},
+		{"users", "2 at=1000 by=7 users=(1:role=1)\n", "2 at=1000 by=7 users=(1:role=2)\n", "9 at=1000 by=7 users=(1:name=ann)\n", true},
+		{"rights", "2 at=1000 by=7 access=(1:1:read)\n", "", "9 at=1000 by=7 access=(1:0:owner)\n", true},
 		{"nothing", "", "", "9 at=1000 by=7 transfers=(91:1>2:1)\n", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {

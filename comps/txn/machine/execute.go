@@ -9,6 +9,7 @@ import (
 	"virtualservicesinc.com/comps/txn/entry"
 	"virtualservicesinc.com/comps/txn/store"
 	"virtualservicesinc.com/rrts/message"
+	"virtualservicesinc.com/rrts/message/txid"
 	"virtualservicesinc.com/rrts/message/u128"
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
@@ -32,13 +33,16 @@ func (m *Machine) submit(s *txnpb.Submission) entry.Result {
 	if err := m.tx.Parse(s.Transaction); err != nil {
 		return refused(key, err.Error())
 	}
-	if !entry.KnownTransaction(s.Transaction) {
+	if !entry.KnownTransaction(s.Transaction, m.entry.ApplyVersion) {
 		return refused(key, "the transaction holds a field that this cluster does not know: upgrade the cluster before its clients")
 	}
 	if reason := m.check(&m.tx, s); reason != "" {
 		return refused(key, reason)
 	}
-	o := m.execute(&m.tx)
+	o, reason := m.execute(&m.tx, s)
+	if reason != "" {
+		return refused(key, reason)
+	}
 	m.meta.Stamp += uint64(max(1, operations(&m.tx)))
 	m.remember(key.ID, &txnpb.StoredOutcome{Content: key.Content[:], Outcome: &o, Principal: s.Principal, Committed: now})
 	return entry.Result{Key: key, Outcome: o}
@@ -125,27 +129,72 @@ func (m *Machine) check(tx *txnpb.Transaction, s *txnpb.Submission) string {
 		return fmt.Sprintf("unknown mode %d", tx.Mode)
 	case len(tx.Users) > 0 && message.Role(s.Role) != message.RoleOperator:
 		return "only an operator may change users"
+	case m.entry.ApplyVersion < entry.VersionRights:
+		return ""
 	}
-	return ""
+	switch message.Role(s.Role) {
+	case message.RoleClient, message.RoleOperator, message.RoleSFU:
+	case message.RoleAuditor:
+		return "an auditor reads everything and changes nothing"
+	default:
+		return "only clients and operators may submit transactions"
+	}
+	return malformed(tx)
+}
+
+// limited reports whether the rights of whoever submitted something decide about it:
+// operators may do everything, and so may the cluster's own Components.
+func (m *Machine) limited(s *txnpb.Submission) bool {
+	return m.entry.ApplyVersion >= entry.VersionRights && message.Role(s.Role) == message.RoleClient
 }
 
 func operations(tx *txnpb.Transaction) int {
-	return len(tx.Accounts) + len(tx.Transfers) + len(tx.Users)
+	return len(tx.Accounts) + len(tx.Transfers) + len(tx.Users) + len(tx.Access)
 }
 
-// execute runs a transaction's operations and returns its outcome.
-func (m *Machine) execute(tx *txnpb.Transaction) txnpb.Outcome {
+// execute runs a transaction's operations and returns its outcome, or why it must
+// be refused; then nothing has changed.
+func (m *Machine) execute(tx *txnpb.Transaction, s *txnpb.Submission) (o txnpb.Outcome, refusal string) {
 	first := m.meta.Stamp + 1
+	o = txnpb.Outcome{Id: tx.Id, State: txnpb.StateAborted}
+	limited := m.limited(s)
+	if limited {
+		if reason := m.mayAsk(tx, s.Principal); reason != "" {
+			return o, reason
+		}
+	}
+	if o.Reason = m.unmet(tx); o.Reason != "" {
+		return o, ""
+	}
 	atomic := tx.Mode == txnpb.ModeAtomic
-	if atomic {
-		m.ledger.Begin()
-		m.users.begin(m.meta.LastUser)
+	if atomic || limited {
+		m.begin()
 	}
 	res := m.ledger.CreateAccounts(first, tx.Accounts, m.results[:0])
+	if limited {
+		m.own(tx.Accounts, res, s.Principal)
+		if refusal = m.mayChange(tx, s.Principal); refusal != "" {
+			m.rollback()
+			return o, refusal
+		}
+	}
+	m.statuses = m.statuses[:0]
+	for i := range tx.Access {
+		m.statuses = append(m.statuses, m.changeAccess(&tx.Access[i]))
+	}
+	if tx.DeriveTransferIds {
+		deriveIDs(tx)
+	}
+	if limited {
+		if refusal = m.mayMove(tx, s.Principal); refusal != "" {
+			m.rollback()
+			return o, refusal
+		}
+	}
 	res = m.ledger.CreateTransfers(first+uint64(len(tx.Accounts)), tx.Transfers, res)
 	m.results = res
 
-	o := txnpb.Outcome{Id: tx.Id, State: txnpb.StateCommitted, Results: &txnpb.Results{Timestamp: first, Count: uint32(operations(tx))}}
+	o.State, o.Results = txnpb.StateCommitted, &txnpb.Results{Timestamp: first, Count: uint32(operations(tx))}
 	for i, r := range res {
 		if r.Status != 0 || r.Timestamp != first+uint64(i) {
 			o.Results.Exceptions = append(o.Results.Exceptions, txnpb.Exception{Index: uint32(i), Status: uint32(r.Status), Timestamp: r.Timestamp})
@@ -159,16 +208,59 @@ func (m *Machine) execute(tx *txnpb.Transaction) txnpb.Outcome {
 			o.UserNumbers = append(o.UserNumbers, number)
 		}
 	}
+	for i, status := range m.statuses {
+		if status != txnpb.AccessStatusChanged {
+			o.Results.Exceptions = append(o.Results.Exceptions, txnpb.Exception{Index: uint32(len(res) + len(tx.Users) + i), Status: uint32(status)})
+		}
+	}
 	if atomic {
 		if reason := firstFailure(tx, &o); reason != "" {
-			m.ledger.Rollback()
-			m.meta.LastUser = m.users.rollback()
+			m.rollback()
 			o.State, o.Reason, o.UserNumbers = txnpb.StateAborted, reason, nil
-			return o
+			return o, ""
 		}
+	}
+	if atomic || limited {
 		m.ledger.Commit()
 	}
 	m.meta.Csn++
 	o.Csn = m.meta.Csn
-	return o
+	m.note(tx, first)
+	return o, ""
+}
+
+// begin opens a scope: what follows takes effect unless it is rolled back.
+func (m *Machine) begin() {
+	m.ledger.Begin()
+	m.users.begin(m.meta.LastUser)
+	m.rights.begin()
+}
+
+func (m *Machine) rollback() {
+	m.ledger.Rollback()
+	m.meta.LastUser = m.users.rollback()
+	m.rights.rollback()
+}
+
+// deriveIDs gives the transfers that have no id theirs.
+func deriveIDs(tx *txnpb.Transaction) {
+	for i := range tx.Transfers {
+		if t := &tx.Transfers[i]; t.Id.IsZero() {
+			t.Id = txid.Transfer(tx.Id, uint32(i))
+		}
+	}
+}
+
+// note keeps which stamps a committed transaction took, from first on, and what it
+// says of itself.
+func (m *Machine) note(tx *txnpb.Transaction, first uint64) {
+	b := &m.batch
+	if len(b.Spans) == 0 {
+		b.FirstCSN = m.meta.Csn
+	}
+	b.Spans = append(b.Spans, store.Span{First: first, Last: first + uint64(max(1, operations(tx))) - 1})
+	if tx.Memo != "" || len(tx.Metadata) > 0 {
+		n := txnpb.Note{TransactionId: tx.Id, Memo: tx.Memo, Metadata: tx.Metadata, Csn: m.meta.Csn}
+		b.Notes = append(b.Notes, store.Note{CSN: m.meta.Csn, Row: message.Marshal(&n)})
+	}
 }

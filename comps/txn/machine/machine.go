@@ -99,13 +99,15 @@ type Machine struct {
 
 	rows   map[u128.Int]int // transactions of this entry: index into batch.Txns
 	users  userChanges
+	rights accessRights
 	batch  store.Batch
 	digest hash.Hash
 
-	entry   txnpb.Entry
-	tx      txnpb.Transaction
-	results []ledger.Result
-	scratch []byte
+	entry    txnpb.Entry
+	tx       txnpb.Transaction
+	results  []ledger.Result
+	statuses []txnpb.AccessStatus
+	scratch  []byte
 }
 
 // Open returns the machine over what the store holds. A store that is empty begins
@@ -120,6 +122,7 @@ func Open(s store.State, cfg Config, members *raftpb.ConfState) (*Machine, error
 	}
 	m := &Machine{store: s, ledger: l, window: uint64(cfg.Window), rows: map[u128.Int]int{}, digest: sha256.New()}
 	m.users.reset()
+	m.rights = newAccessRights()
 	if raw := s.Meta(metaKey); raw != nil {
 		return m, m.load(raw)
 	}
@@ -222,6 +225,9 @@ func (m *Machine) Apply(index, term uint64, data []byte, out []entry.Result) ([]
 	for i := range m.users.list {
 		m.hash(&m.users.list[i])
 	}
+	for _, account := range m.rights.order {
+		m.hash(&txnpb.AccountAccess{AccountId: account, Access: m.rights.changed[account]})
+	}
 	m.seal(index, term)
 	return out, nil
 }
@@ -272,6 +278,7 @@ func (m *Machine) hash(v message.Message) {
 // commit hands everything that changed to the store, with the applied index.
 func (m *Machine) commit() {
 	m.users.appendTo(&m.batch)
+	m.rights.appendTo(&m.batch)
 	m.batch.Applied = m.meta.AppliedIndex
 	m.batch.Changes = m.ledger.Changes()
 	m.batch.Stamp = m.meta.Stamp

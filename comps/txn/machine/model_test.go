@@ -81,7 +81,7 @@ type logEntry struct {
 // genEntry draws an entry: few ids of times around ledger time and the window's
 // edges, few principals, few accounts, so that all of them meet.
 func genEntry(t *rapid.T, now uint64) *txnpb.Entry {
-	e := &txnpb.Entry{ApplyVersion: entry.ApplyVersion, Epoch: 1}
+	e := &txnpb.Entry{ApplyVersion: rapid.SampledFrom([]uint32{entry.ApplyVersion, entry.ApplyVersion, 1}).Draw(t, "version"), Epoch: 1}
 	e.Proposed = now + rapid.SampledFrom([]uint64{0, 1, uint64(time.Millisecond), uint64(time.Second), uint64(90 * time.Second), uint64(modelWindow)}).Draw(t, "ahead")
 	if rapid.IntRange(0, 5).Draw(t, "clock") == 0 {
 		e.Proposed -= min(e.Proposed, uint64(10*time.Minute))
@@ -123,7 +123,16 @@ func genEntry(t *rapid.T, now uint64) *txnpb.Entry {
 			}
 			tx.Transfers = append(tx.Transfers, tr)
 		}
-		s := txnpb.Submission{Principal: uint64(rapid.IntRange(1, 2).Draw(t, "principal"))}
+		if rapid.IntRange(0, 3).Draw(t, "version 3") == 0 {
+			tx.Memo = rapid.SampledFrom([]string{"", "rent"}).Draw(t, "memo")
+			tx.Access = []txnpb.AccessChange{{AccountId: u128.From64(uint64(rapid.IntRange(1, 4).Draw(t, "account"))),
+				User: uint64(rapid.IntRange(0, 3).Draw(t, "user")), Rights: uint32(rapid.SampledFrom([]int{8, 2, 4, 1, 0}).Draw(t, "rights"))}}
+			if rapid.Bool().Draw(t, "condition") {
+				tx.Preconditions = []txnpb.Precondition{{AccountId: u128.From64(uint64(rapid.IntRange(1, 4).Draw(t, "account"))),
+					Measure: txnpb.MeasureCreditBalance, Comparison: txnpb.ComparisonAtLeast, Value: u128.From64(uint64(rapid.IntRange(0, 3).Draw(t, "value")))}}
+			}
+		}
+		s := txnpb.Submission{Principal: uint64(rapid.IntRange(1, 2).Draw(t, "principal")), Role: uint32(message.RoleClient)}
 		if rapid.IntRange(0, 2).Draw(t, "operator") == 0 {
 			s.Role = uint32(message.RoleOperator)
 			for range rapid.IntRange(0, 2).Draw(t, "users") {
@@ -192,7 +201,7 @@ func (m *memory) check(t *rapid.T, r *entry.Result, principal uint64, before uin
 		expect(txnpb.StateExpired)
 	case r.Key.Resolve:
 		expect(txnpb.StateAborted)
-	case got == txnpb.StateRefused: // users without the role: not remembered
+	case got == txnpb.StateRefused: // without the role or the right: not remembered
 	case got == txnpb.StateCommitted:
 		if m.csn++; r.Outcome.Csn != m.csn {
 			t.Fatalf("%v has CSN %d, want %d", id, r.Outcome.Csn, m.csn)

@@ -29,6 +29,9 @@ func firstFailure(tx *txnpb.Transaction, o *txnpb.Outcome) string {
 				continue
 			}
 			kind, status, chained = "transfer", s.String(), s == ledgerpb.CreateTransferStatusLinkedEventFailed
+		case i >= nA+nT+len(tx.Users):
+			i -= nA + nT + len(tx.Users)
+			kind, status = "access", txnpb.AccessStatus(x.Status).String()
 		default:
 			i -= nA + nT
 			s := txnpb.UserStatus(x.Status)

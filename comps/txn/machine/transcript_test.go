@@ -90,9 +90,9 @@ func (w words) each(key string, f func(string)) {
 	}
 }
 
-// submission reads what a client submits:
+// submission reads what an operator submits, or a client, an auditor, nobody, a component:
 //
-//	1 at=5000 by=7 [operator] [independent] accounts=(1,2:limit) transfers=(11:1>2:100,12:1>2:5:linked) users=(new:alice,3:disable)
+//	1 at=5000 by=7 [client] [independent] accounts=(1,2:limit) transfers=(11:1>2:100,12:1>2:5:linked) users=(new:alice,3:disable)
 func (w words) submission() txnpb.Submission {
 	n, err := strconv.ParseUint(w.list[0], 10, 64)
 	if err != nil {
@@ -114,6 +114,9 @@ func (w words) submission() txnpb.Submission {
 				a.Flags |= uint32(ledgerpb.AccountFlagsDebitsMustNotExceedCredits)
 			case "linked":
 				a.Flags |= uint32(ledgerpb.AccountFlagsLinked)
+			case "imported":
+				a.Flags |= uint32(ledgerpb.AccountFlagsImported)
+				a.Timestamp = 1
 			}
 		}
 		tx.Accounts = append(tx.Accounts, a)
@@ -127,6 +130,16 @@ func (w words) submission() txnpb.Submission {
 			switch {
 			case f == "linked":
 				t.Flags |= uint32(ledgerpb.TransferFlagsLinked)
+			case f == "imported":
+				t.Flags |= uint32(ledgerpb.TransferFlagsImported)
+				t.Timestamp = 2
+			case f == "closing_credit":
+				t.Flags |= uint32(ledgerpb.TransferFlagsClosingCredit)
+			case f == "balancing_credit":
+				t.Flags |= uint32(ledgerpb.TransferFlagsBalancingCredit)
+			case strings.HasPrefix(f, "void"):
+				t.Flags |= uint32(ledgerpb.TransferFlagsVoidPendingTransfer)
+				t.PendingId = u128.From64(w.parse(strings.TrimPrefix(f, "void")))
 			case strings.HasPrefix(f, "pending"):
 				t.Flags |= uint32(ledgerpb.TransferFlagsPending)
 				t.Timeout = uint32(w.parse(strings.TrimPrefix(f, "pending")))
@@ -165,9 +178,12 @@ func (w words) submission() txnpb.Submission {
 		}
 		tx.Users = append(tx.Users, u)
 	})
-	s := txnpb.Submission{Transaction: message.Marshal(&tx), Principal: w.number("by")}
-	if w.has("operator") {
-		s.Role = uint32(message.RoleOperator)
+	w.version3(&tx)
+	s := txnpb.Submission{Transaction: message.Marshal(&tx), Principal: w.number("by"), Role: uint32(message.RoleOperator)}
+	for word, role := range map[string]message.Role{"client": message.RoleClient, "auditor": message.RoleAuditor, "nobody": message.RoleNone, "component": message.RoleSFU} {
+		if w.has(word) {
+			s.Role = uint32(role)
+		}
 	}
 	if w.has("newer") { // a client that knows a field which this cluster does not
 		s.Transaction = append(s.Transaction, 15<<3|message.WireVarint, 1)
@@ -176,6 +192,56 @@ func (w words) submission() txnpb.Submission {
 		s.Transaction = append(s.Transaction, 4<<3|message.WireBytes, 2, 0x0a, 9)
 	}
 	return s
+}
+
+// version3 reads what came with apply version 3:
+//
+//	if=(account5:credit_available:at_least:10,transfer21:phase:equal:1)
+//	access=(5:7:owner,5:8:read+debit,5:8:) memo=rent labels=(invoice=17,due=) derive
+func (w words) version3(tx *txnpb.Transaction) {
+	w.each("if", func(item string) {
+		f := strings.Split(item, ":")
+		p := txnpb.Precondition{Measure: named[txnpb.Measure](w.t, f[1]), Comparison: named[txnpb.Comparison](w.t, f[2]), Value: u128.From64(w.parse(f[3]))}
+		if v, ok := strings.CutPrefix(f[0], "account"); ok {
+			p.AccountId = u128.From64(w.parse(v))
+		} else {
+			p.TransferId = u128.From64(w.parse(strings.TrimPrefix(f[0], "transfer")))
+		}
+		tx.Preconditions = append(tx.Preconditions, p)
+	})
+	w.each("access", func(item string) {
+		f := strings.Split(item, ":")
+		c := txnpb.AccessChange{AccountId: u128.From64(w.parse(f[0])), User: w.parse(f[1])}
+		for right := range strings.SplitSeq(f[2], "+") {
+			if right != "" {
+				c.Rights |= uint32(named[txnpb.AccessRights](w.t, right))
+			}
+		}
+		tx.Access = append(tx.Access, c)
+	})
+	tx.Memo = w.get("memo")
+	w.each("labels", func(item string) {
+		name, value, _ := strings.Cut(item, "=")
+		tx.Metadata = append(tx.Metadata, txnpb.Label{Name: name, Value: []byte(value)})
+	})
+	tx.DeriveTransferIds = w.has("derive")
+}
+
+// named returns the value of an enumeration that has a name, or a number.
+func named[E interface {
+	~uint32
+	String() string
+}](t *testing.T, name string) E {
+	if n, err := strconv.ParseUint(name, 10, 32); err == nil {
+		return E(n)
+	}
+	for v := E(0); v < 64; v++ {
+		if v.String() == name {
+			return v
+		}
+	}
+	t.Fatalf("nothing is named %q", name)
+	return 0
 }
 
 func (w words) parse(s string) uint64 {
@@ -266,6 +332,19 @@ func TestTranscripts(t *testing.T) {
 				}
 				return fmt.Sprintf("%d: %s login %q role %d disabled=%v version %d created %s\n", u.Number, u.PublicName,
 					strings.TrimSpace(string(u.LoginHash)), u.Role, u.Disabled, u.Version, stamp(u.Created))
+			case "access": // account=5
+				a, err := readAccess(b.store, u128.From64(w.number("account")))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if a == nil {
+					return "none\n"
+				}
+				line := fmt.Sprintf("owner %d", a.Owner)
+				for _, g := range a.Grants {
+					line += fmt.Sprintf(", %d: %d", g.User, g.Rights)
+				}
+				return line + "\n"
 			case "row":
 				row, err := Lookup(b.store, idAt(w.number("id"), w.number("at")))
 				if err != nil {

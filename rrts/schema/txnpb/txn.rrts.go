@@ -2021,7 +2021,7 @@ type Outcome struct {
 	Reason string
 	// The numbers of the users that were created, in order.
 	UserNumbers []uint64
-	// What the transaction said of itself; only in answers to Status, Resolve and
+	// What the transaction said of itself; only in answers to Status and
 	// list_transactions.
 	Note *Note
 }
@@ -3517,6 +3517,9 @@ type QueryAnswer struct {
 	AsOf uint64
 	// Of get_statement: the notes of the transactions in it, by CSN.
 	Notes []Note
+	// Of list_transactions: the id from which the list goes on, as the bound of the
+	// next question; 0 when it is at its end.
+	NextId u128.Int
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -3569,6 +3572,9 @@ func (m *QueryAnswer) AppendTo(b []byte) []byte {
 		b = append(b, 0x5a, 0)
 		at := len(b)
 		b = message.CloseBytes(m.Notes[i].AppendTo(b), at)
+	}
+	if !m.NextId.IsZero() {
+		b = message.AppendU128(append(b, 0x62), m.NextId)
 	}
 	return b
 }
@@ -3629,6 +3635,9 @@ func (m *QueryAnswer) Size() int {
 		for i := range m.Notes {
 			n += message.SizeBytes(m.Notes[i].Size())
 		}
+	}
+	if !m.NextId.IsZero() {
+		n += 1 + 1 + m.NextId.WireSize()
 	}
 	return n
 }
@@ -3787,6 +3796,12 @@ func (m *QueryAnswer) ParseNested(b []byte, depth int) error {
 			if err := m.Notes[n].ParseNested(p, depth-1); err != nil {
 				return err
 			}
+		case 0x62: // next_id
+			var v u128.Int
+			if v, i = message.U128(b, i); i < 0 {
+				return message.BadField("rrts.txn.QueryAnswer.next_id")
+			}
+			m.NextId = v
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.QueryAnswer: unknown field")
@@ -3844,6 +3859,9 @@ func (m QueryAnswer) String() string {
 	}
 	if len(m.Notes) > 0 {
 		message.AddList(&t, "notes", m.Notes)
+	}
+	if !m.NextId.IsZero() {
+		t.Add("next_id", m.NextId)
 	}
 	return t.String()
 }

@@ -186,7 +186,7 @@ func (c *client) ask() {
 		encoded = message.Marshal(&txnpb.Transaction{Id: c.tx.Id})
 	}
 	b := &replica.Batch{Submissions: []txnpb.Submission{{
-		Transaction: encoded, Principal: uint64(c.id + 1), RemainingMillis: uint32(patience / time.Millisecond),
+		Transaction: encoded, Principal: uint64(c.id + 1), Role: uint32(message.RoleOperator), RemainingMillis: uint32(patience / time.Millisecond),
 	}}}
 	b.Origin = func(b *replica.Batch) {
 		outcome := b.Outcomes[0]

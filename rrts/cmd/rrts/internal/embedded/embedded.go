@@ -170,7 +170,7 @@ func (l *Ledger) Create(_ context.Context, accounts []ledgerpb.Account, transfer
 	}
 	now := l.now()
 	tx := txnpb.Transaction{Id: l.newID(now), Mode: txnpb.ModeIndependent, Accounts: accounts, Transfers: transfers}
-	out, err := l.apply(&txnpb.Entry{Proposed: now + 1, Submissions: []txnpb.Submission{{Transaction: message.Marshal(&tx)}}})
+	out, err := l.apply(&txnpb.Entry{Proposed: now + 1, Submissions: []txnpb.Submission{{Transaction: message.Marshal(&tx), Role: uint32(message.RoleOperator)}}})
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +203,10 @@ func (l *Ledger) Query(_ context.Context, q *txnpb.Query) (a *txnpb.QueryAnswer,
 			err = fmt.Errorf("embedded: %w", e)
 		}
 	}()
-	return machine.Query(view, q)
+	if a, err = machine.Query(view, q, machine.Everything); errors.Is(err, machine.ErrInvalid) {
+		err = &exec.RefusedError{Reason: err.Error()}
+	}
+	return a, err
 }
 
 // endOfTime is how far ticks may go: what a machine takes as its clock at most. What
