@@ -40,7 +40,7 @@ func (w *world) begin(ctx context.Context) error {
 			return err
 		}
 	}
-	if _, err := w.operator(ctx, first.Machine, `rrts user add "Lab"`, loginName+"\n"+password+"\n"); err != nil {
+	if _, err := w.operator(ctx, first.Machine, `rrts user add --role operator "Lab"`, loginName+"\n"+password+"\n"); err != nil {
 		return err
 	}
 	if err := w.copy(first.Machine, "/etc/rrts/client-kit.toml", clientMachine, "/root/client-kit.toml"); err != nil {

@@ -66,7 +66,7 @@ func ExampleClient_Transaction() {
 	var c *client.Client // from Open
 	account := c.NewID()
 	tx := c.Transaction()
-	tx.Accounts = []ledgerpb.Account{{Id: account, Ledger: 1, Code: 10}}
+	tx.Accounts = []ledgerpb.Account{{Id: account, Ledger: 1, Code: 10, Flags: uint32(ledgerpb.AccountFlagsDebitsMustNotExceedCredits)}}
 	tx.Transfers = []ledgerpb.Transfer{{Id: c.NewID(), DebitAccountId: u128.From64(1), CreditAccountId: account, Amount: u128.From64(100_00), Ledger: 1, Code: 1}}
 	if _, err := c.Submit(context.Background(), tx); err != nil {
 		log.Print(err)

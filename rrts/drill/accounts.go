@@ -10,12 +10,14 @@ import (
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
-// accountsPerTransaction is how many accounts are opened at once.
+// accountsPerTransaction is how many accounts are opened at once, and given to up to
+// some thirty users.
 const accountsPerTransaction = 256
 
-// OpenAccounts opens the accounts that the payments name and returns what it was
-// told, for the audit.
-func OpenAccounts(ctx context.Context, c *client.Client, payments []Payment) ([]Told, error) {
+// OpenAccounts opens the accounts that the payments name, as an operator, and gives
+// them to users, so that these can move their money. It returns what it was told, for
+// the audit.
+func OpenAccounts(ctx context.Context, c *client.Client, payments []Payment, users ...uint64) ([]Told, error) {
 	ids, ledgers, err := accountsOf(payments)
 	if err != nil {
 		return nil, err
@@ -25,6 +27,9 @@ func OpenAccounts(ctx context.Context, c *client.Client, payments []Payment) ([]
 		tx := c.Transaction()
 		for i := begin; i < min(begin+accountsPerTransaction, len(ids)); i++ {
 			tx.Accounts = append(tx.Accounts, ledgerpb.Account{Id: ids[i], Ledger: ledgers[i], Code: 1})
+		}
+		if len(users) > 0 {
+			client.Give(tx, users[0], users[1:]...)
 		}
 		told, err := Submit(ctx, c, tx)
 		if err != nil {

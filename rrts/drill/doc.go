@@ -3,7 +3,7 @@
 // against it.
 //
 //	payments, err := drill.ReadPayments("payments.csv")
-//	told, err := drill.OpenAccounts(ctx, client, payments)
+//	told, err := drill.OpenAccounts(ctx, operator, payments, user)
 //	t, err := drill.Submit(ctx, client, tx) // for each payment, while machines and networks fail
 //	a := drill.NewAuditor(append(told, t…))
 //	s, err := drill.OpenStore("/etc/rrts", "alpha", "/var/lib/rrts/alpha") // for each SFU, stopped

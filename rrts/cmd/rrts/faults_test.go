@@ -74,7 +74,7 @@ func run(t *testing.T, a *arena.Arena) context.Context {
 	return ctx
 }
 
-// newUser registers a user and opens two accounts.
+// newUser registers a user and opens two accounts for it.
 func newUser(ctx context.Context, t *testing.T, a *arena.Arena) *client.Client {
 	t.Helper()
 	op, err := a.Operator(ctx, 0)
@@ -91,11 +91,12 @@ func newUser(ctx context.Context, t *testing.T, a *arena.Arena) *client.Client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	tx := c.Transaction()
+	tx := op.Transaction()
 	for id := uint64(1); id <= 2; id++ {
 		tx.Accounts = append(tx.Accounts, ledgerpb.Account{Id: u128.From64(id), Ledger: 1, Code: 1})
 	}
-	if _, err := c.Submit(ctx, tx); err != nil {
+	client.Give(tx, c.Session().User)
+	if _, err := op.Submit(ctx, tx); err != nil {
 		t.Fatal(err)
 	}
 	return c

@@ -43,14 +43,15 @@ func (a *Arena) Crowd(ctx context.Context, n int, payments []drill.Payment) (cro
 		return nil, nil, err
 	}
 	var clients []*client.Client
+	var numbers []uint64
 	for _, u := range users {
 		c, err := a.Login(ctx, u)
 		if err != nil {
 			return nil, nil, err
 		}
-		clients = append(clients, c)
+		clients, numbers = append(clients, c), append(numbers, c.Session().User)
 	}
-	told, err = drill.OpenAccounts(ctx, clients[0], payments)
+	told, err = drill.OpenAccounts(ctx, operator, payments, numbers...)
 	return &drill.Crowd{Clients: clients, Payments: payments}, told, err
 }
 

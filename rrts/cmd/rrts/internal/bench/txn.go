@@ -146,11 +146,12 @@ func connect(ctx context.Context, a *arena.Arena, cfg TxnConfig) ([]*client.Clie
 	}
 	defer first.Close()
 	for begin := uint64(1); begin <= accounts; begin += 1000 {
-		tx := first.Transaction()
+		tx := operator.Transaction()
 		for id := begin; id < begin+1000; id++ {
 			tx.Accounts = append(tx.Accounts, ledgerpb.Account{Id: u128.From64(id), Ledger: benchLedger, Code: benchCode})
 		}
-		if _, err := first.Submit(ctx, tx); err != nil {
+		client.Give(tx, first.Session().User)
+		if _, err := operator.Submit(ctx, tx); err != nil {
 			return nil, fmt.Errorf("bench: opening accounts: %w", err)
 		}
 	}
