@@ -9,6 +9,7 @@ import (
 
 	"virtualservicesinc.com/rrts/message/u128"
 	"virtualservicesinc.com/rrts/schema/ledgerpb"
+	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
 // field is one field of a T: its name in the data model and where it stands. The
@@ -17,6 +18,8 @@ import (
 //	*u128.Int, *uint64, *uint32, *code   a number
 //	*[]u128.Int                          a list of numbers, in requests only
 //	*ledgerpb.…Flags                     a list of names
+//	*txnpb.AccessRights                  likewise
+//	*txnpb.Measure, *txnpb.Comparison    a name, in requests only
 //	*ledgerpb.ChangeEventType            a name, in answers only
 type field[T any] struct {
 	name string
@@ -248,6 +251,12 @@ func read(s *scanner, v any) error {
 		*v, err = accountFilterFlags.read(s)
 	case *ledgerpb.QueryFilterFlags:
 		*v, err = queryFilterFlags.read(s)
+	case *txnpb.AccessRights:
+		*v, err = accessRights.read(s)
+	case *txnpb.Measure:
+		*v, err = readName(s, measures...)
+	case *txnpb.Comparison:
+		*v, err = readName(s, comparisons...)
 	default:
 		panic(fmt.Sprintf("exec: a %T is not part of a request", v))
 	}

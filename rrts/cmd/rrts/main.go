@@ -8,7 +8,8 @@
 //	rrts sfu         add, stop, start, replace and remove SFUs
 //	rrts status      the cluster at a glance
 //	rrts user        create users
-//	rrts ledger      read and change the ledger by JSON lines, and audit it
+//	rrts ledger      read and change the ledger by JSON lines, print statements, audit it
+//	rrts tx          submit transactions, ask what became of them, make them final
 //	rrts backup      take, verify and list backups
 //	rrts restore     make a cluster that begins with a backup
 //	rrts demo        a throw-away cluster that loses a machine and a network, and no payment
@@ -101,6 +102,7 @@ func root() *cobra.Command {
 		c.statusCommand(),
 		c.userCommand(),
 		c.ledgerCommand(),
+		c.txCommand(),
 		c.backupCommand(),
 		c.restoreCommand(),
 		c.demoCommand(),
