@@ -37,7 +37,7 @@ func BenchmarkApply(b *testing.B) {
 							DebitAccountId: u128.From64(1 + next%1000), CreditAccountId: u128.From64(1 + (next+7)%1000),
 							Amount: u128.From64(10), Ledger: 1, Code: 1})
 					}
-					e.Submissions = append(e.Submissions, txnpb.Submission{Transaction: message.Marshal(&tx), Principal: 1})
+					e.Submissions = append(e.Submissions, txnpb.Submission{Transaction: message.Marshal(&tx), Principal: 1, Role: uint32(message.RoleOperator)})
 				}
 				return message.Marshal(&e)
 			}
@@ -45,7 +45,7 @@ func BenchmarkApply(b *testing.B) {
 			for i := range uint64(1000) {
 				tx.Accounts = append(tx.Accounts, ledgerpb.Account{Id: u128.From64(i + 1), Ledger: 1, Code: 1})
 			}
-			open := txnpb.Entry{ApplyVersion: entry.ApplyVersion, Proposed: now, Submissions: []txnpb.Submission{{Transaction: message.Marshal(&tx)}}}
+			open := txnpb.Entry{ApplyVersion: entry.ApplyVersion, Proposed: now, Submissions: []txnpb.Submission{{Transaction: message.Marshal(&tx), Role: uint32(message.RoleOperator)}}}
 			index := uint64(1)
 			var results []entry.Result
 			if _, err := m.Apply(index, 1, message.Marshal(&open), nil); err != nil {
