@@ -50,13 +50,45 @@ func NewLab() (*Lab, error) {
 			return nil, err
 		}
 	}
-	for _, nic := range []string{nicA, nicB, nicTCP} {
+	nics := []string{nicA, nicB, nicTCP}
+	for _, nic := range nics {
 		if err := l.join(nic); err != nil {
 			l.Close()
 			return nil, fmt.Errorf("netbench: %s: %w", nic, err)
 		}
 	}
+	for host := range l.hosts {
+		if err := l.in(host, func() error { return awaitCarriers(nics) }); err != nil {
+			l.Close()
+			return nil, err
+		}
+	}
 	return l, nil
+}
+
+// carrierWithin bounds the wait for a carrier: the kernel tells of one up to a second
+// after both ends are up, and until then a network counts as cut.
+const carrierWithin = 5 * time.Second
+
+func awaitCarriers(nics []string) error {
+	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		waiting := ""
+		for _, nic := range nics {
+			l, err := netlink.LinkByName(nic)
+			if err != nil {
+				return fmt.Errorf("netbench: %s: %w", nic, err)
+			}
+			if l.Attrs().OperState != netlink.OperUp {
+				waiting = nic
+			}
+		}
+		switch {
+		case waiting == "":
+			return nil
+		case time.Since(began) > carrierWithin:
+			return fmt.Errorf("netbench: %s got no carrier within %v", waiting, carrierWithin)
+		}
+	}
 }
 
 // Close lets go of the namespaces.

@@ -17,12 +17,12 @@ func (r *Report) Rows() [][]string {
 		rows[0] = append(rows[0], "TCP", "bare frame")
 		add("round trip, median", "%.1f µs", r.RTTP50us, p.TCPRTTP50us, p.BareRTTP50us)
 		add("round trip, p99", "%.1f µs", r.RTTP99us, p.TCPRTTP99us, p.BareRTTP99us)
-		add("processor time a million", "%.1f s", r.CPUPerMMsgs, p.TCPCPUPerMMsgs)
+		add("processor time a million", "%.1f s", r.CPUPerMMsgs, r.TCPCPUPerMMsgs)
 	case s != nil:
 		rows[0] = append(rows[0], "TCP", "TCP with TLS")
 		add("messages a second", "%.0f", r.MsgsPerS, s.TCPMsgsPerS, s.TLSMsgsPerS)
 		add("megabytes a second", "%.1f", r.MBPerS, s.TCPMBPerS, s.TLSMBPerS)
-		add("processor time a million", "%.2f s", r.CPUPerMMsgs, s.TCPCPUPerMMsgs, s.TLSCPUPerMMsgs)
+		add("processor time a million", "%.2f s", r.CPUPerMMsgs, r.TCPCPUPerMMsgs, s.TLSCPUPerMMsgs)
 		add("processor time a gigabyte", "%.2f s", r.CPUPerGB, s.TCPCPUPerGB, s.TLSCPUPerGB)
 		fallthrough
 	default:
