@@ -10,6 +10,10 @@ import (
 // from what arrives.
 const drainRounds = 2
 
+// drainBytes bounds what one of these takes from the outbox, in bytes: some hundred
+// microseconds of copying and sealing, during which nothing that arrived is looked at.
+const drainBytes = 256 << 10
+
 // loop works when nobody else does, until ctx ends: on timers, on records that follow
 // each other closely, on links that change.
 func (f *Fabric) loop(ctx context.Context) {
@@ -24,7 +28,9 @@ func (f *Fabric) loop(ctx context.Context) {
 	f.outbox.close()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.stepLocked() // what was taken before is still sent
+	for f.stepLocked(); f.outbox.pending(); {
+		f.stepLocked() // what was taken before is still sent
+	}
 	f.core.Close(f.now())
 	f.core.Flush(f.now())
 	f.ended = true
@@ -130,7 +136,7 @@ func (f *Fabric) armLocked(now time.Duration) {
 
 // drainLocked gives the records of the outbox to their sessions.
 func (f *Fabric) drainLocked(now time.Duration) {
-	records, bytes := f.outbox.take()
+	records, bytes := f.outbox.take(drainBytes)
 	for i := range records {
 		r := &records[i]
 		data := bytes[:r.size]

@@ -31,9 +31,10 @@ type outbox struct {
 	bytes  []byte // of the queued records, one behind the other
 	closed bool
 
-	// What the loop works on, swapped with the above.
+	// What the sessions are given, swapped with the above when all of it was.
 	taken      []outRecord
 	takenBytes []byte
+	at, byteAt int // of taken and takenBytes: what comes before was given
 }
 
 // outPeer is what senders may know of a peer.
@@ -109,6 +110,17 @@ func (o *outbox) add(to uint16, lane Lane, record []byte) error {
 	return o.addLocked(to, lane, record)
 }
 
+// addPatiently is add for a caller that waits anyway: it has the lane full when the
+// outbox holds as much of it as it keeps room for. More would only make it grow.
+func (o *outbox) addPatiently(to uint16, lane Lane, record []byte) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if _, l, err := o.laneLocked(to, lane); err == nil && l.waiting > 0 && l.waiting+len(record) > keepOutbox {
+		return ErrLaneFull
+	}
+	return o.addLocked(to, lane, record)
+}
+
 // addBatch takes as many records as there is room for.
 func (o *outbox) addBatch(to uint16, lane Lane, records [][]byte) (int, error) {
 	o.mu.Lock()
@@ -136,31 +148,40 @@ func (o *outbox) wait(to uint16, lane Lane) (<-chan struct{}, error) {
 	return l.wake, nil
 }
 
-// pending reports whether records are queued.
+// pending reports whether records wait to be taken.
 func (o *outbox) pending() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return len(o.queue) > 0
+	return len(o.queue) > 0 || o.at < len(o.taken)
 }
 
-// take returns the queued records and their bytes; they are the caller's until
-// the next take. Only the loop calls it.
-func (o *outbox) take() ([]outRecord, []byte) {
+// take returns waiting records, oldest first, and their bytes: at most max bytes, but
+// one record at least. They are the caller's until the next take. Only who holds the
+// Fabric's lock calls it.
+func (o *outbox) take(max int) ([]outRecord, []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.queue) == 0 {
-		return nil, nil
+	if o.at == len(o.taken) {
+		if cap(o.takenBytes) > keepOutbox || cap(o.taken) > keepRecords {
+			o.taken, o.takenBytes = nil, nil
+		}
+		o.queue, o.taken = o.taken[:0], o.queue
+		o.bytes, o.takenBytes = o.takenBytes[:0], o.bytes
+		o.at, o.byteAt = 0, 0
 	}
-	if cap(o.takenBytes) > keepOutbox || cap(o.taken) > keepRecords {
-		o.taken, o.takenBytes = nil, nil
+	end, bytes := o.at, 0
+	for end < len(o.taken) && (end == o.at || bytes+o.taken[end].size <= max) {
+		bytes += o.taken[end].size
+		end++
 	}
-	o.queue, o.taken = o.taken[:0], o.queue
-	o.bytes, o.takenBytes = o.takenBytes[:0], o.bytes
-	return o.taken, o.takenBytes
+	records, data := o.taken[o.at:end], o.takenBytes[o.byteAt:o.byteAt+bytes]
+	o.at, o.byteAt = end, o.byteAt+bytes
+	return records, data
 }
 
 // current reports whether a record taken is for the connection that there is now.
-// Only the loop calls it: nobody else changes what it reads.
+// Only who holds the
+// Fabric's lock calls it: nobody else changes what it reads.
 func (o *outbox) current(r *outRecord) bool {
 	p := o.peers[r.to]
 	return p != nil && p.up && p.life == r.life

@@ -38,7 +38,11 @@ func (f *Fabric) SendWait(ctx context.Context, to uint16, lane Lane, record []by
 		if err != nil {
 			return err
 		}
-		if err := f.Send(to, lane, record); err != ErrLaneFull {
+		err = f.outbox.addPatiently(to, lane, record)
+		if err == nil {
+			f.offer(to)
+		}
+		if err != ErrLaneFull {
 			return err
 		}
 		select {
