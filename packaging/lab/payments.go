@@ -47,8 +47,9 @@ type figures struct {
 	WaitingMs int64 `json:"waiting_ms"`
 }
 
-// startPayments puts the program on the client machine and starts it.
-func (w *world) startPayments() error {
+// startPayments puts the program on the client machine and starts it, with further
+// flags.
+func (w *world) startPayments(flags ...string) error {
 	m := w.machine(clientMachine)
 	for from, to := range map[string]string{w.o.payer: "usr/local/bin/payer", w.o.payments: "root/payments.csv"} {
 		data, err := os.ReadFile(from)
@@ -61,7 +62,7 @@ func (w *world) startPayments() error {
 	}
 	p := &payments{machine: m, done: make(chan struct{})}
 	// It ends with its input, so no context is needed to end it.
-	p.cmd = m.Command(context.Background(), "payer", "--kit", "/root/client-kit.toml", "--payments", "/root/payments.csv", "--answers", "/"+answersFile)
+	p.cmd = m.Command(context.Background(), append([]string{"payer", "--kit", "/root/client-kit.toml", "--payments", "/root/payments.csv", "--answers", "/" + answersFile}, flags...)...)
 	in, err := p.cmd.StdinPipe()
 	if err != nil {
 		return err

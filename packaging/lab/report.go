@@ -19,6 +19,7 @@ type report struct {
 	FirstPaymentS        float64  `json:"install_to_first_payment_s"` // from the beginning of apt install
 	CommandsWhole        int      `json:"commands_whole"`             // typed until the cluster was whole
 	WholeS               float64  `json:"install_to_whole_s"`
+	RestoredS            float64  `json:"bare_to_payments_s,omitempty"` // of a restore
 	Submitted            int      `json:"submitted"`
 	Committed            int      `json:"committed"`
 	Aborted              int      `json:"aborted"`

@@ -110,7 +110,15 @@ func runOne(ctx context.Context, s Scenario, o options, screen *screen, root str
 	if err := w.performAll(ctx, s.Steps(s.Plan), r); err != nil {
 		return nil, err
 	}
-	return r, w.finish(ctx, r)
+	finish := ending
+	if s.Finish != nil {
+		finish = s.Finish
+	}
+	if err := finish(ctx, w, r); err != nil {
+		return nil, err
+	}
+	r.judge()
+	return r, nil
 }
 
 // performAll does steps one after the other.
@@ -225,41 +233,49 @@ func (w *world) behind(ctx context.Context, want uint64) (behind []string, highe
 	return behind, highest, nil
 }
 
-// finish ends the payments, waits until every replica has everything, stops all SFUs
+// ending ends the payments, waits until every replica has everything, stops all SFUs
 // and audits.
-func (w *world) finish(ctx context.Context, r *report) error {
+func ending(ctx context.Context, w *world, r *report) error {
 	w.say("the payments end; the audit begins")
 	answers, err := w.payer.stop()
 	if err != nil {
 		return err
 	}
 	r.attribute(answers)
-	wait, cancel := context.WithTimeout(ctx, settleWithin)
+	if err := errors.Join(w.converge(ctx), w.stopAll(ctx)); err != nil {
+		return err
+	}
+	if err := w.audit(ctx, answers, r); err != nil {
+		return err
+	}
+	return w.complaints(ctx, r)
+}
+
+// converge waits until every replica has everything, while nobody pays.
+func (w *world) converge(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, settleWithin)
 	defer cancel()
 	for want := uint64(math.MaxUint64); ; {
-		behind, highest, err := w.behind(wait, want)
+		behind, highest, err := w.behind(ctx, want)
 		if err == nil && len(behind) == 0 && highest == want {
-			break
+			return nil
 		}
 		want = highest
 		select {
-		case <-wait.Done():
-			return fmt.Errorf("the replicas do not come to the same state: %s: %w", strings.Join(behind, "; "), errors.Join(err, wait.Err()))
+		case <-ctx.Done():
+			return fmt.Errorf("the replicas do not come to the same state: %s: %w", strings.Join(behind, "; "), errors.Join(err, ctx.Err()))
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// stopAll stops all SFUs, the first one first.
+func (w *world) stopAll(ctx context.Context) error {
 	for _, s := range w.plan.SFUs {
 		if err := w.systemctl(ctx, s.Machine, "stop", s.Name); err != nil {
 			return err
 		}
 	}
-	if err := w.audit(ctx, answers, r); err != nil {
-		return err
-	}
-	if err := w.complaints(ctx, r); err != nil {
-		return err
-	}
-	r.judge()
 	return nil
 }
 
@@ -274,6 +290,9 @@ func (w *world) audit(ctx context.Context, answers []drill.Answer, r *report) er
 		root := w.machine(s.Machine).Root()
 		// Opening writes, as another user: the SFU keeps its own.
 		state := filepath.Join(w.site.Dir(), "audit-"+s.Name)
+		if err := os.RemoveAll(state); err != nil {
+			return err
+		}
 		if out, err := exec.CommandContext(ctx, "cp", "-a", filepath.Join(root, "var/lib/rrts", s.Name), state).CombinedOutput(); err != nil {
 			return fmt.Errorf("copying the state of %s: %w: %s", s.Name, err, out)
 		}

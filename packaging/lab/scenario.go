@@ -18,6 +18,8 @@ type Scenario struct {
 	Plan plan
 	// Steps are what happens while payments run, one after the other.
 	Steps func(p plan) []step
+	// Finish, if not nil, is how it ends, instead of with an audit.
+	Finish func(context.Context, *world, *report) error
 }
 
 // plan is a set-up.
@@ -138,6 +140,7 @@ func scenarios() []Scenario {
 		{Name: "solo", About: "one machine with three SFUs, one of which votes: each stopped, one killed, the machine rebooted", Plan: solo, Steps: soloSteps},
 		{Name: "two", About: "two machines: each SFU stopped, one machine killed; the survivor waits for it", Plan: two, Steps: twoSteps},
 		{Name: "one-nic", About: "three machines with one network card each, frames by UDP: an SFU stopped, machines killed and rebooted", Plan: oneNIC, Steps: oneNICSteps},
+		{Name: "restore", About: "three machines lost with their disks: the cluster restored from backup and recovery kit on bare ones", Plan: three, Steps: noSteps, Finish: restoring},
 		{Name: "quick", About: "three machines: one SFU stopped and started, one machine killed and booted again, one network cut", Plan: three, Steps: quickSteps},
 	}
 }
@@ -163,6 +166,8 @@ func choose(names []string) ([]Scenario, error) {
 	}
 	return chosen, nil
 }
+
+func noSteps(plan) []step { return nil }
 
 func quickSteps(p plan) []step {
 	return slices.Concat(

@@ -95,36 +95,44 @@ func (w *world) build(ctx context.Context, name, root string) (err error) {
 	if err != nil {
 		return err
 	}
-	hosts := "127.0.0.1 localhost\n" + lanAddress + " " + aptHost + "\n"
 	all := append([]string{clientMachine}, w.plan.Machines...)
-	for _, m := range all {
-		hosts += fmt.Sprintf("%s %s.example %s\n", w.plan.address(m), m, m)
-	}
-	ctx, cancel := context.WithTimeout(ctx, upWithin)
-	defer cancel()
-	errs := make([]error, len(all))
-	var booting sync.WaitGroup
-	for i, name := range all {
+	for _, name := range all {
 		nics := []nspawn.NIC{{Name: lanCard, Bridge: lanBridge, Address: w.plan.address(name) + "/24"}}
 		if name != clientMachine && !w.plan.OneNIC {
 			nics = append(nics, nspawn.NIC{Name: card("A"), Bridge: bridge("A")}, nspawn.NIC{Name: card("B"), Bridge: bridge("B")})
 		}
 		m, err := w.site.Machine(nspawn.Spec{Name: name, NICs: nics})
 		if err == nil {
-			err = errors.Join(m.WriteFile("etc/hosts", []byte(hosts), 0o644), withoutDebian(m))
+			err = w.outfit(m)
 		}
 		if err != nil {
 			return err
 		}
-		booting.Go(func() { errs[i] = m.Boot(ctx) })
+	}
+	return w.bootAll(ctx, all)
+}
+
+// outfit makes a bare machine one of the lab: it knows the others' names, and only
+// the lab's repository.
+func (w *world) outfit(m *nspawn.Machine) error {
+	hosts := "127.0.0.1 localhost\n" + lanAddress + " " + aptHost + "\n"
+	for _, name := range append([]string{clientMachine}, w.plan.Machines...) {
+		hosts += fmt.Sprintf("%s %s.example %s\n", w.plan.address(name), name, name)
+	}
+	return errors.Join(m.WriteFile("etc/hosts", []byte(hosts), 0o644), withoutDebian(m))
+}
+
+// bootAll boots machines at the same time.
+func (w *world) bootAll(ctx context.Context, names []string) error {
+	ctx, cancel := context.WithTimeout(ctx, upWithin)
+	defer cancel()
+	errs := make([]error, len(names))
+	var booting sync.WaitGroup
+	for i, name := range names {
+		booting.Go(func() { errs[i] = w.machine(name).Boot(ctx) })
 	}
 	booting.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // systemctl stops or starts an SFU as an operator does.

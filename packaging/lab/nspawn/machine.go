@@ -61,19 +61,44 @@ func (s *Site) Machine(spec Spec) (*Machine, error) {
 			return nil, fmt.Errorf("nspawn: %s is longer than %d bytes: shorten the machine's or the NIC's name", port, maxPort)
 		}
 	}
-	for _, dir := range []string{"root", "disk", "work"} {
-		if err := os.MkdirAll(filepath.Join(m.dir, dir), 0o755); err != nil {
-			return nil, fmt.Errorf("nspawn: %w", err)
-		}
-	}
-	options := "lowerdir=" + s.cfg.Root + ",upperdir=" + m.dir + "/disk,workdir=" + m.dir + "/work"
-	if err := unix.Mount("overlay", m.Root(), "overlay", 0, options); err != nil {
-		return nil, fmt.Errorf("nspawn: the root of %s: mount: %w", spec.Name, err)
+	if err := m.format(); err != nil {
+		return nil, err
 	}
 	s.mu.Lock()
 	s.machines = append(s.machines, m)
 	s.mu.Unlock()
-	return m, m.furnish()
+	return m, nil
+}
+
+// format gives the machine an empty disk.
+func (m *Machine) format() error {
+	for _, dir := range []string{"root", "disk", "work"} {
+		if err := os.MkdirAll(filepath.Join(m.dir, dir), 0o755); err != nil {
+			return fmt.Errorf("nspawn: %w", err)
+		}
+	}
+	options := "lowerdir=" + m.site.cfg.Root + ",upperdir=" + m.dir + "/disk,workdir=" + m.dir + "/work"
+	if err := unix.Mount("overlay", m.Root(), "overlay", 0, options); err != nil {
+		return fmt.Errorf("nspawn: the root of %s: mount: %w", m.spec.Name, err)
+	}
+	return m.furnish()
+}
+
+// Wipe replaces the disk of a machine that is down by an empty one: all that it held
+// is gone.
+func (m *Machine) Wipe() error {
+	if m.Leader() != 0 {
+		return fmt.Errorf("nspawn: %s is up: kill it before its disk is taken", m.spec.Name)
+	}
+	if err := unix.Unmount(m.Root(), unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("nspawn: the root of %s: unmount: %w", m.spec.Name, err)
+	}
+	for _, dir := range []string{"disk", "work"} {
+		if err := os.RemoveAll(filepath.Join(m.dir, dir)); err != nil {
+			return fmt.Errorf("nspawn: %w", err)
+		}
+	}
+	return m.format()
 }
 
 // furnish writes what makes the shared root this machine's.

@@ -2,6 +2,7 @@ package nspawn
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -97,6 +98,18 @@ func TestSite(t *testing.T) {
 		t.Fatal(err)
 	}
 	run("/root/kept", "ls", "/root/kept")
+
+	// A disk that was taken is gone, with what was on it.
+	if err := m.Wipe(); err == nil {
+		t.Error("the disk was taken from a machine that is up")
+	}
+	if err := errors.Join(m.Kill(), m.Wipe(), m.Boot(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	run("pc1", "hostname")
+	if _, err := m.Output(ctx, "ls", "/root/kept"); err == nil {
+		t.Error("a wiped disk holds a file")
+	}
 
 	// A run that still goes on is nobody else's to remove.
 	found, err := Find(dir)

@@ -44,17 +44,18 @@ func main() {
 	payments := flag.String("payments", "payments.csv", "what to pay, again and again")
 	answers := flag.String("answers", "answers.jsonl", "where what clients are told is kept")
 	clients := flag.Int("clients", 8, "clients at the same time")
+	opened := flag.Bool("opened", false, "the accounts are open already")
 	crowd := &drill.Crowd{Repeat: true}
 	flag.DurationVar(&crowd.Pause, "pause", 10*time.Millisecond, "of a client between an answer and its next payment")
 	flag.DurationVar(&crowd.Patience, "patience", 5*time.Second, "of a client with one payment before that counts as failed")
 	flag.Parse()
-	if err := run(crowd, *kit, *payments, *answers, *clients); err != nil {
+	if err := run(crowd, *kit, *payments, *answers, *clients, *opened); err != nil {
 		fmt.Fprintln(os.Stderr, "payer:", err)
 		os.Exit(1)
 	}
 }
 
-func run(crowd *drill.Crowd, kitPath, paymentsPath, answersPath string, clients int) error {
+func run(crowd *drill.Crowd, kitPath, paymentsPath, answersPath string, clients int, opened bool) error {
 	kit, err := client.ReadKit(kitPath)
 	if err != nil {
 		return err
@@ -78,8 +79,13 @@ func run(crowd *drill.Crowd, kitPath, paymentsPath, answersPath string, clients 
 		}
 		*to = strings.TrimSuffix(line, "\n")
 	}
-	if err := open(crowd, cfg, clients, answers); err != nil {
+	if err := login(crowd, cfg, clients); err != nil {
 		return err
+	}
+	if !opened {
+		if err := openAccounts(crowd, answers); err != nil {
+			return err
+		}
 	}
 	go func() {
 		_, _ = io.Copy(io.Discard, in) // ends with the input, whatever ends it
@@ -88,8 +94,8 @@ func run(crowd *drill.Crowd, kitPath, paymentsPath, answersPath string, clients 
 	return pay(crowd)
 }
 
-// open logs the clients in and opens the accounts.
-func open(crowd *drill.Crowd, cfg client.Config, clients int, answers *drill.AnswerWriter) error {
+// login opens the clients, all of one user.
+func login(crowd *drill.Crowd, cfg client.Config, clients int) error {
 	ctx, cancel := context.WithTimeout(context.Background(), openWithin)
 	defer cancel()
 	for range clients {
@@ -99,6 +105,13 @@ func open(crowd *drill.Crowd, cfg client.Config, clients int, answers *drill.Ans
 		}
 		crowd.Clients = append(crowd.Clients, c)
 	}
+	return nil
+}
+
+// openAccounts opens the accounts that the payments name.
+func openAccounts(crowd *drill.Crowd, answers *drill.AnswerWriter) error {
+	ctx, cancel := context.WithTimeout(context.Background(), openWithin)
+	defer cancel()
 	begin := time.Now()
 	told, err := drill.OpenAccounts(ctx, crowd.Clients[0], crowd.Payments)
 	if err != nil {
