@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -141,7 +142,7 @@ func (r *report) show(asJSON bool) error {
 		verdict = "A BAR IS MISSED"
 	}
 	fmt.Println()
-	err := table(os.Stdout, nil, [][]string{
+	figures := [][]string{
 		{"scenario", r.Scenario},
 		{"apt install to first payment", fmt.Sprintf("%.1f s, %d commands", r.FirstPaymentS, r.Commands)},
 		{"apt install to the whole cluster", fmt.Sprintf("%.1f s, %d commands", r.WholeS, r.CommandsWhole)},
@@ -154,7 +155,11 @@ func (r *report) show(asJSON bool) error {
 		{"longest wait", fmt.Sprintf("%d ms", r.LongestWaitMs)},
 		{"audit", r.Audit},
 		{"", verdict},
-	})
+	}
+	if r.RestoredS > 0 {
+		figures = slices.Insert(figures, 3, []string{"bare machine to payments", fmt.Sprintf("%.1f s", r.RestoredS)})
+	}
+	err := table(os.Stdout, nil, figures)
 	for _, s := range r.Steps {
 		for _, f := range append(s.Faults, s.Failures...) {
 			fmt.Printf("%s: %s\n", s.Step, f)
