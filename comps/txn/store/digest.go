@@ -7,7 +7,7 @@ import (
 )
 
 // Digest identifies what a state holds: SHA-256 over the rows of accounts, history,
-// transactions and users, each as
+// transactions, users and rights, each as
 //
 //	0  4  length of the key, little-endian
 //	4  4  length of the value
@@ -27,7 +27,7 @@ func Digest(s Snapshot) ([sha256.Size]byte, error) {
 			return [sha256.Size]byte{}, fmt.Errorf("%w: key %x", ErrCorrupt, row.Key)
 		}
 		key := row.Key[prefixLen-1:]
-		if t := table(key[0]); t < tableAccounts || t > tableNames {
+		if t := table(key[0]); t < tableAccounts || t > tableAccess || t == tableSettled {
 			continue
 		}
 		binary.LittleEndian.PutUint32(head[:4], uint32(len(key)))
