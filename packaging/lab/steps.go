@@ -42,6 +42,12 @@ func killAndBoot(p plan, machine string, halts bool) []step {
 			}
 			back = append(back, seen{Machine: machine, SFU: gone.Name, Text: "ready"})
 		}
+		for _, s := range p.notOn(machine) {
+			if halts {
+				lost = append(lost, seen{Machine: s.Machine, SFU: s.Name, Alarm: "no-leader"})
+				back = append(back, seen{Machine: s.Machine, SFU: s.Name, Alarm: "no-leader", Ended: true})
+			}
+		}
 	}
 	return []step{
 		{
