@@ -68,6 +68,11 @@ func runOne(ctx context.Context, s Scenario, o options, screen *screen, root str
 			return
 		}
 		if err != nil || !r.Good {
+			if r != nil {
+				for _, f := range r.Faults {
+					w.say("%s", f)
+				}
+			}
 			if lerr := w.saveLogs(logs); lerr != nil {
 				screen.say("the logs could not be kept: %v", lerr)
 			} else {

@@ -1,7 +1,6 @@
 package drill
 
 import (
-	"bytes"
 	"fmt"
 
 	"virtualservicesinc.com/comps/ledger"
@@ -96,11 +95,12 @@ func (a *Auditor) store(name string, s store.Store) error {
 	for _, f := range report.Ledger.Findings {
 		a.find("%s: %s", name, f)
 	}
-	// Entries without transactions, as a new leader makes one, do not count: the SFUs
-	// stopped one after the other.
+	// The SFUs stopped one after the other: the later ones have entries more, of a new
+	// leader or of a seat that was given up. Those change the chain, which goes over
+	// every entry, but no row that the digest goes over.
 	if a.first == nil {
 		a.first = report
-	} else if report.CSN != a.first.CSN || !bytes.Equal(report.Chain, a.first.Chain) || report.Digest != a.first.Digest {
+	} else if report.CSN != a.first.CSN || report.Digest != a.first.Digest {
 		a.find("%s ends at CSN %d in another state than the first SFU at CSN %d", name, report.CSN, a.first.CSN)
 	}
 	view, err := s.View()
