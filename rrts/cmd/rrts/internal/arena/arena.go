@@ -106,6 +106,8 @@ func (a *Arena) create() error {
 	if states == "" {
 		states = filepath.Join(a.dir, "state")
 	}
+	var free ports
+	defer free.release()
 	for i := range a.cfg.SFUs {
 		s := &sfu{name: names[i]}
 		if a.cfg.Founders == 0 || i < a.cfg.Founders {
@@ -122,13 +124,13 @@ func (a *Arena) create() error {
 			machine.NetworkA.Name, machine.NetworkB.Name = nicA, nicB
 			g.Gateways = []string{net.JoinHostPort(n.address(i), gatewayPort)}
 		} else {
-			ports, err := freePorts()
+			three, err := free.take()
 			if err != nil {
 				return err
 			}
 			loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
-			g.UDPA, g.UDPB = netip.AddrPortFrom(loopback, ports[0]), netip.AddrPortFrom(loopback, ports[1])
-			g.Gateways = []string{"127.0.0.1:" + strconv.Itoa(int(ports[2]))}
+			g.UDPA, g.UDPB = netip.AddrPortFrom(loopback, three[0]), netip.AddrPortFrom(loopback, three[1])
+			g.Gateways = []string{"127.0.0.1:" + strconv.Itoa(int(three[2]))}
 		}
 		spec.SFUs = append(spec.SFUs, g)
 		spec.Machines = append(spec.Machines, machine)
@@ -199,23 +201,33 @@ func (s *sfu) writeCluster(c *config.Cluster) error {
 	return nil
 }
 
-// freePorts returns three free ports: UDP, UDP, TCP.
-func freePorts() (ports [3]uint16, err error) {
+// ports are free ports. They are held until all SFUs have theirs, so that no two get the
+// same.
+type ports struct{ held []io.Closer }
+
+// take returns three free ports: UDP, UDP, TCP.
+func (p *ports) take() (three [3]uint16, err error) {
 	for i := range 2 {
 		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 		if err != nil {
-			return ports, fmt.Errorf("arena: %w", err)
+			return three, fmt.Errorf("arena: %w", err)
 		}
-		defer c.Close()
-		ports[i] = uint16(c.LocalAddr().(*net.UDPAddr).Port)
+		p.held = append(p.held, c)
+		three[i] = uint16(c.LocalAddr().(*net.UDPAddr).Port)
 	}
 	l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
-		return ports, fmt.Errorf("arena: %w", err)
+		return three, fmt.Errorf("arena: %w", err)
 	}
-	defer l.Close()
-	ports[2] = uint16(l.Addr().(*net.TCPAddr).Port)
-	return ports, nil
+	p.held = append(p.held, l)
+	three[2] = uint16(l.Addr().(*net.TCPAddr).Port)
+	return three, nil
+}
+
+func (p *ports) release() {
+	for _, c := range p.held {
+		c.Close()
+	}
 }
 
 // SFUs is the number of SFUs.
