@@ -10,9 +10,13 @@ import (
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
-// accountsPerTransaction is how many accounts are opened at once, and given to up to
-// some thirty users.
-const accountsPerTransaction = 256
+const (
+	// maxAccounts is how many accounts are opened at once.
+	maxAccounts = 256
+	// maxOperations is the bound of one transaction; to open an account is one operation,
+	// and another one to give it to a user.
+	maxOperations = 8192
+)
 
 // OpenAccounts opens the accounts that the payments name, as an operator, and gives
 // them to users, so that these can move their money. It returns what it was told, for
@@ -23,9 +27,10 @@ func OpenAccounts(ctx context.Context, c *client.Client, payments []Payment, use
 		return nil, err
 	}
 	var all []Told
-	for begin := 0; begin < len(ids); begin += accountsPerTransaction {
+	atOnce := max(1, min(maxAccounts, maxOperations/(1+len(users))))
+	for begin := 0; begin < len(ids); begin += atOnce {
 		tx := c.Transaction()
-		for i := begin; i < min(begin+accountsPerTransaction, len(ids)); i++ {
+		for i := begin; i < min(begin+atOnce, len(ids)); i++ {
 			tx.Accounts = append(tx.Accounts, ledgerpb.Account{Id: ids[i], Ledger: ledgers[i], Code: 1})
 		}
 		if len(users) > 0 {
