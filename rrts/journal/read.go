@@ -65,10 +65,13 @@ func (j *Journal) Replay(from Position, fn func(pos Position, kind Kind, payload
 			if len(damage) > 0 && damage[0].To <= pos {
 				return &DamageError{Ranges: damage[:1]}
 			}
-			if f.typ == typeGap {
+			switch f.typ {
+			case typeGap:
 				return fn(pos, Missing, nil)
+			case typeRecord:
+				return fn(pos, f.kind, payloadOf(linked))
 			}
-			return fn(pos, f.kind, payloadOf(linked))
+			return nil // a mark where none belongs
 		})
 		if err != nil {
 			return err
