@@ -113,6 +113,9 @@ func (j *Journal) seal(kind Kind, n int, payload [][]byte) Position {
 	j.chain.advance(&j.st, kind, linked)
 	off := j.at + uint32(from)
 	j.cur.seal.seal(&j.nonce, b, off, &f)
+	j.mu.Lock()
+	j.rest = int64(j.cur.room()) - int64(j.at) - int64(blockUp(len(j.buf)))
+	j.mu.Unlock()
 	return at(j.cur.num, off)
 }
 

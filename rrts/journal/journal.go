@@ -164,6 +164,7 @@ type Journal struct {
 	segs   []*segment
 	spares []*spare
 	damage []damage
+	rest   int64 // bytes that the current segment has left, or the one that is about to be
 }
 
 // Open opens the journal in cfg.Dir, makes it if there is none, and recovers.

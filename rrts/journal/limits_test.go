@@ -443,3 +443,46 @@ func spoil(t *testing.T, d *disk.Disk, pos Position) {
 	t.Helper()
 	check(t, d.FlipBit(fmt.Sprintf("/j/%010d.seg", pos.Segment()), int64(pos.Offset())+frameClear+32, 0))
 }
+
+// TestHolds wants what Holds promises to be true to the byte of a block: on a full disk
+// records that it says there is room for are appended, whatever their sizes.
+func TestHolds(t *testing.T) {
+	rng := newRand(1)
+	promised, refused := 0, 0
+	for range 200 {
+		d := newDisk(1)
+		cfg := testConfig(t, d)
+		cfg.Head = func() []Record { return []Record{{Kind: kindState, Payload: make([]byte, 100)}} }
+		j := mustOpen(t, cfg)
+		mustAppend(t, j, kindEntry, "one")
+		check(t, j.Sync())
+		if rng.IntN(2) == 0 {
+			check(t, j.Reserve())
+		}
+		d.SetCapacity(d.Used())
+		for full := false; !full; {
+			sizes := make([]int, 1+rng.IntN(4))
+			for i := range sizes {
+				sizes[i] = rng.IntN(j.MaxPayload() / (1 + rng.IntN(8)))
+			}
+			if !j.Holds(sizes) {
+				refused++
+				full = true
+				continue
+			}
+			promised++
+			for _, n := range sizes {
+				if _, err := j.Append(kindEntry, make([]byte, n)); err != nil {
+					t.Fatalf("append of %d of %d, which the journal held: %v", n, sizes, err)
+				}
+				if rng.IntN(2) == 0 {
+					check(t, j.Sync())
+				}
+			}
+		}
+		check(t, j.Close())
+	}
+	if promised < 200 || refused < 200 {
+		t.Fatalf("%d promises, %d refusals: the test tests nothing", promised, refused)
+	}
+}

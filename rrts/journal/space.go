@@ -28,6 +28,7 @@ func (j *Journal) takeSpare() (*spare, error) {
 		if n := len(j.spares); n > 0 {
 			sp := j.spares[n-1]
 			j.spares = j.spares[:n-1]
+			j.rest = capacity(sp.size)
 			j.mu.Unlock()
 			return sp, nil
 		}
@@ -43,6 +44,30 @@ func (j *Journal) Reserved() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return len(j.spares) > 0
+}
+
+// capacity is how many bytes of frames a segment takes.
+func capacity(size int64) int64 { return size - tailBytes - firstFrame }
+
+// Holds reports whether records with payloads of these sizes in bytes, appended in this
+// order, surely fit the current segment and those that stand ready behind it. What was
+// appended and not yet written may count twice: the answer errs on the safe side.
+func (j *Journal) Holds(payloads []int) bool {
+	j.mu.Lock()
+	rest, spares := j.rest, len(j.spares)
+	j.mu.Unlock()
+	for _, n := range payloads {
+		size := int64(blockUp(frameSize(n)))
+		if size > rest {
+			if spares == 0 {
+				return false
+			}
+			spares--
+			rest = capacity(j.cfg.SegmentBytes) - maxHead(j.cfg.SegmentBytes)
+		}
+		rest -= size
+	}
+	return true
 }
 
 // Reserve makes the next segment ready: it does nothing when a recycled one is
