@@ -278,6 +278,15 @@ func (c *Component) upkeep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+		case <-c.cramped:
 		}
+	}
+}
+
+// makeRoom has upkeep look at once whether the next journal segment stands ready.
+func (c *Component) makeRoom() {
+	select {
+	case c.cramped <- struct{}{}:
+	default: // it is on its way
 	}
 }

@@ -94,10 +94,12 @@ type Component struct {
 	applier  *applier
 	loop     *loop
 	reads    chan func()
+	cramped  chan struct{} // work waits for journal space
 	backups  backups
 
 	mend  *raftlog.Mend // the damaged log; nil when it is sound
 	sound atomic.Bool   // the log is, and the threads run
+	full  atomic.Bool   // the disk is: new work is refused
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -138,7 +140,7 @@ func New(cfg Config) *Component {
 	if cfg.Wall == nil {
 		cfg.Wall = func() uint64 { return uint64(time.Now().UnixNano()) }
 	}
-	c := &Component{cfg: cfg, reads: make(chan func(), readQueue)}
+	c := &Component{cfg: cfg, reads: make(chan func(), readQueue), cramped: make(chan struct{}, 1)}
 	c.backups.c = c
 	return c
 }

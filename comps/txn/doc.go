@@ -61,6 +61,8 @@
 // # When the disk is full
 //
 // The journal always holds the next segment in reserve. When no further one can
-// be made, the leader refuses new work as overloaded, the alarm disk-full stands,
-// and reads go on; work resumes by itself when there is space.
+// be made, the alarm disk-full stands. A leader proposes only what its own journal surely
+// holds, so that all that is committed can be applied and read there; without room it lets
+// a member lead that has some, and where nobody has, it refuses new work as overloaded.
+// Reads go on; work resumes by itself when there is space.
 package txn

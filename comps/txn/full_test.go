@@ -53,3 +53,23 @@ func (c *cluster) overloaded(at *sfu) bool {
 	}}})
 	return err == nil && answer.Outcomes[0].State == txnpb.StateOverloaded
 }
+
+// TestFullDiskOfTheLeader: a leader whose disk is full lets a member lead that has room,
+// and payments and reads go on.
+func TestFullDiskOfTheLeader(t *testing.T) {
+	disks := map[uint16]*disk.Disk{}
+	c := newClusterOf(t, 3, func(sfu uint16, _ *vfs.MemFS) vfs.FS {
+		disks[sfu] = disk.New(disk.Config{RNG: rand.New(rand.NewPCG(1, uint64(sfu)))})
+		return disks[sfu]
+	})
+	s := c.leader()
+	mustCommit(t, c.submit(s, opening()))
+	disks[s.number].SetCapacity(1)
+	for began := time.Now(); c.leader() == s; {
+		mustCommit(t, c.submit(s, transferOf(1)))
+		if time.Since(began) > 20*time.Second {
+			t.Fatal("the leader went on leading with a full disk")
+		}
+	}
+	mustCommit(t, c.submit(s, transferOf(1)))
+}

@@ -31,7 +31,6 @@ type loop struct {
 	rest    int           // ticks that may come at once, because the loop slept through them
 	ready   bool
 	noRoom  bool // the journal could not reserve its next segment
-	full    bool // the disk is: new work is refused
 	leading bool
 	vacant  vacancy
 
@@ -48,7 +47,7 @@ func newLoop(c *Component, m *machine.Machine) (*loop, error) {
 		ID: c.cfg.Node, Epoch: c.cfg.Epoch, Log: c.log, NextExpiry: m.NextExpiry(),
 		Group: m.Group(), Window: c.cfg.Machine.Window, Valid: c.cfg.Valid,
 		Heartbeat: int(c.cfg.Heartbeat / c.cfg.Tick), Election: int(c.cfg.Election / c.cfg.Tick),
-		Logger: raftLogger{c.host.Log()},
+		Holds: c.log.Holds, Logger: raftLogger{c.host.Log()},
 	}
 	cfg.Applied, _ = m.Applied()
 	if c.cfg.Seed.Version == 0 {
@@ -81,6 +80,9 @@ func (l *loop) run(ctx context.Context) {
 		}
 		l.tick()
 		l.flush()
+		if l.replica.Cramped() {
+			l.c.makeRoom()
+		}
 		l.rest = l.restTicks(heard)
 		timer.Reset(l.ticked + time.Duration(l.rest)*l.c.cfg.Tick - l.c.host.Now())
 	}
@@ -208,7 +210,7 @@ func (c *Component) sendRaft(m *raftpb.Message) error {
 	return c.host.Notify(engine.Notice{
 		To: sfuOf(m.GetTo()), Service: txnpb.ReplicaService, Method: method,
 		Epoch: c.cfg.Epoch, Group: c.cfg.Group,
-		Body: message.Marshal(&txnpb.RaftMessage{Message: raw}),
+		Body: message.Marshal(&txnpb.RaftMessage{Message: raw, Full: c.full.Load()}),
 	})
 }
 
@@ -247,13 +249,18 @@ func (l *loop) handOver() handOverState {
 	return nobodyElse
 }
 
-// lookAtDisk notes whether the disk has room for new work.
+// lookAtDisk notes whether the disk has room for new work. A leader without room lets a
+// member lead that has some.
 func (l *loop) lookAtDisk() {
 	full := l.noRoom || l.c.cfg.Full()
-	if full == l.full {
+	if full {
+		l.replica.Yield()
+	}
+	if full == l.c.full.Load() {
 		return
 	}
-	l.full = full
+	l.c.full.Store(full)
+	l.replica.Full(full)
 	if full {
 		l.c.host.Alarm("disk-full", engine.Critical,
 			"new transactions are refused, reads go on; make room on the disk that holds "+l.c.cfg.Dir)

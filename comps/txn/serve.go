@@ -7,7 +7,6 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 
-	"virtualservicesinc.com/comps/txn/entry"
 	"virtualservicesinc.com/comps/txn/machine"
 	"virtualservicesinc.com/comps/txn/replica"
 	"virtualservicesinc.com/rrts/message"
@@ -58,22 +57,8 @@ func (d txnService) Submit(r message.Responder[*txnpb.Outcomes], in *txnpb.Submi
 	c := d.c
 	d.add(func() {
 		b := &replica.Batch{Submissions: in.Submissions, Origin: r}
-		if c.loop.full && c.loop.leading {
-			r.Reply(overloaded(in))
-			return
-		}
 		c.loop.replica.Submit(c.host.Now(), c.cfg.Wall(), b)
 	})
-}
-
-// overloaded answers a batch while the disk is full.
-func overloaded(in *txnpb.SubmitBatch) *txnpb.Outcomes {
-	out := &txnpb.Outcomes{Outcomes: make([]txnpb.Outcome, len(in.Submissions))}
-	for i := range out.Outcomes {
-		key, _ := entry.KeyOf(&in.Submissions[i]) // whoever sent nonsense may hear the same
-		out.Outcomes[i] = txnpb.Outcome{Id: key.ID, State: txnpb.StateOverloaded, Reason: "the leader's disk is full"}
-	}
-	return out
 }
 
 // Resolve implements txnpb.TxnHandler.
@@ -200,7 +185,10 @@ func (d *dispatch) step(r message.Request, in *txnpb.RaftMessage) {
 			"node", m.GetFrom(), "to", m.GetTo(), "type", m.GetType())
 		return
 	}
-	d.add(func() { c.loop.replica.Step(m) })
+	d.add(func() {
+		c.loop.replica.PeerFull(m.GetFrom(), in.Full)
+		c.loop.replica.Step(m)
+	})
 }
 
 // Install implements txnpb.ReplicaHandler.

@@ -158,6 +158,15 @@ func (l *Log) Close() error { return l.journal.Close() }
 // Journal is the journal below, for its upkeep (Reserve, Mark) by the append thread.
 func (l *Log) Journal() *journal.Journal { return l.journal }
 
+// Holds reports whether entries of these sizes in bytes surely fit what the journal has
+// ready, in this order. Any goroutine. The sizes are changed.
+func (l *Log) Holds(entries []int) bool {
+	for i := range entries {
+		entries[i] += entryHeaderBytes
+	}
+	return l.journal.Holds(entries)
+}
+
 // Begin joins the log and the state, which is applied up to an index of a term
 // with the members conf, once, before raft starts. What was applied was
 // committed; an installation that a crash cut short after the state was replaced

@@ -303,3 +303,52 @@ func TestAllocations(t *testing.T) {
 		t.Fatalf("%.0f allocations for a batch of %d submissions", perBatch, submissions)
 	}
 }
+
+// TestWaitsForRoom: what the log might not hold is not proposed, for it could be committed
+// by the others and not be applied here; it goes on with more room, and is refused when
+// none can be made.
+func TestWaitsForRoom(t *testing.T) {
+	g := newGroup(t, 1, 3)
+	g.tick(60)
+	lead := g.leader()
+	room := 0
+	lead.cfg.Holds = func(entries []int) bool {
+		sum := 0
+		for _, n := range entries {
+			sum += n
+		}
+		return sum <= room
+	}
+	last, _ := lead.log.LastIndex()
+	waits := batchOf(0, 0, 0, 1)
+	lead.Submit(g.now, 0, waits)
+	g.tick(3)
+	if now, _ := lead.log.LastIndex(); now != last || waits.open != 1 || !lead.Cramped() {
+		t.Fatalf("without room entries %d to %d were proposed, %d submissions wait, cramped %v", last+1, now, waits.open, lead.Cramped())
+	}
+	room = 1 << 10
+	g.tick(3)
+	if waits.open != 0 || waits.Outcomes[0].State != txnpb.StateCommitted || lead.Cramped() {
+		t.Fatalf("with room again: %+v, cramped %v", waits.Outcomes, lead.Cramped())
+	}
+
+	room = 0
+	refused, late := batchOf(0, 0, 0, 2), batchOf(0, 0, 0, 3)
+	lead.Submit(g.now, 0, refused)
+	lead.Full(true)
+	lead.Submit(g.now, 0, late)
+	for _, b := range []*Batch{refused, late} {
+		if o := b.Outcomes[0]; b.open != 0 || o.State != txnpb.StateOverloaded || o.Reason == "" {
+			t.Fatalf("on a full disk: %+v", o)
+		}
+	}
+	lead.holdsTogether(t)
+	room = 1 << 10
+	lead.Full(false)
+	again := batchOf(0, 0, 0, 2)
+	lead.Submit(g.now, 0, again)
+	g.tick(3)
+	if again.open != 0 || again.Outcomes[0].State != txnpb.StateCommitted {
+		t.Fatalf("after it: %+v", again.Outcomes)
+	}
+}

@@ -33,6 +33,15 @@ func (r *Replica) Draining(peer uint64, draining bool) {
 	}
 }
 
+// PeerFull tells whether a peer's disk has room for new work; a message of its own said so.
+func (r *Replica) PeerFull(peer uint64, full bool) {
+	if full {
+		r.fullPeers[peer] = true
+	} else {
+		delete(r.fullPeers, peer)
+	}
+}
+
 // Unreachable tells raft that messages to the peer were not sent.
 func (r *Replica) Unreachable(peer uint64) { r.node.ReportUnreachable(peer) }
 
@@ -49,7 +58,14 @@ func (r *Replica) SnapshotSent(peer uint64, ok bool) {
 // replica leads and another voter is there. It reports whether it tries, now or
 // since an earlier call; success shows in Output.Lead. What is submitted meanwhile
 // waits. Raft gives up after an election's time.
-func (r *Replica) HandOver() bool {
+func (r *Replica) HandOver() bool { return r.handOver(true) }
+
+// Yield does the same for want of room, if a voter is there that has some: where all
+// disks are full, this one leads on.
+func (r *Replica) Yield() bool { return r.handOver(false) }
+
+// handOver is HandOver; a voter without room is the last choice, or none.
+func (r *Replica) handOver(toFull bool) bool {
 	if !r.leading {
 		return false
 	}
@@ -58,13 +74,15 @@ func (r *Replica) HandOver() bool {
 		return true
 	}
 	var best, match uint64
+	bestFull := false
 	for id := range status.Config.Voters[0] { // not to one that is leaving
 		p := status.Progress[id]
-		if id == r.cfg.ID || r.suspects[id] || r.draining[id] || !p.RecentActive {
+		full := r.fullPeers[id]
+		if id == r.cfg.ID || r.suspects[id] || r.draining[id] || !p.RecentActive || full && !toFull {
 			continue
 		}
-		if best == 0 || p.Match > match || p.Match == match && id < best {
-			best, match = id, p.Match
+		if best == 0 || bestFull && !full || bestFull == full && (p.Match > match || p.Match == match && id < best) {
+			best, match, bestFull = id, p.Match, full
 		}
 	}
 	if best == 0 {

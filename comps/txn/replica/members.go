@@ -243,9 +243,9 @@ func (r *Replica) proposeChange(asked *Change, c *txnpb.RosterChange, wall uint6
 		cc.Context = message.Marshal(c)
 		err = r.node.ProposeConfChange(cc)
 	} else {
-		err = r.node.Propose(message.Marshal(&txnpb.Entry{ApplyVersion: entry.VersionRoster, Epoch: r.cfg.Epoch, Proposed: wall, Change: c}))
-		if err == nil {
-			r.work.proposed = append(r.work.proposed, false)
+		raw := message.Marshal(&txnpb.Entry{ApplyVersion: entry.VersionRoster, Epoch: r.cfg.Epoch, Proposed: wall, Change: c})
+		if err = r.node.Propose(raw); err == nil {
+			r.work.proposed = append(r.work.proposed, proposal{bytes: len(raw)})
 		}
 	}
 	switch {

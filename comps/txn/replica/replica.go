@@ -55,6 +55,11 @@ type Config struct {
 	// Valid, if not nil, says in one line why a roster with a new member breaks a rule
 	// that package roster does not know.
 	Valid func(*txnpb.Roster) error
+	// Holds, if not nil, reports whether the log surely has room for entries of these
+	// sizes in bytes, in this order. What it does not hold is not proposed yet: an entry
+	// that waits for room at its leader, and not at the others, is committed and cannot be
+	// applied here, and every read would wait for it.
+	Holds func(entries []int) bool
 	// Logger takes raft's own lines.
 	Logger raft.Logger
 }
@@ -96,8 +101,10 @@ type Replica struct {
 	leadTerm   uint64 // of the newest leadership of this replica
 	ruled      bool   // an entry of this leadership is applied
 	handing    bool   // raft may be passing the leadership on
+	full       bool   // no room can be made for new work
 	suspects   map[uint64]bool
 	draining   map[uint64]bool
+	fullPeers  map[uint64]bool
 
 	work    work
 	reads   reads
@@ -145,7 +152,7 @@ func New(cfg Config) (*Replica, error) {
 	}
 	return &Replica{
 		cfg: cfg, node: node, applied: cfg.Applied, nextExpiry: cfg.NextExpiry, group: cfg.Group,
-		term: node.BasicStatus().GetTerm(), suspects: map[uint64]bool{}, draining: map[uint64]bool{},
+		term: node.BasicStatus().GetTerm(), suspects: map[uint64]bool{}, draining: map[uint64]bool{}, fullPeers: map[uint64]bool{},
 		work: work{waiting: map[entry.Key]waiters{}},
 	}, nil
 }
@@ -162,6 +169,17 @@ func (r *Replica) Tick(now time.Duration, wall uint64) {
 	r.tickChanges(now, wall)
 	r.propose(wall)
 }
+
+// Full tells whether the disk has no room for new work: it is answered OVERLOADED then,
+// and so is what waited for room. What is under way has its room.
+func (r *Replica) Full(full bool) {
+	if r.full = full; full {
+		r.work.dropQueued(diskFull)
+	}
+}
+
+// Cramped reports whether work waits until the log has more room.
+func (r *Replica) Cramped() bool { return r.work.cramped }
 
 // Step takes a message of a peer that has passed the owner's checks (cluster,
 // epoch, group, from, to). Messages that raft refuses are dropped, as the network

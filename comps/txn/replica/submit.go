@@ -73,6 +73,12 @@ type waiters struct {
 	more  []slot
 }
 
+// proposal is an entry that is under way.
+type proposal struct {
+	bytes   int
+	expires bool // it expires pending transfers
+}
+
 // work is what clients wait for. A submission without an answer is in exactly one of
 // queue, resolves and waiting.
 type work struct {
@@ -81,7 +87,9 @@ type work struct {
 	queueBytes int
 	resolves   []slot // not yet proposed
 	waiting    map[entry.Key]waiters
-	proposed   []bool // entries of this leadership that are not applied: whether each expires transfers
+	proposed   []proposal // entries of this leadership that are not applied
+	sizes      []int      // theirs, for Holds
+	cramped    bool       // the next entry waits for room in the log
 
 	pending      int // submissions without an answer
 	pendingBytes int // of the batches that are not finished
@@ -135,6 +143,9 @@ func (r *Replica) Resolve(now time.Duration, wall uint64, b *Batch) {
 	r.propose(wall)
 }
 
+// diskFull is the answer to new work while there is no room for it.
+var diskFull = txnpb.Outcome{State: txnpb.StateOverloaded, Reason: "the leader's disk is full"}
+
 // stateOnly is an answer that says no more than where things stand.
 func stateOnly(s txnpb.State) txnpb.Outcome { return txnpb.Outcome{State: s} }
 
@@ -177,6 +188,8 @@ func (r *Replica) refusal(err error) txnpb.Outcome {
 		return txnpb.Outcome{State: txnpb.StateRefused, Reason: err.Error()}
 	case !r.leading:
 		return stateOnly(txnpb.StateNotLeader)
+	case r.full:
+		return diskFull
 	case r.work.pending > MaxPendingSubmissions || r.work.pendingBytes > MaxPendingBytes:
 		return stateOnly(txnpb.StateOverloaded)
 	}
@@ -214,16 +227,21 @@ func (r *Replica) propose(wall uint64) {
 		}
 		size := w.fill(e)
 		n, m := len(e.Submissions), len(e.Resolves)
-		if n+m == 0 && e.Expire == 0 {
+		if w.cramped = false; n+m == 0 && e.Expire == 0 {
 			return
 		}
-		if err := r.node.Propose(message.Marshal(e)); err != nil {
+		raw := message.Marshal(e)
+		if w.cramped = !r.holds(len(raw)); w.cramped {
+			clear(e.Submissions)
+			return
+		}
+		if err := r.node.Propose(raw); err != nil {
 			if !errors.Is(err, raft.ErrProposalDropped) {
 				panic(fmt.Sprintf("replica: propose: %v", err)) // raft documents no other error
 			}
 			return // leadership is gone, or on its way to another: what is queued waits to hear of it
 		}
-		w.proposed = append(w.proposed, e.Expire > 0)
+		w.proposed = append(w.proposed, proposal{len(raw), e.Expire > 0})
 		for _, s := range w.queue[:n] {
 			w.wait(s)
 		}
@@ -236,6 +254,20 @@ func (r *Replica) propose(wall uint64) {
 		clear(e.Submissions)
 		w.queue, w.resolves = w.queue[n:], w.resolves[m:]
 	}
+}
+
+// holds reports whether the log surely has room for one more entry of that many bytes.
+func (r *Replica) holds(bytes int) bool {
+	if r.cfg.Holds == nil {
+		return true
+	}
+	w := &r.work
+	w.sizes = w.sizes[:0]
+	for _, p := range w.proposed {
+		w.sizes = append(w.sizes, p.bytes)
+	}
+	w.sizes = append(w.sizes, bytes)
+	return r.cfg.Holds(w.sizes)
 }
 
 // fill puts the front of the queues into an entry and returns the bytes of its
@@ -257,8 +289,8 @@ func (w *work) fill(e *txnpb.Entry) (size int) {
 
 // expiring reports whether a pulse is under way.
 func (w *work) expiring() bool {
-	for _, expires := range w.proposed {
-		if expires {
+	for _, p := range w.proposed {
+		if p.expires {
 			return true
 		}
 	}
@@ -285,12 +317,7 @@ func (w *work) apply(results []entry.Result) {
 // committed by the next leader, so nothing is known about it; what was only queued
 // never entered the log.
 func (w *work) abandon() {
-	for _, s := range w.queue {
-		w.answer(s, stateOnly(txnpb.StateNotLeader))
-	}
-	for _, s := range w.resolves {
-		w.answer(s, stateOnly(txnpb.StateNotLeader))
-	}
+	w.dropQueued(stateOnly(txnpb.StateNotLeader))
 	for _, b := range w.batches {
 		for i := range b.states {
 			if !b.states[i].answered {
@@ -299,7 +326,18 @@ func (w *work) abandon() {
 		}
 	}
 	clear(w.waiting)
-	w.batches, w.queue, w.queueBytes, w.resolves, w.proposed = nil, nil, 0, nil, nil
+	w.batches, w.proposed = nil, nil
+}
+
+// dropQueued gives one answer to all that never entered the log.
+func (w *work) dropQueued(o txnpb.Outcome) {
+	for _, s := range w.queue {
+		w.answer(s, o)
+	}
+	for _, s := range w.resolves {
+		w.answer(s, o)
+	}
+	w.queue, w.queueBytes, w.resolves, w.cramped = nil, 0, nil, false
 }
 
 // sweep answers what has passed its deadline. Its cost is one look at every batch,

@@ -6881,12 +6881,17 @@ func (m EntriesAnswer) String() string {
 // stand in the Envelope and are checked before raft sees the message.
 type RaftMessage struct {
 	Message []byte
+	// the sender's disk has no room for new work: it should not lead
+	Full bool
 }
 
 // AppendTo appends the encoded form of m to b.
 func (m *RaftMessage) AppendTo(b []byte) []byte {
 	if len(m.Message) > 0 {
 		b = message.AppendBytes(append(b, 0x0a), m.Message)
+	}
+	if m.Full {
+		b = append(b, 0x10, 1)
 	}
 	return b
 }
@@ -6896,6 +6901,9 @@ func (m *RaftMessage) Size() int {
 	n := 0
 	if len(m.Message) > 0 {
 		n += 1 + message.SizeBytes(len(m.Message))
+	}
+	if m.Full {
+		n += 1 + 1
 	}
 	return n
 }
@@ -6927,6 +6935,14 @@ func (m *RaftMessage) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.RaftMessage.message")
 			}
 			m.Message = p
+		case 0x10: // full
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.RaftMessage.full")
+			}
+			m.Full = v != 0
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.RaftMessage: unknown field")
@@ -6946,6 +6962,9 @@ func (m RaftMessage) String() string {
 	t := message.NewText("RaftMessage")
 	if len(m.Message) > 0 {
 		t.Add("message", m.Message)
+	}
+	if m.Full {
+		t.Add("full", m.Full)
 	}
 	return t.String()
 }

@@ -193,13 +193,9 @@ func (c *client) ask() {
 		c.w.After(time.Millisecond, func() { c.answer(is, &outcome) })
 	}
 	n.run(l, func() {
-		switch {
-		case l.full && l.replica.Status().Role == "leader": // as the Component does
-			b.Outcomes = []txnpb.Outcome{{Id: c.tx.Id, State: txnpb.StateOverloaded}}
-			b.Origin.(func(*replica.Batch))(b)
-		case resolve:
+		if resolve {
 			l.replica.Resolve(c.w.Now(), n.wall(), b)
-		default:
+		} else {
 			l.replica.Submit(c.w.Now(), n.wall(), b)
 		}
 	})

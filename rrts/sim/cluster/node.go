@@ -78,7 +78,6 @@ type life struct {
 	writing  bool // an append is with the disk
 	written  time.Duration
 	compact  uint64 // the log may be cut up to here
-	full     bool   // the journal has no room for another segment
 	apply    []*raftpb.Message
 	applying bool
 	alarm    time.Duration // when the sessions want to be advanced; 0 means unset
@@ -145,7 +144,7 @@ func (n *node) start() error {
 	}
 	l.flushed = applied
 	l.replica, err = replica.New(replica.Config{
-		ID: n.id, Epoch: 1, Log: l.log, Applied: applied, NextExpiry: l.machine.NextExpiry(), Group: l.machine.Group(), Found: found,
+		ID: n.id, Epoch: 1, Log: l.log, Applied: applied, NextExpiry: l.machine.NextExpiry(), Group: l.machine.Group(), Found: found, Holds: l.log.Holds,
 		Logger: &raft.DefaultLogger{Logger: log.New(io.Discard, "", 0)},
 	})
 	if err != nil {

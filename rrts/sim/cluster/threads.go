@@ -150,8 +150,9 @@ func (n *node) cut() {
 func (n *node) upkeep() {
 	l := n.life
 	err := l.log.Journal().Reserve()
-	l.full = errors.Is(err, journal.ErrNoSpace)
-	if err != nil && !l.full {
+	full := errors.Is(err, journal.ErrNoSpace)
+	l.replica.Full(full)
+	if err != nil && !full {
 		n.diskFailed(err)
 		return
 	}
