@@ -140,7 +140,7 @@ func listenCure(err error, address, key string) string {
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return "this machine does not have the address: correct " + key
 	case errors.Is(err, syscall.EACCES):
-		return "ports below 1024 are for root: set another port in " + key
+		return "low ports are for root (sysctl net.ipv4.ip_unprivileged_port_start says which): set another port in " + key
 	}
 	return "correct " + key
 }

@@ -11,13 +11,29 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
-// Root skips t unless it runs as root.
+// Root skips t unless it runs as root, and with the capabilities by which namespaces are
+// made and file systems mounted: root of a container often has neither.
 func Root(t testing.TB) {
 	t.Helper()
 	if os.Getuid() != 0 {
 		Skip(t, "needs root: run `sudo make test`")
+	}
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &data[0]); err != nil {
+		t.Fatal(err)
+	}
+	for _, need := range []struct {
+		bit  int
+		name string
+	}{{unix.CAP_NET_ADMIN, "CAP_NET_ADMIN"}, {unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN"}} {
+		if data[0].Effective&(1<<need.bit) == 0 {
+			Skip(t, "needs "+need.name+": run it on a machine, or in a privileged container")
+		}
 	}
 }
 
