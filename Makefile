@@ -47,8 +47,8 @@ test-race: need-go ## the tests under the race detector, where it fits (needs gc
 fuzz: need-go ## every fuzz target for FUZZTIME each (default 5s)
 	packaging/run-fuzz $(or $(FUZZTIME),5s)
 
-test-long: need-test build ## hours of simulation: SEEDS seeds (default 20,000)
-	RRTS_SIM_SEEDS=$(or $(SEEDS),20000) $(GO) test ./rrts/sim/cluster -run TestSeeds -timeout 0 -v
+test-long: need-test build ## hours of simulation: SEEDS seeds (default 20,000), from FIRST on
+	RRTS_SIM_SEEDS=$(or $(SEEDS),20000) RRTS_SIM_FIRST=$(or $(FIRST),1) $(GO) test ./rrts/sim/cluster -run TestSeeds -timeout 0 -v
 
 bench: build ## transactions per second on three SFUs: one client, 256 clients, batches
 	packaging/run-bench $(BUILD)/rrts

@@ -27,6 +27,9 @@ const (
 	// LeaveEarly: a change of the group is not made durable before others hear of it,
 	// and a member that finds itself removed is gone without being told.
 	LeaveEarly
+	// StaleReads: a read is answered from the state of whoever is asked, without a word
+	// with the leader.
+	StaleReads
 )
 
 // state is what the machine sees of a node's rows.

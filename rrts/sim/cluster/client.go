@@ -279,7 +279,13 @@ func (c *client) read() {
 			c.done()
 		})
 	}
-	n.run(l, func() { l.replica.Read(rd) })
+	n.run(l, func() {
+		if c.w.cfg.Bug == StaleReads {
+			rd.Origin.(func(*replica.Read))(rd)
+			return
+		}
+		l.replica.Read(rd)
+	})
 }
 
 // balance is what an account stands at in a node's state.

@@ -23,44 +23,99 @@ func number(t *testing.T, name string, otherwise uint64) uint64 {
 	return n
 }
 
-// TestSeeds runs seed after seed: RRTS_SIM_SEEDS of them, from RRTS_SIM_FIRST on.
-// RRTS_SIM_SEED=N replays one, with a trace.
+// TestSeeds runs seed after seed: RRTS_SIM_SEEDS of them, from RRTS_SIM_FIRST on. What
+// fails is cut down to a small schedule, which is printed; RRTS_SIM_SCHEDULE=FILE
+// replays one that was kept, and RRTS_SIM_SEED=N a whole seed, both with a trace.
 func TestSeeds(t *testing.T) {
-	if seed := number(t, "RRTS_SIM_SEED", 0); seed != 0 {
-		r, err := Run(Config{Seed: seed, Trace: os.Stderr})
-		t.Logf("%+v", r)
+	if path := os.Getenv("RRTS_SIM_SCHEDULE"); path != "" {
+		text, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
+		c, err := ParseSchedule(string(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		replay(t, c)
 		return
 	}
-	var total Report
-	var longest time.Duration
-	began := time.Now()
+	if seed := number(t, "RRTS_SIM_SEED", 0); seed != 0 {
+		replay(t, Config{Seed: seed})
+		return
+	}
 	first, n := number(t, "RRTS_SIM_FIRST", 1), uint64(seeds)
 	if testing.Short() {
 		n /= 10
 	}
-	n = number(t, "RRTS_SIM_SEEDS", n)
-	for seed := first; seed < first+n; seed++ {
-		r, err := Run(Config{Seed: seed})
-		if err != nil {
-			t.Fatalf("%v\nreplay it: RRTS_SIM_SEED=%d go test ./rrts/sim/cluster -run TestSeeds -v", err, seed)
-		}
-		if r.Committed == 0 {
-			t.Fatalf("seed %d committed nothing: it tested nothing", seed)
-		}
-		total.add(&r)
-		longest = max(longest, r.Settled)
-		if done := seed - first + 1; done%1000 == 0 {
-			t.Logf("%d seeds in %v", done, time.Since(began).Round(time.Second))
-		}
-	}
-	t.Logf("%d seeds, %v of virtual time: %+v", n, total.Virtual, total)
-	t.Logf("%v to settle in the mean, %v at most", total.Settled/time.Duration(n), longest)
-	if !testing.Short() && total.lacks() {
+	runs := &campaign{t: t, began: time.Now()}
+	runs.play(first, number(t, "RRTS_SIM_SEEDS", n))
+	if !testing.Short() && runs.total.lacks() {
 		t.Fatal("the seeds arranged too few faults")
 	}
+}
+
+func replay(t *testing.T, c Config) {
+	c.Trace = os.Stderr
+	r, err := Run(c)
+	t.Logf("%+v", r)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// campaign is many seeds in a row.
+type campaign struct {
+	t       *testing.T
+	began   time.Time
+	said    time.Time
+	seeds   int
+	failed  int
+	total   Report
+	longest time.Duration // to settle
+}
+
+const (
+	// progressInterval is how often a campaign says how far it is.
+	progressInterval = 30 * time.Second
+	// maxFailures ends a campaign, and shrinkRuns bounds the work on each failure.
+	maxFailures = 5
+	shrinkRuns  = 400
+)
+
+func (c *campaign) play(first, n uint64) {
+	c.said = c.began
+	for seed := first; seed < first+n && c.failed < maxFailures; seed++ {
+		r, err := Run(Config{Seed: seed})
+		c.seeds++
+		c.total.add(&r)
+		c.longest = max(c.longest, r.Settled)
+		switch {
+		case err != nil:
+			c.failure(seed, err)
+		case r.Committed == 0:
+			c.failed++
+			c.t.Errorf("seed %d committed nothing: it tested nothing", seed)
+		}
+		if time.Since(c.said) >= progressInterval {
+			c.said = time.Now()
+			c.progress()
+		}
+	}
+	c.progress()
+}
+
+// failure reports a failing seed, and the least that still fails.
+func (c *campaign) failure(seed uint64, err error) {
+	c.failed++
+	c.t.Errorf("%v\nreplay it: RRTS_SIM_SEED=%d go test ./rrts/sim/cluster -run TestSeeds -v", err, seed)
+	small, err := Shrink(Config{Seed: seed}, shrinkRuns)
+	c.t.Logf("seed %d in %d events, which fail with: %v\n%s", seed, len(small.Events), err, small.Schedule())
+}
+
+func (c *campaign) progress() {
+	hours := time.Since(c.began).Hours()
+	c.t.Logf("%d seeds, %d failed, %.0f seeds/h, %v of virtual time, settled in %v in the mean, %v at most: %+v", c.seeds, c.failed,
+		float64(c.seeds)/hours, c.total.Virtual.Round(time.Second), (c.total.Settled / time.Duration(c.seeds)).Round(time.Millisecond), c.longest, c.total)
 }
 
 // add sums up what runs did.
@@ -73,6 +128,8 @@ func (r *Report) add(o *Report) {
 	r.Crashes += o.Crashes
 	r.Cuts += o.Cuts
 	r.Pauses += o.Pauses
+	r.Slow += o.Slow
+	r.FailedSyncs += o.FailedSyncs
 	r.Transfers += o.Transfers
 	r.Full += o.Full
 	r.Mended += o.Mended
@@ -89,7 +146,7 @@ func (r *Report) add(o *Report) {
 
 // lacks reports whether something never happened.
 func (r *Report) lacks() bool {
-	return min(r.Committed, r.Aborted, r.Reads, r.Retries, r.Resolves, r.Crashes, r.Cuts, r.Pauses, r.Transfers, r.Full, r.Mended+r.Damaged,
+	return min(r.Committed, r.Aborted, r.Reads, r.Retries, r.Resolves, r.Crashes, r.Cuts, r.Pauses, r.Slow, r.FailedSyncs, r.Transfers, r.Full, r.Mended+r.Damaged,
 		r.Added, r.Removed, r.Replaced, r.Promoted, r.Demoted, r.Refused) == 0
 }
 
@@ -113,14 +170,9 @@ func TestSameSeedSameRun(t *testing.T) {
 
 // catches plants a bug; some seed must notice.
 func catches(t *testing.T, bug Bug) {
-	const most = 200
-	for seed := uint64(1); seed <= most; seed++ {
-		if _, err := Run(Config{Seed: seed, Nodes: 3, Bug: bug}); err != nil {
-			t.Logf("caught by seed %d: %v", seed, err)
-			return
-		}
-	}
-	t.Fatalf("%d seeds did not notice", most)
+	c := failing(t, bug)
+	_, err := Run(c)
+	t.Logf("caught by seed %d: %v", c.Seed, err)
 }
 
 func TestCatchesAckBeforeSync(t *testing.T)    { catches(t, AckBeforeSync) }
@@ -128,3 +180,4 @@ func TestCatchesSkippedDedupe(t *testing.T)    { catches(t, SkipDedupe) }
 func TestCatchesSplitApplied(t *testing.T)     { catches(t, SplitApplied) }
 func TestCatchesDuplicateRecords(t *testing.T) { catches(t, DuplicateRecords) }
 func TestCatchesLeaveEarly(t *testing.T)       { catches(t, LeaveEarly) }
+func TestCatchesStaleReads(t *testing.T)       { catches(t, StaleReads) }

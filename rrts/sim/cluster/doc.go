@@ -9,15 +9,23 @@
 //
 // # A run
 //
-// A safety phase lets the seed do what it likes: loss, doubling, corruption and
-// reordering of frames, one-way cuts of one or both networks, crashes of the power or
-// of the process between and within disk writes and while a node starts, torn sectors,
-// journals that rot, slow disks, full disks, pauses, restarts, clocks that differ and
-// jump, planned hand-overs, states sent to members that lag; and an operator adds,
-// removes, rests and replaces members all the while, those whose disks are lost among
-// them. Nodes reach each other by the rosters that they know, and those that were
-// removed may linger. Then everything is healed, and a liveness phase gives the cluster a bounded time to answer all that is
-// open, to agree, and to expire what pends.
+// A schedule says what goes wrong in the safety phase, and when: loss, doubling,
+// corruption and reordering of frames, one-way cuts of one or both networks, crashes of the
+// power or of the process between and within disk writes and while a node starts, torn
+// sectors, syncs that fail, journals that rot or cannot be read, slow disks, full disks, pauses,
+// restarts, clocks that differ and jump, planned hand-overs, states sent to members
+// that lag; and an operator adds, removes, rests and replaces members all the while, those
+// whose disks are lost among them. Nodes reach each other by the rosters that they know,
+// and those that were removed may linger. Then everything is healed, and a liveness phase
+// gives the cluster a bounded time to answer all that is open, to agree, and to expire what pends.
+//
+// The seed draws the schedule ([Plan]), and everything that is no fault: what clients do,
+// how long frames and disks take. A schedule can be written down, and replayed ([ParseSchedule]):
+//
+//	run seed=2 nodes=3 clients=1 safety=847ms bug=3
+//	797.081ms    crash node=1 for=35.842ms
+//
+// [Shrink] cuts the schedule of a run that fails down to the events that it takes.
 //
 // # What is checked
 //

@@ -216,34 +216,29 @@ func (w *world) countChange(c *txnpb.RosterChange) {
 // operator changes who is in the cluster: one change after the other, each asked for
 // until its answer is final.
 type operator struct {
-	w     *world
-	rng   *rand.Rand
-	wish  txnpb.RosterChange
-	pair  session.KeyPair // of the member that is added
-	open  bool
-	asked int
-	made  uint64 // members made up so far
+	w      *world
+	rng    *rand.Rand
+	wish   txnpb.RosterChange
+	pair   session.KeyPair // of the member that is added
+	starts time.Duration   // after its time, once it is in the cluster
+	open   bool
+	asked  int
+	made   uint64 // members made up so far
 }
 
 func newOperator(w *world) *operator {
 	return &operator{w: w, rng: rand.New(rand.NewPCG(w.cfg.Seed, 3000))}
 }
 
-// next begins a change.
-func (o *operator) next() {
+// wants begins the change of an event, if the operator is at no other one. A member
+// that will never take part again comes first.
+func (o *operator) wants(e *Event) {
 	w := o.w
-	if w.calm {
-		return
-	}
-	defer func() {
-		if !o.open {
-			w.After(time.Duration(50+o.rng.IntN(300))*time.Millisecond, o.next)
-		}
-	}()
 	r := w.group.Roster
-	if r == nil || w.group.Joint() {
+	if r == nil || w.group.Joint() || o.open {
 		return
 	}
+	o.starts = e.For
 	for _, n := range w.members() {
 		if n.lost {
 			o.replace(n)
@@ -253,22 +248,25 @@ func (o *operator) next() {
 	// Nobody is taken away from a group that may lose another for good: the leader knows
 	// who is silent only an election time-out later.
 	spoiled := slices.ContainsFunc(w.members(), func(n *node) bool { return n.rotten })
-	some := &r.Members[o.rng.IntN(len(r.Members))]
-	kind := o.rng.IntN(8)
+	member := w.group.Member(uint32(e.Node))
 	switch {
-	case len(r.Members) < 2 || kind < 3 && len(r.Members) < maxMembers:
-		o.begin(txnpb.RosterChange{Add: o.record("", o.rng.IntN(4) > 0)})
-	case kind == 3 && w.maySpare():
-		n := w.members()[o.rng.IntN(len(w.members()))]
-		w.trace("node %d: its disk is lost", n.id)
-		n.crash(true)
-		n.lost = true
-		o.replace(n)
-	case spoiled:
-	case kind == 4:
-		o.begin(txnpb.RosterChange{Demote: some.Number})
-	case kind > 4:
-		o.begin(txnpb.RosterChange{Remove: some.Number})
+	case e.Kind == Add:
+		if len(r.Members) < maxMembers {
+			o.begin(txnpb.RosterChange{Add: o.record("", e)})
+		}
+	case member == nil || spoiled:
+	case e.Kind == Lose:
+		if n := w.node(e.Node); n != nil && w.maySpare() {
+			w.trace("node %d: its disk is lost", n.id)
+			n.crash(true)
+			n.lost = true
+			o.replace(n)
+		}
+	case len(r.Members) < 2:
+	case e.Kind == Demote:
+		o.begin(txnpb.RosterChange{Demote: member.Number})
+	case e.Kind == Remove:
+		o.begin(txnpb.RosterChange{Remove: member.Number})
 	}
 }
 
@@ -276,20 +274,20 @@ func (o *operator) next() {
 func (o *operator) replace(n *node) {
 	for i := range o.w.group.Roster.Members {
 		if m := &o.w.group.Roster.Members[i]; m.Number == uint32(n.id) {
-			o.begin(txnpb.RosterChange{Add: o.record(m.Machine, m.Voter), Remove: m.Number})
+			o.begin(txnpb.RosterChange{Add: o.record(m.Machine, &Event{Voter: m.Voter, Replica: true}), Remove: m.Number})
 		}
 	}
 }
 
-// record makes up a member, on a machine of its own if none is named.
-func (o *operator) record(machine string, voter bool) *txnpb.Member {
+// record makes up a member as the event says, on a machine of its own if none is named.
+func (o *operator) record(machine string, e *Event) *txnpb.Member {
 	o.made++
-	m := &txnpb.Member{Name: fmt.Sprint("added", o.made), Machine: machine, Type: "all", Voter: voter}
+	m := &txnpb.Member{Name: fmt.Sprint("added", o.made), Machine: machine, Type: "all", Voter: e.Voter}
 	if machine == "" {
 		m.Machine = fmt.Sprint("machine", o.made)
 	}
-	if machine == "" && !voter && o.rng.IntN(2) == 0 {
-		m.Type = "edge"
+	if !e.Replica {
+		m.Type, m.Voter = "edge", false
 	}
 	var err error
 	if o.pair, err = keyPair(o.w.random(o.w.cfg.Seed<<16 + o.made)); err != nil {
@@ -301,6 +299,7 @@ func (o *operator) record(machine string, voter bool) *txnpb.Member {
 
 func (o *operator) begin(wish txnpb.RosterChange) {
 	o.wish, o.open = wish, true
+	o.w.trace("operator: asks for %v", wish.String())
 	o.ask()
 }
 
@@ -355,11 +354,10 @@ func (o *operator) answer(c *replica.Change) {
 		n := newNode(w, uint64(c.Added))
 		n.known = c.Group.Roster
 		w.nodes = append(w.nodes, n)
-		w.After(time.Duration(o.rng.IntN(50))*time.Millisecond, func() { w.restart(n) })
+		w.restartAfter(n, o.starts)
 	default:
 		w.trace("operator: %v done", o.wish.String())
 	}
-	w.After(time.Duration(50+o.rng.IntN(300))*time.Millisecond, o.next)
 }
 
 // unseated says which member is not yet what the roster wants it to be, or "".

@@ -23,18 +23,14 @@ func (w *world) mend(n *node) {
 		w.report.Mended++
 		n.rotten = false
 		w.restart(n)
-	case errors.Is(err, errPower):
-		n.forget(true)
-		if w.calm {
-			w.restart(n)
-		}
+	case n.struck(err):
 	case errors.Is(err, raftlog.ErrBeyondRepair), errors.Is(err, errNobody) && w.calm:
 		w.trace("node %d: %v", n.id, err)
 		w.report.Damaged++
 		n.lost = true
 	case errors.Is(err, errNobody), errors.Is(err, journal.ErrNoSpace):
 		n.forget(false)
-		w.restartLater(n)
+		w.restartAfter(n, tryAgain)
 	default:
 		w.fail("node %d: %v", n.id, err)
 	}

@@ -53,7 +53,11 @@ type node struct {
 	// a durable record or mark says that it was synced.
 	proven journal.Position
 	rotten bool // some of its journal below that has rotted
-	lost   bool // its journal was found damaged, or its disk is lost: it takes no part any more
+	// armed are events that wait for an operation of the disk, which takes up to delay
+	// longer for a sync until slowUntil.
+	armed            []armed
+	delay, slowUntil time.Duration
+	lost             bool // its journal was found damaged, or its disk is lost: it takes no part any more
 
 	founder bool          // it was there when the cluster began
 	known   *txnpb.Roster // the newest that it keeps, without members that are leaving
@@ -91,7 +95,7 @@ func newNode(w *world, id uint64) *node {
 	n := &node{w: w, id: id, rng: rand.New(rand.NewPCG(w.cfg.Seed, 100+id)), rows: memstore.New()}
 	n.state = w.cfg.Bug.state(n.rows)
 	n.disk = disk.New(disk.Config{RNG: rand.New(rand.NewPCG(w.cfg.Seed, 200+id))})
-	n.disk.Before(func(op disk.Op) error { return w.power(n, op) })
+	n.disk.Before(n.beforeDisk)
 	n.skew = time.Duration(n.rng.Int64N(int64(400*time.Millisecond))) - 200*time.Millisecond
 	return n
 }
@@ -240,10 +244,10 @@ func (n *node) pause(d time.Duration) {
 func (n *node) wall() uint64 { return uint64(epoch + n.w.Now() + n.skew) }
 
 // diskFailed ends the process, as a failed write must; anything but a failure
-// that the simulation itself arranged is a bug.
+// that the schedule arranged is a bug.
 func (n *node) diskFailed(err error) {
-	if !errors.Is(err, errPower) {
+	if !errors.Is(err, errPower) && !errors.Is(err, errSync) {
 		n.w.fail("node %d: %v", n.id, err)
 	}
-	n.crash(true)
+	n.crash(errors.Is(err, errPower))
 }

@@ -67,7 +67,7 @@ func (n *node) startAppend() {
 			break
 		}
 	}
-	n.w.After(n.w.diskDelay(n.rng), func() { n.run(l, func() { n.write(msgs) }) })
+	n.w.After(n.syncDelay(), func() { n.run(l, func() { n.write(msgs) }) })
 }
 
 // write makes messages durable. On a full disk it tries again, and gives up what it
@@ -195,9 +195,9 @@ func (n *node) install(s *raftpb.Snapshot) error {
 		}
 		n.learn(l.machine.Group().Roster, false)
 	}
-	if !n.w.calm && n.rng.IntN(4) == 0 {
+	if e := n.strikes(func(a *armed) bool { return a.Kind == PowerState }); e != nil {
 		n.w.trace("node %d: power fails after it switched to a received state", n.id)
-		n.w.restartLater(n)
+		n.w.restartAfter(n, e.For)
 		n.crash(true)
 		return nil
 	}

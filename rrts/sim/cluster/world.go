@@ -3,7 +3,6 @@ package cluster
 import (
 	"crypto/ecdh"
 	cryptorand "crypto/rand"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -31,7 +30,10 @@ type Config struct {
 	Safety time.Duration
 	// Bug is planted, to see whether the run notices.
 	Bug Bug
-	// Trace, when set, gets a line for every fault that the seed arranges.
+	// Events are what goes wrong, in the order of their times; nil lets the seed choose,
+	// see Plan.
+	Events []Event
+	// Trace, when set, gets a line for every event and what comes of it.
 	Trace io.Writer
 }
 
@@ -42,7 +44,8 @@ type Report struct {
 	Retries            int // submissions of an id that had been submitted before
 	Resolves           int
 	Crashes, Cuts      int
-	Pauses             int
+	Pauses, Slow       int
+	FailedSyncs        int
 	Transfers          int           // states installed by members that lagged
 	Full               int           // writes that a full disk put off
 	Mended             int           // damaged journals that were made whole
@@ -63,9 +66,6 @@ const (
 	// epoch is where the clocks of a run begin: a time like today's.
 	epoch = 1_790_000_000 * time.Second
 )
-
-// errPower is the failure of a disk whose power goes in the middle of a write.
-var errPower = errors.New("cluster: power failure")
 
 // world is one run.
 type world struct {
@@ -94,17 +94,8 @@ type world struct {
 // Run runs one seed and checks it. It replaces crypto/rand.Reader while it runs.
 func Run(cfg Config) (Report, error) {
 	w := &world{
-		cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x72727473)),
+		cfg: Plan(cfg), rng: rand.New(rand.NewPCG(cfg.Seed, 0x72727473)),
 		pairs: map[uint64]session.KeyPair{}, chains: map[uint64]string{},
-	}
-	if cfg.Nodes == 0 {
-		w.cfg.Nodes = [...]int{3, 3, 3, 3, 3, 3, 5, 1}[w.rng.IntN(8)]
-	}
-	if cfg.Clients == 0 {
-		w.cfg.Clients = 6
-	}
-	if cfg.Safety == 0 {
-		w.cfg.Safety = 3 * time.Second
 	}
 	old := cryptorand.Reader
 	cryptorand.Reader = w.random(cfg.Seed)
@@ -127,7 +118,7 @@ func (w *world) play() {
 		w.fail("%v", err)
 		return
 	}
-	w.faults()
+	w.disturb()
 	w.runUntil(w.cfg.Safety)
 	w.heal()
 	healed := w.Now()
@@ -195,7 +186,6 @@ func (w *world) build() error {
 		w.nodes = append(w.nodes, n)
 	}
 	w.operator = newOperator(w)
-	w.After(500*time.Millisecond, w.operator.next)
 	for _, n := range w.nodes {
 		if err := n.start(); err != nil {
 			return err
