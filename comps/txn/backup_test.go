@@ -153,7 +153,8 @@ func TestBackup(t *testing.T) {
 		OpenStore: func() (store.Store, error) { return store.Open(store.Config{Dir: "store", FS: fs}) },
 	}
 	one := &cluster{t: t, wire: &wire{inlets: map[uint16]engine.Inlet{}, lives: map[uint16]uint64{}}, keys: c.keys, id: cfg.Cluster, epoch: cfg.Epoch}
-	one.sfus = []*sfu{{number: 1, fs: fs, journal: fs, born: true}}
+	one.sfus = []*sfu{{number: 1, fs: fs, journal: fs}}
+	one.sfus[0].born.Store(true)
 	cfg.Seed = one.founding()
 	one.sfus[0].seed = cfg.Seed
 	for _, wrong := range []func(*txn.RestoreConfig){

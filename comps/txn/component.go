@@ -164,6 +164,7 @@ func (c *Component) Provision(h engine.Host) error {
 	c.inbox.wake = make(chan struct{}, 1)
 	var err error
 	if c.store, err = c.cfg.OpenStore(); err != nil {
+		c.store = nil // it may be an interface around a nil pointer
 		return err
 	}
 	err = c.open()

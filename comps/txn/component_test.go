@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"maps"
 	"path"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -127,7 +129,8 @@ type sfu struct {
 	number  uint16
 	fs      *vfs.MemFS
 	journal vfs.FS // fs, as a rule
-	born    bool
+	state   vfs.FS // of the store; nil means fs
+	born    atomic.Bool
 	seed    *txnpb.Roster
 	engine  *engine.Engine
 	cancel  context.CancelFunc
@@ -144,6 +147,9 @@ type cluster struct {
 
 	id    [16]byte
 	epoch uint32
+	drain time.Duration
+	// patience is how long the cluster may take to answer, to elect and to agree.
+	patience time.Duration
 	keep  int64 // bytes of the log that are kept and not flushed, beyond few
 }
 
@@ -152,20 +158,24 @@ func newCluster(t *testing.T) *cluster {
 	return newClusterOf(t, 3, func(_ uint16, fs *vfs.MemFS) vfs.FS { return fs })
 }
 
-// newClusterOf starts that many SFUs; journal says where each one's journal lies.
-func newClusterOf(t *testing.T, n uint16, journal func(sfu uint16, fs *vfs.MemFS) vfs.FS) *cluster {
+// newClusterOf starts that many SFUs; journal says where each one's journal lies, and
+// change, if given, what else is different.
+func newClusterOf(t *testing.T, n uint16, journal func(sfu uint16, fs *vfs.MemFS) vfs.FS, change ...func(*cluster)) *cluster {
 	t.Helper()
 	keys, err := keyring.New(zeroes{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{t: t, wire: &wire{inlets: map[uint16]engine.Inlet{}, lives: map[uint16]uint64{}}, keys: keys, id: [16]byte{1}, epoch: 1}
+	c := &cluster{t: t, wire: &wire{inlets: map[uint16]engine.Inlet{}, lives: map[uint16]uint64{}}, keys: keys, id: [16]byte{1}, epoch: 1, drain: 5 * time.Second, patience: 20 * time.Second}
 	for i := uint16(1); i <= n; i++ {
 		fs := vfs.NewCrashableMem()
 		c.sfus = append(c.sfus, &sfu{number: i, fs: fs, journal: journal(i, fs)})
 	}
 	for _, s := range c.sfus {
 		s.seed = c.founding()
+	}
+	for _, f := range change {
+		f(c)
 	}
 	for _, s := range c.sfus {
 		c.start(s)
@@ -207,13 +217,12 @@ func (c *cluster) start(s *sfu) {
 	}
 	s.engine, err = engine.New(engine.Config{
 		SFU: s.number, Name: fmt.Sprint("sfu", s.number), Registry: registry, Incarnation: c.wire.life(s.number) + 1,
-		Log: slog.New(slog.DiscardHandler), DrainWithin: 5 * time.Second,
+		Log: slog.New(slog.DiscardHandler), DrainWithin: c.drain,
 	})
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	birth := !s.born
-	s.born = true
+	birth := !s.born.Load()
 	add := func(make func() (engine.Component, error)) {
 		if err := s.engine.Add(make); err != nil {
 			c.t.Fatal(err)
@@ -223,11 +232,15 @@ func (c *cluster) start(s *sfu) {
 	add(func() (engine.Component, error) {
 		return txn.New(txn.Config{
 			Group: 1, Epoch: c.epoch, Node: uint64(s.number), Seed: s.seed,
-			Birth: birth, FS: s.journal, Dir: "journal", Keys: c.keys, Cluster: c.id, Backup: backupConfig(c.t),
+			Birth: birth, Born: func() error { s.born.Store(true); return nil }, FS: s.journal, Dir: "journal", Keys: c.keys, Cluster: c.id, Backup: backupConfig(c.t),
 			// So small that a member that was away for some entries needs the state.
 			SegmentBytes: segmentBytes, FlushBytes: 64<<10 + c.keep, KeepBytes: 1 + c.keep,
 			OpenStore: func() (store.Store, error) {
-				return store.Open(store.Config{Dir: path.Join("store"), FS: s.fs})
+				disk := s.state
+				if disk == nil {
+					disk = s.fs
+				}
+				return store.Open(store.Config{Dir: path.Join("store"), FS: disk})
 			},
 		}), nil
 	})
@@ -258,7 +271,7 @@ func (c *cluster) stop(s *sfu) {
 // gateway does.
 func (c *cluster) submit(at *sfu, tx *txnpb.Transaction) *txnpb.Outcome {
 	c.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(c.patience)
 	body := &txnpb.SubmitBatch{Submissions: []txnpb.Submission{{Transaction: message.Marshal(tx), Principal: 1, Role: uint32(message.RoleOperator), RemainingMillis: 1000}}}
 	for time.Now().Before(deadline) {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
@@ -272,14 +285,14 @@ func (c *cluster) submit(at *sfu, tx *txnpb.Transaction) *txnpb.Outcome {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	c.t.Fatal("no final answer within 20 s")
+	c.t.Fatalf("no final answer within %v", c.patience)
 	return nil
 }
 
 // leader waits until some SFU leads.
 func (c *cluster) leader() *sfu {
 	c.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(c.patience)
 	for time.Now().Before(deadline) {
 		for _, s := range c.sfus {
 			if st := c.status(s); st != nil && st.Role == "leader" {
@@ -288,7 +301,7 @@ func (c *cluster) leader() *sfu {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	c.t.Fatal("no leader within 20 s")
+	c.t.Fatalf("no leader within %v", c.patience)
 	return nil
 }
 
@@ -308,7 +321,7 @@ func (c *cluster) status(s *sfu) *txnpb.ReplicaStatus {
 // agree waits until all members have the same state.
 func (c *cluster) agree() *txnpb.StateDigest {
 	c.t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(c.patience)
 	var last []string
 	for time.Now().Before(deadline) {
 		last = last[:0]
@@ -331,15 +344,17 @@ func (c *cluster) agree() *txnpb.StateDigest {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+	for _, s := range c.sfus {
+		last = append(last, fmt.Sprintf("SFU %d: %+v", s.number, c.status(s)))
+	}
 	c.t.Fatalf("the members do not agree:\n%v", last)
 	return nil
 }
 
-var ids uint64
+var ids atomic.Uint64
 
 func newID() u128.Int {
-	ids++
-	return u128.Int{Hi: uint64(time.Now().UnixMilli()) << 16, Lo: ids}
+	return u128.Int{Hi: uint64(time.Now().UnixMilli()) << 16, Lo: ids.Add(1)}
 }
 
 // opening opens two accounts; transferOf moves money between them.
@@ -417,11 +432,31 @@ func TestCluster(t *testing.T) {
 	c.agree()
 }
 
+// TestStoreThatDoesNotOpen: the process ends with the store's own error.
+func TestStoreThatDoesNotOpen(t *testing.T) {
+	c := newClusterOf(t, 1, func(_ uint16, fs *vfs.MemFS) vfs.FS {
+		f, err := fs.Create("store", vfs.WriteCategoryUnspecified) // where its directory should be
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return fs
+	})
+	s := c.sfus[0]
+	if err := <-s.done; err == nil || !strings.Contains(err.Error(), "provision: store: ") || strings.Contains(err.Error(), "panic") {
+		t.Errorf("it ended with %v", err)
+	}
+	s.cancel = nil
+}
+
 // TestLostDiskIsNotRevived: an SFU that has run before and finds its journal empty
 // must not take part, because it could vote twice.
 func TestLostDiskIsNotRevived(t *testing.T) {
 	c := newCluster(t)
-	c.leader()
+	mustCommit(t, c.submit(c.leader(), opening()))
+	c.agree()
 	s := c.sfus[0]
 	c.stop(s)
 	s.fs = vfs.NewMem()

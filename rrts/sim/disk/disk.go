@@ -15,6 +15,7 @@
 //   - A file's growth that no sync covered may be lost, whole or in part.
 //   - A directory is as at its last sync, with any subset of the later creations, removals
 //     and renames on top, in their order. A rename inside of one directory is atomic.
+//     Config.Ordered promises more.
 //   - A failed sync has written nothing and cleaned its pages, as Linux does: a later sync that
 //     succeeds does not cover them.
 //
@@ -29,6 +30,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"path"
 	"slices"
@@ -49,6 +51,12 @@ type Config struct {
 
 	// CapacityBytes is how much the files may hold together; 0 means no bound.
 	CapacityBytes int64
+
+	// Ordered makes the changes of a directory survive in their order, and the sync of a
+	// file its name too, as ext4, XFS and btrfs have it. POSIX promises neither, and the
+	// journal needs neither; Pebble does: it makes a manifest, then the marker that names
+	// it, then removes the former marker, and syncs the directory only then.
+	Ordered bool
 }
 
 // OpKind is the kind of an operation that Before hears of.
@@ -197,6 +205,8 @@ func (d *Disk) crashNode(n *node, odds float64, seen map[*node]bool) {
 	for _, op := range n.pending {
 		if d.cfg.RNG.Float64() < odds {
 			apply(n.synced, op)
+		} else if d.cfg.Ordered {
+			break
 		}
 	}
 	n.pending = nil
@@ -234,10 +244,86 @@ func (d *Disk) crashFile(n *node, odds float64) {
 	clear(n.stuck)
 }
 
+// nameLocked makes the names of a file durable, with all that came before them in
+// their directories.
+func nameLocked(dir, file *node) {
+	for i := len(dir.pending) - 1; i >= 0; i-- {
+		if op := dir.pending[i]; op.n == file && op.to != "" {
+			for _, op := range dir.pending[:i+1] {
+				apply(dir.synced, op)
+			}
+			dir.pending = dir.pending[i+1:]
+			break
+		}
+	}
+	for _, child := range dir.children {
+		if child.isDir() {
+			nameLocked(child, file)
+		}
+	}
+}
+
 // settle makes what a reader sees what the platter holds.
 func (n *node) settle() {
 	clear(n.dirty)
 	n.platter = int64(len(n.data))
+}
+
+// CrashClone returns disks that hold what these would if the power of all of them failed
+// now, at one moment, as rng decides. These go on: who uses them need not end for what is
+// left to be looked at.
+func CrashClone(rng *rand.Rand, disks ...*Disk) []*Disk {
+	for _, d := range disks {
+		d.mu.Lock()
+	}
+	var left []*Disk
+	for _, d := range disks {
+		c := New(Config{RNG: rng, CapacityBytes: d.capacity, Ordered: d.cfg.Ordered})
+		c.root = d.root.clone(make(map[*node]*node))
+		left = append(left, c)
+	}
+	for _, d := range disks {
+		d.mu.Unlock()
+	}
+	for _, c := range left {
+		c.Crash()
+		c.cfg.RNG = rand.New(rand.NewPCG(rng.Uint64(), rng.Uint64())) // each may have its own users
+	}
+	return left
+}
+
+// clone copies a file or a directory with what is below it; copies has what was copied
+// under another name.
+func (n *node) clone(copies map[*node]*node) *node {
+	if c := copies[n]; c != nil {
+		return c
+	}
+	if !n.isDir() {
+		c := newFile()
+		copies[n] = c
+		c.data, c.platter = slices.Clone(n.data), n.platter
+		for s, old := range n.dirty {
+			c.dirty[s] = slices.Clone(old)
+		}
+		for s, old := range n.stuck {
+			c.stuck[s] = slices.Clone(old)
+		}
+		maps.Copy(c.bad, n.bad)
+		return c
+	}
+	c := newDir()
+	copies[n] = c
+	for name, child := range n.children {
+		c.children[name] = child.clone(copies)
+	}
+	for name, child := range n.synced {
+		c.synced[name] = child.clone(copies)
+	}
+	for _, op := range n.pending {
+		op.n = op.n.clone(copies)
+		c.pending = append(c.pending, op)
+	}
+	return c
 }
 
 // Kill ends the process that used the disk, and not the power: handles and locks

@@ -111,6 +111,32 @@ func TestCrashSectors(t *testing.T) {
 	}
 }
 
+// TestOrdered: of changes in order, a later one never survives an earlier one; a file
+// that was synced has its name, and what was before it stands.
+func TestOrdered(t *testing.T) {
+	outcomes := make(map[string]int)
+	for seed := range uint64(200) {
+		d := New(Config{RNG: rand.New(rand.NewPCG(seed, 1)), Ordered: true})
+		check(t, d.MkdirAll("dir", 0o700))
+		syncDir(t, d, "/")
+		create(t, d, "dir/a")
+		f := create(t, d, "dir/b")
+		check(t, f.Sync())
+		check(t, d.Remove("dir/a"))
+		create(t, d, "dir/c")
+		d.Crash()
+		outcomes[fmt.Sprint(must[[]string](t)(d.List("dir")))]++
+	}
+	for _, want := range []string{"[a b]", "[b]", "[b c]"} {
+		if outcomes[want] == 0 {
+			t.Errorf("%s never came: %v", want, outcomes)
+		}
+	}
+	if len(outcomes) != 3 {
+		t.Errorf("%v", outcomes)
+	}
+}
+
 func TestCrashDirectory(t *testing.T) {
 	outcomes := make(map[string]int)
 	for seed := range uint64(200) {
@@ -325,5 +351,54 @@ func TestSameSeedSameDisk(t *testing.T) {
 	}
 	if len(first) < 100 {
 		t.Errorf("the run left almost nothing: %q", first)
+	}
+}
+
+// TestCrashClone: the clone is what a crash would have left, from the same draws; the
+// original goes on, and what is written to one is not in the other.
+func TestCrashClone(t *testing.T) {
+	for seed := range uint64(50) {
+		d := newDisk(seed)
+		check(t, d.MkdirAll("dir", 0o700))
+		f := create(t, d, "dir/f")
+		must[int](t)(f.WriteAt(bytes.Repeat([]byte{1}, 5000), 0))
+		check(t, f.Sync())
+		check(t, d.Link("dir/f", "dir/g"))
+		syncDir(t, d, "dir")
+		syncDir(t, d, "/")
+		must[int](t)(f.WriteAt(bytes.Repeat([]byte{2}, 9000), 100))
+		create(t, d, "dir/new")
+
+		clone := CrashClone(rand.New(rand.NewPCG(seed, 7)), d)[0]
+		must[int](t)(f.WriteAt([]byte{3}, 0)) // no dead handle
+		check(t, f.Sync())
+		left := read(t, clone, "dir/f")
+		if len(left) < 5000 || left[0] != 1 || bytes.IndexByte(left, 3) >= 0 {
+			t.Fatalf("seed %d: the clone holds %d bytes, the first is %d", seed, len(left), left[0])
+		}
+		if !bytes.Equal(left, read(t, clone, "dir/g")) {
+			t.Fatalf("seed %d: two names of one file became two files", seed)
+		}
+		g := create(t, clone, "dir/g")
+		must[int](t)(g.WriteAt([]byte{4}, 0))
+		if read(t, clone, "dir/f")[0] != 4 || read(t, d, "dir/f")[0] != 3 {
+			t.Fatalf("seed %d: clone and original share what they hold", seed)
+		}
+
+		again := newDisk(seed)
+		again.cfg.RNG = rand.New(rand.NewPCG(seed, 7))
+		check(t, again.MkdirAll("dir", 0o700))
+		f = create(t, again, "dir/f")
+		must[int](t)(f.WriteAt(bytes.Repeat([]byte{1}, 5000), 0))
+		check(t, f.Sync())
+		check(t, again.Link("dir/f", "dir/g"))
+		syncDir(t, again, "dir")
+		syncDir(t, again, "/")
+		must[int](t)(f.WriteAt(bytes.Repeat([]byte{2}, 9000), 100))
+		create(t, again, "dir/new")
+		again.Crash()
+		if want := read(t, again, "dir/f"); !bytes.Equal(left, want) {
+			t.Fatalf("seed %d: the clone holds %d bytes, a crash leaves %d, or they differ", seed, len(left), len(want))
+		}
 	}
 }

@@ -188,6 +188,9 @@ func (f *file) Sync() error {
 		return failed
 	}
 	f.n.settle()
+	if f.d.cfg.Ordered {
+		nameLocked(f.d.root, f.n)
+	}
 	return nil
 }
 
