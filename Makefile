@@ -13,7 +13,7 @@ export GOFLAGS += -buildvcs=false
 export PATH := $(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := build
-.PHONY: build demo demo-ethernet test test-race fuzz test-long bench bench-net bench-failover bench-restart deb deb-repro apt-repo lab lab-programs test-deb test-clean generate lint clean help need-go need-ip need-test
+.PHONY: build demo demo-ethernet test test-race fuzz test-long test-powercut bench bench-net bench-failover bench-restart deb deb-repro apt-repo lab lab-programs test-deb test-clean generate lint clean help need-go need-ip need-test
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ fuzz: need-go ## every fuzz target for FUZZTIME each (default 5s)
 
 test-long: need-test build ## hours of simulation: SEEDS seeds (default 20,000), from FIRST on
 	RRTS_SIM_SEEDS=$(or $(SEEDS),20000) RRTS_SIM_FIRST=$(or $(FIRST),1) $(GO) test ./rrts/sim/cluster -run TestSeeds -timeout 0 -v
+
+test-powercut: need-go ## RUNS power cuts (default 1000) and a quarter as many kills of all processes; FIRST=SEED goes on from there
+	GO="$(GO)" packaging/run-powercut $(or $(RUNS),1000) $(FIRST)
 
 bench: build ## transactions per second on three SFUs: one client, 256 clients, batches
 	packaging/run-bench $(BUILD)/rrts
