@@ -39,6 +39,9 @@ type Config struct {
 	// tell of. Own of them are this one's.
 	Gateways func() []string
 	Own      []string
+	// SFUs returns the numbers of the cluster's SFUs and the version of that list,
+	// likewise.
+	SFUs func() (numbers []uint32, version uint64)
 
 	// Heartbeat is how often a client must send something; it is cut off after three.
 	// 0 means DefaultHeartbeat.
@@ -57,6 +60,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.Gateways == nil {
 		c.Gateways = func() []string { return nil }
+	}
+	if c.SFUs == nil {
+		c.SFUs = func() ([]uint32, uint64) { return nil, 0 }
 	}
 	if c.Heartbeat == 0 {
 		c.Heartbeat = DefaultHeartbeat

@@ -100,6 +100,7 @@ func (c *conn) hello(e *message.Envelope) {
 		c.fc.SetReadDeadline(time.Now().Add(signTime))
 	}
 	c.greeted, c.told = true, g.cfg.Gateways()
+	sfus, roster := g.cfg.SFUs()
 	c.replyMessage(e.Call, &gatewaypb.HelloReply{
 		Protocol:        min(in.Protocol, Protocol),
 		Cluster:         g.cfg.Cluster,
@@ -110,6 +111,8 @@ func (c *conn) hello(e *message.Envelope) {
 		Gateways:        c.told,
 		HeartbeatMillis: uint32(g.cfg.Heartbeat.Milliseconds()),
 		Window:          uint32(g.cfg.Window),
+		Sfus:            sfus,
+		Roster:          roster,
 	})
 	g.mu.Lock()
 	moved := g.moved

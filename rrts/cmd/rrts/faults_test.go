@@ -106,19 +106,19 @@ func pay(c *client.Client, amount uint64) *txnpb.Transaction {
 	return c.Transfer(u128.From64(1), u128.From64(2), u128.From64(amount), 1, 1)
 }
 
-// refusesToStart expects that SFU 0 ends at once, saying one line that holds all
+// refusesToStart expects that SFU i ends at once, saying one line that holds all
 // of want.
-func refusesToStart(t *testing.T, a *arena.Arena, want ...string) {
+func refusesToStart(t *testing.T, a *arena.Arena, i int, want ...string) {
 	t.Helper()
-	if err := a.Start(0); err != nil {
+	if err := a.Start(i); err != nil {
 		t.Fatal(err)
 	}
 	select {
-	case <-a.Exited(0):
+	case <-a.Exited(i):
 	case <-time.After(20 * time.Second):
 		t.Fatal("it runs")
 	}
-	log, err := os.ReadFile(a.LogFile(0))
+	log, err := os.ReadFile(a.LogFile(i))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +144,7 @@ func TestUnknownKey(t *testing.T) {
 	if err := os.WriteFile(path, append([]byte("nmae = \"x\"\n"), text...), 0o640); err != nil {
 		t.Fatal(err)
 	}
-	refusesToStart(t, a, "cluster.toml:1:1", "nmae", "unknown key", "keys here are name")
+	refusesToStart(t, a, 0, "cluster.toml:1:1", "nmae", "unknown key", "keys here are name")
 }
 
 func TestPortInUse(t *testing.T) {
@@ -158,7 +158,7 @@ func TestPortInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	refusesToStart(t, a, "cannot listen on", port, "address already in use", "gateway.listen in sfu/alpha.toml")
+	refusesToStart(t, a, 0, "cannot listen on", port, "address already in use", "gateway.listen in sfu/alpha.toml")
 }
 
 func TestStateInUse(t *testing.T) {
@@ -184,7 +184,7 @@ func TestLostJournal(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(a.StateDir(0), "journal")); err != nil {
 		t.Fatal(err)
 	}
-	refusesToStart(t, a, "its disk was lost", "rrts sfu replace")
+	refusesToStart(t, a, 0, "its disk was lost", "rrts sfu replace")
 }
 
 func TestWrongPassword(t *testing.T) {

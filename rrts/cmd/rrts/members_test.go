@@ -107,7 +107,11 @@ func TestMembersChange(t *testing.T) {
 	if err := a.Stop(alpha); err != nil && !strings.Contains(err.Error(), "exit status 78") {
 		t.Fatal(err)
 	}
-	refusesToStart(t, a, "SFU alpha, number 1, is not in the cluster")
+	refusesToStart(t, a, alpha, "SFU alpha, number 1, is not in the cluster")
+
+	// One that was dead while it was replaced knows nothing of that, and nobody on the
+	// interconnect speaks to it: a gateway tells it.
+	refusesToStart(t, a, bravo, "SFU bravo, number 2, is not in the cluster", "rrts sfu replace bravo")
 
 	// The others start from what they were told, not from what they began with.
 	for _, i := range []int{carol, delta} {

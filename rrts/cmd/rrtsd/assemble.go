@@ -295,7 +295,7 @@ func (a *assembler) gateway() (engine.Component, error) {
 		Certificate: func() (*tls.Certificate, error) { return a.certificate.Load(), nil },
 		Tokens:      tokens, Wall: wall,
 		Cluster: c.Name, ClusterID: [16]byte(c.ID), Epoch: c.Epoch, Group: group,
-		Gateways: a.keeper.gateways, Own: self.Gateways,
+		Gateways: a.keeper.gateways, Own: self.Gateways, SFUs: a.keeper.numbers,
 		Heartbeat: c.Clients.Heartbeat, MaxConnections: a.cfg.SFU.Gateway.MaxConnections, Window: a.cfg.SFU.Gateway.Window,
 	})
 }

@@ -103,6 +103,7 @@ func (s *sfu) serve(log *slog.Logger) error {
 	go func() { done <- s.engine.Run(ctx) }()
 	go s.becomeReady(ctx, notifier, log)
 	go s.keeper.run(ctx)
+	go s.keeper.inquire(ctx)
 
 	beat := time.NewTicker(beatInterval)
 	defer beat.Stop()

@@ -17,6 +17,7 @@ import (
 	"virtualservicesinc.com/rrts/cmd/internal/members"
 	"virtualservicesinc.com/rrts/config"
 	"virtualservicesinc.com/rrts/config/genesis"
+	"virtualservicesinc.com/rrts/schema/gatewaypb"
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
@@ -69,6 +70,7 @@ type keeper struct {
 	log     *slog.Logger
 	now     func() time.Duration
 	removed chan error // capacity 1: why this SFU must stop
+	greet   func(ctx context.Context, address string) (*gatewaypb.HelloReply, error)
 
 	wake chan struct{} // capacity 1
 
@@ -87,6 +89,9 @@ func newKeeper(cfg *config.Config, log *slog.Logger, now func() time.Duration) *
 	return &keeper{
 		cfg: cfg, log: log, now: now, removed: make(chan error, 1), wake: make(chan struct{}, 1),
 		newest: members.Roster(cfg.Cluster), peers: cfg.Peers(), left: map[uint16]time.Duration{},
+		greet: func(ctx context.Context, address string) (*gatewaypb.HelloReply, error) {
+			return greet(ctx, cfg.Dir, address)
+		},
 	}
 }
 
@@ -144,6 +149,17 @@ func (k *keeper) gateways() []string {
 		}
 	}
 	return all
+}
+
+// numbers are those of all SFUs of the roster, also of one that is leaving: it is in
+// until it is out. And the roster's version.
+func (k *keeper) numbers() (all []uint32, version uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for i := range k.newest.Members {
+		all = append(all, k.newest.Members[i].Number)
+	}
+	return all, k.newest.Version
 }
 
 // fabricPeers are the other SFUs as the interconnect wants them.

@@ -15,6 +15,7 @@ import (
 	"virtualservicesinc.com/rrts/cmd/internal/members"
 	"virtualservicesinc.com/rrts/config"
 	"virtualservicesinc.com/rrts/config/genesis"
+	"virtualservicesinc.com/rrts/schema/gatewaypb"
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
@@ -72,6 +73,67 @@ func TestStartRoster(t *testing.T) {
 			if err != nil || (c != cfg.Cluster) != tt.taken {
 				t.Fatalf("took that of the state directory: %v, want %v (%v)", c != cfg.Cluster, tt.taken, err)
 			}
+		})
+	}
+}
+
+// TestInquiry: who hears nobody asks gateways, and believes only what is newer than
+// what it knows.
+func TestInquiry(t *testing.T) {
+	type reply = gatewaypb.HelloReply
+	for name, tt := range map[string]struct {
+		bravo, carol *reply // nil: no answer
+		want         string
+	}{
+		"nobody answers":     {nil, nil, ""},
+		"it is in":           {&reply{Sfus: []uint32{1, 2, 3}, Roster: 4}, nil, ""},
+		"a list from before": {&reply{Sfus: []uint32{2, 3}, Roster: 3}, nil, ""},
+		"it is out":          {nil, &reply{Sfus: []uint32{2, 3}, Roster: 4}, "SFU alpha, number 1, is not in the cluster by roster 4"},
+		"restored":           {&reply{ClusterId: make([]byte, 16), Cluster: "shop"}, nil, "pc2.example:7400 is of another cluster now"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := alpha(t)
+			cfg.Cluster.Roster = 3
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				k := newKeeper(cfg, slog.New(slog.DiscardHandler), func() time.Duration { return time.Since(began) })
+				asked := map[string]int{}
+				k.greet = func(_ context.Context, address string) (*reply, error) {
+					asked[address]++
+					r := map[string]*reply{"pc2.example:7400": tt.bravo, "pc3.example:7400": tt.carol}[address]
+					if r == nil {
+						return nil, errors.New("no answer")
+					}
+					if r.ClusterId == nil {
+						r.ClusterId = cfg.Cluster.ID[:]
+					}
+					return r, nil
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				done := make(chan struct{})
+				go func() { k.inquire(ctx); close(done) }()
+				time.Sleep(unheard - time.Second/2)
+				if len(asked) > 0 {
+					t.Error("it asked at once")
+				}
+				time.Sleep(2 * inquiryInterval)
+				if asked["pc1.example:7400"] > 0 {
+					t.Error("it asked itself")
+				}
+				if tt.want == "" {
+					if asked["pc2.example:7400"] < 2 || asked["pc3.example:7400"] < 2 || len(k.removed) > 0 {
+						t.Errorf("asked %v, and was told that it is out: %v", asked, len(k.removed) > 0)
+					}
+					cancel()
+					<-done
+					return
+				}
+				<-done
+				if err := <-k.removed; !errors.Is(err, errRemoved) || !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("%v, want %q", err, tt.want)
+				}
+				cancel()
+			})
 		})
 	}
 }

@@ -149,6 +149,11 @@ type HelloReply struct {
 	HeartbeatMillis uint32
 	// Requests in flight that the gateway accepts on this connection.
 	Window uint32
+	// The numbers of the cluster's SFUs, and the version of that list. One that was off
+	// while it was removed learns here that it is out: on the interconnect nobody hears
+	// it any more.
+	Sfus   []uint32
+	Roster uint64
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -179,6 +184,15 @@ func (m *HelloReply) AppendTo(b []byte) []byte {
 	}
 	if m.Window != 0 {
 		b = message.AppendVarint(append(b, 0x48), uint64(m.Window))
+	}
+	if len(m.Sfus) > 0 {
+		b = append(b, 0x52, 0)
+		at := len(b)
+		b = message.AppendVarints(b, m.Sfus)
+		b = message.CloseBytes(b, at)
+	}
+	if m.Roster != 0 {
+		b = message.AppendVarint(append(b, 0x58), m.Roster)
 	}
 	return b
 }
@@ -215,6 +229,16 @@ func (m *HelloReply) Size() int {
 	}
 	if m.Window != 0 {
 		n += 1 + message.SizeVarint(uint64(m.Window))
+	}
+	if len(m.Sfus) > 0 {
+		p := 0
+		for _, v := range m.Sfus {
+			p += message.SizeVarint(uint64(v))
+		}
+		n += 1 + message.SizeBytes(p)
+	}
+	if m.Roster != 0 {
+		n += 1 + message.SizeVarint(m.Roster)
 	}
 	return n
 }
@@ -315,6 +339,31 @@ func (m *HelloReply) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.HelloReply.window")
 			}
 			m.Window = uint32(v)
+		case 0x50: // sfus
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.gateway.HelloReply.sfus")
+			}
+			m.Sfus = append(m.Sfus, uint32(v))
+		case 0x52: // sfus, packed
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.gateway.HelloReply.sfus")
+			}
+			var ok bool
+			if m.Sfus, ok = message.Varints(m.Sfus, p); !ok {
+				return message.BadField("rrts.gateway.HelloReply.sfus")
+			}
+		case 0x58: // roster
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.gateway.HelloReply.roster")
+			}
+			m.Roster = v
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.gateway.HelloReply: unknown field")
@@ -328,6 +377,7 @@ func (m *HelloReply) ParseNested(b []byte, depth int) error {
 func (m *HelloReply) Reset() {
 	*m = HelloReply{
 		Gateways: m.Gateways[:0],
+		Sfus:     m.Sfus[:0],
 	}
 }
 
@@ -360,6 +410,12 @@ func (m HelloReply) String() string {
 	}
 	if m.Window != 0 {
 		t.Add("window", m.Window)
+	}
+	if len(m.Sfus) > 0 {
+		message.AddList(&t, "sfus", m.Sfus)
+	}
+	if m.Roster != 0 {
+		t.Add("roster", m.Roster)
 	}
 	return t.String()
 }
