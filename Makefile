@@ -68,7 +68,7 @@ bench-restart: build ## how soon SFUs with a million transactions are back
 deb: need-go ## Debian packages into build/; ARCH="amd64 arm64" for both
 	GO="$(GO)" packaging/build-deb $(ARCH)
 
-deb-repro: need-go ## the packages built twice, differently, and compared byte for byte
+deb-repro: need-go ## the packages built twice, differently, and compared byte for byte; ARCH="amd64 arm64" for both
 	GO="$(GO)" packaging/deb-repro $(ARCH)
 
 apt-repo: ## a signed apt repository of the packages in build/apt; KEY=FINGERPRINT signs with a key of yours

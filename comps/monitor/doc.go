@@ -12,6 +12,7 @@
 //	process-paused        this process did not run for a while: the machine is
 //	                      overloaded, was suspended, or its virtual machine was
 //	mailbox-filling@NAME  requests wait for Component NAME until they will be refused
+//	backup-missing        the machine has a target for backups, and no recent one
 //	monitor-blind         /proc cannot be read
 //
 // Each has a level and a time at which it is raised, and a lower level and a longer

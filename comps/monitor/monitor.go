@@ -46,6 +46,9 @@ type Config struct {
 	// Networks says how the interconnect is doing; nil where there is none. It may take
 	// a moment.
 	Networks func() []monitorpb.NetworkStatus
+	// Backup says what is missing of this machine's backups, in words for people; empty
+	// when nothing is. nil where nobody can say. It is asked at every sample.
+	Backup func() string
 	// Proc is where the proc file system is. Default /proc.
 	Proc string
 }
@@ -78,6 +81,7 @@ type Monitor struct {
 	blind     level
 	stalled   level
 	paused    level
+	backup    level
 	mailboxes map[string]*level
 }
 

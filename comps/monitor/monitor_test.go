@@ -149,6 +149,34 @@ func TestBlind(t *testing.T) {
 	})
 }
 
+// TestBackupMissing: it is an alarm for as long as it is said, with what is said.
+func TestBackupMissing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var missing atomic.Pointer[string]
+		say := func(s string) { missing.Store(&s) }
+		say("")
+		s := newScene(t, func(c *Config) { c.Backup = func() string { return *missing.Load() } })
+		time.Sleep(3 * sampleEvery)
+		synctest.Wait()
+		if got := s.names(); got != "[]" {
+			t.Fatal(got)
+		}
+		say("no backup has been taken yet")
+		time.Sleep(2 * sampleEvery)
+		synctest.Wait()
+		if a := s.Alarms(); len(a) != 1 || a[0].Name != "backup-missing" || a[0].Detail != "no backup has been taken yet" {
+			t.Fatalf("%+v", a)
+		}
+		say("")
+		time.Sleep(2 * sampleEvery)
+		synctest.Wait()
+		if got := s.names(); got != "[]" {
+			t.Fatal(got)
+		}
+		s.end()
+	})
+}
+
 // TestStalled: the engine's loop stands still, and turns again.
 func TestStalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

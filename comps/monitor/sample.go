@@ -29,6 +29,10 @@ func (m *Monitor) sample(now time.Duration) {
 		detail = err.Error()
 	}
 	m.tell(&m.blind, now, err != nil, "monitor-blind", engine.Warning, detail)
+	if m.cfg.Backup != nil {
+		missing := m.cfg.Backup()
+		m.tell(&m.backup, now, missing != "", "backup-missing", engine.Warning, missing)
+	}
 	m.watchProgress(now)
 	m.watchMailboxes(now, e.Components)
 }

@@ -22,7 +22,7 @@ func TestUnits(t *testing.T) {
 		require.Root(t) // where systemd does not run, its tool makes the directory
 	}
 	dir := t.TempDir()
-	for _, name := range []string{"rrts@.service", "rrts-net.service", "rrts.target"} {
+	for _, name := range []string{"rrts@.service", "rrts-net.service", "rrts-backup.service", "rrts-backup.timer", "rrts.target"} {
 		data, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
@@ -42,13 +42,13 @@ func TestUnits(t *testing.T) {
 		}
 		return string(out)
 	}
-	units := []string{"rrts@alpha.service", "rrts-net.service", "rrts.target"}
+	units := []string{"rrts@alpha.service", "rrts-net.service", "rrts-backup.service", "rrts-backup.timer", "rrts.target"}
 	for _, u := range units {
 		if out := analyze("verify", "--man=no", filepath.Join(dir, u)); out != "" {
 			t.Errorf("verify %s: %s", u, out)
 		}
 	}
-	for _, u := range units[:2] {
+	for _, u := range units[:3] {
 		out := analyze("security", "--offline=true", "--threshold="+maxExposure, filepath.Join(dir, u))
 		t.Log(out[strings.Index(out, "→"):])
 	}

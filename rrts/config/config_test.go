@@ -72,6 +72,10 @@ run_dir = "/tmp/run"
 mac = "00:25:90:ab:cd:01"
 [network_b]
 nic = "enp3s0"
+[backup]
+target = "/mnt/usb"
+keep = "90d"
+max_age = "2d"
 `
 
 const goodSFU = `
@@ -151,6 +155,7 @@ func TestGoodSetsEverything(t *testing.T) {
 	walk("Machine.RunDir", reflect.ValueOf(m.RunDir))
 	walk("Machine.NetworkA.MAC", reflect.ValueOf(m.NetworkA.MAC))
 	walk("Machine.NetworkB.Name", reflect.ValueOf(m.NetworkB.Name))
+	walk("Machine.Backup", reflect.ValueOf(m.Backup))
 	walk("SFU", reflect.ValueOf(*s))
 }
 
@@ -234,7 +239,7 @@ func TestExamples(t *testing.T) {
 		pc := "pc" + string(rune('1'+i))
 		small.SFUs = append(small.SFUs, Member{Number: uint16(i + 1), Name: name, Type: TypeAll, Machine: pc, PublicKey: PublicKey{byte(i + 1)}, Voter: true, Gateways: []string{pc + ".example:7400"}})
 	}
-	m.RunDir = ""
+	m.RunDir, m.Backup = "", Backups{}
 	for path, data := range map[string][]byte{
 		"cluster.toml":   small.Marshal(),
 		"machine.toml":   m.Marshal(),

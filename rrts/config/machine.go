@@ -1,14 +1,27 @@
 package config
 
-import "net"
+import (
+	"fmt"
+	"net"
+	"time"
+)
 
-// Machine is machine.toml: what one machine is called and where its two networks
-// are plugged in.
+// Machine is machine.toml: what one machine is called, where its two networks are
+// plugged in, and where it keeps backups.
 type Machine struct {
 	Name     string
 	RunDir   string // holds sockets; each SFU's are in RunDir/NAME
 	NetworkA NIC
 	NetworkB NIC
+	Backup   Backups
+}
+
+// Backups says where and for how long a machine keeps backups of the cluster. All is
+// empty, or default, on a machine that makes none by itself.
+type Backups struct {
+	Target string        // directory; empty: none
+	Keep   time.Duration // older ones are deleted when a newer one has been taken
+	MaxAge time.Duration // below Keep; when the newest is older, the alarm backup-missing stands
 }
 
 // NIC names a network interface in one of two ways. Both are empty on a machine
@@ -44,6 +57,16 @@ func (m *Machine) keys(k *keys) {
 		"Where its SFUs keep their sockets.")
 	k.section("network_a", "The NIC of interconnect network A: its permanent MAC address, or its name. A larger mtu, such as 9000, needs NICs and a switch that carry jumbo frames.", m.NetworkA.keys)
 	k.section("network_b", "The NIC of interconnect network B.", m.NetworkB.keys)
+	k.section("backup", "Backups that this machine takes every night: rrts-backup.timer. One machine of the cluster is enough.", m.Backup.keys)
+}
+
+func (b *Backups) keys(k *keys) {
+	key(k, "target", &b.Target, optional[string](`"/mnt/backup"`), absolute,
+		"Where they go: a directory on a disk that is not the SFUs' own, mounted when the machine starts.")
+	key(k, "keep", &b.Keep, otherwise(30*24*time.Hour), duration(24*time.Hour, 10*365*24*time.Hour),
+		"Older ones are deleted when a newer one has been taken; the newest three always stay.")
+	key(k, "max_age", &b.MaxAge, otherwise(26*time.Hour), duration(time.Hour, 365*24*time.Hour),
+		"When the newest one is older than this, or there is none, the alarm backup-missing stands.")
 }
 
 func (n *NIC) keys(k *keys) {
@@ -91,6 +114,9 @@ func decodeMachine(d *document) *Machine {
 		if n.nic.MAC != nil && n.nic.Name != "" {
 			d.fault(n.section+".nic", "is set beside mac", "name the interface in one way: remove nic or mac")
 		}
+	}
+	if b := &m.Backup; b.MaxAge >= b.Keep && !d.anyFault("backup") {
+		d.fault("backup.max_age", fmt.Sprintf("is %s, not below keep of %s", showDuration(b.MaxAge), showDuration(b.Keep)), "lower it or raise keep")
 	}
 	if d.anyFault("network_") {
 		return m

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 
 	"virtualservicesinc.com/comps/txn/backup"
 	"virtualservicesinc.com/rrts/client"
+	"virtualservicesinc.com/rrts/cmd/internal/lastbackup"
 	"virtualservicesinc.com/rrts/cmd/rrts/internal/backups"
 	"virtualservicesinc.com/rrts/config"
 	"virtualservicesinc.com/rrts/schema/txnpb"
@@ -22,6 +25,7 @@ const backupDir = "/var/backups/rrts"
 
 func (c *cli) backupCommand() *cobra.Command {
 	var to, via string
+	var scheduled bool
 	cmd := &cobra.Command{
 		Use:   "backup",
 		Short: "take a backup of the running cluster; verify and list backups",
@@ -33,39 +37,85 @@ The backup is sealed before it leaves the SFU. Only the recovery kit opens it: k
 apart, and both away from the cluster's machines.
 
 --to names a file, or a directory: the file is then named by cluster, time and CSN. A file is complete
-or absent, and an existing one is never overwritten.`,
+or absent, and an existing one is never overwritten.
+
+Without --to it goes to the target in the table [backup] of machine.toml, and older ones than its keep
+are deleted there afterwards; a machine without a target has its backups in ` + backupDir + `.
+rrts-backup.timer does that every night; the alarm backup-missing stands when it has not.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if to == backupDir {
-				if err := backups.MakeDir(to); err != nil {
-					return fmt.Errorf("%w; name another place with --to", err)
-				}
+			switch {
+			case to != "" && scheduled:
+				return usageError{errors.New("--scheduled goes to the target of machine.toml: leave --to away")}
+			case to != "":
+				_, err := c.takeBackup(cmd.Context(), to, via)
+				return err
 			}
-			return c.takeBackup(cmd.Context(), to, via)
+			return c.backupHome(cmd.Context(), via, scheduled)
 		},
 	}
-	cmd.Flags().StringVar(&to, "to", backupDir, "file or directory of the backup")
+	cmd.Flags().StringVar(&to, "to", "", "file or directory of the backup (default: the target in machine.toml, or "+backupDir+")")
 	cmd.Flags().StringVar(&via, "sfu", "", "the SFU whose state is read (default: a follower, on this machine if one is)")
+	cmd.Flags().BoolVar(&scheduled, "scheduled", false, "do nothing on a machine without a target, as rrts-backup.timer wants it")
 	cmd.AddCommand(c.backupVerifyCommand(), c.backupListCommand())
 	return cmd
 }
 
-func (c *cli) takeBackup(ctx context.Context, to, via string) error {
-	op, cluster, err := c.operator(ctx, "")
+// backupHome takes a backup to where this machine keeps them.
+func (c *cli) backupHome(ctx context.Context, via string, scheduled bool) error {
+	m, err := config.LoadMachine(filepath.Join(c.dir, "machine.toml"))
 	if err != nil {
 		return err
+	}
+	target := m.Backup.Target
+	switch {
+	case target == "" && scheduled:
+		c.out.Say("no backup: machine.toml names no target in its table [backup]")
+		return nil
+	case target == "":
+		if err := backups.MakeDir(backupDir); err != nil {
+			return fmt.Errorf("%w; name another place with --to", err)
+		}
+		_, err := c.takeBackup(ctx, backupDir, via)
+		return err
+	}
+	// A target that is not there is a disk that is not mounted, never one to be made.
+	if info, err := os.Stat(target); err != nil || !info.IsDir() {
+		return fmt.Errorf("the target of machine.toml, %s, is no directory: is its disk mounted? (%w)", target, cmp.Or(err, errors.New("it is a file")))
+	}
+	taken, err := c.takeBackup(ctx, target, via)
+	if err != nil {
+		return err
+	}
+	h := &taken.Info.Header
+	note := &lastbackup.Note{File: taken.File, CSN: h.Csn, Bytes: taken.Info.Bytes, Taken: backups.TimeOf(h)}
+	if err := lastbackup.Write(c.dir, note); err != nil {
+		return err
+	}
+	old, err := backups.Prune(target, h.ClusterId, time.Now().Add(-m.Backup.Keep))
+	for _, path := range old {
+		c.out.Say("deleted %s: older than keep in machine.toml", path)
+	}
+	return err
+}
+
+// takeBackup takes a backup to a file or into a directory, and shows it.
+func (c *cli) takeBackup(ctx context.Context, to, via string) (*backups.Taken, error) {
+	op, cluster, err := c.operator(ctx, "")
+	if err != nil {
+		return nil, err
 	}
 	defer op.Close()
 	source, err := c.backupSource(ctx, op, cluster, via)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	// What the leader has committed by now must be in it.
 	queryCtx, cancel := context.WithTimeout(ctx, lineTimeout)
 	newest, err := op.Query(queryCtx, &txnpb.Query{})
 	cancel()
 	if err != nil {
-		return fmt.Errorf("asking the leader how far the cluster is: %w", err)
+		return nil, fmt.Errorf("asking the leader how far the cluster is: %w", err)
 	}
 	began := time.Now()
 	taken, err := backups.Take(ctx, op.To(source.Number), newest.Csn, to, func(p backups.Progress) {
@@ -73,9 +123,9 @@ func (c *cli) takeBackup(ctx context.Context, to, via string) error {
 	})
 	c.out.Progress("")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return c.showBackup(taken.File, taken.Info, map[string]any{"sfu": source.Name, "seconds": time.Since(began).Seconds()}, "")
+	return taken, c.showBackup(taken.File, taken.Info, map[string]any{"sfu": source.Name, "seconds": time.Since(began).Seconds()}, "")
 }
 
 // backupSource chooses the SFU whose state is read: a follower, one of this machine
@@ -224,11 +274,14 @@ func (c *cli) verifyBackup(path string, k *kitFlags) error {
 func (c *cli) backupListCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list [DIR]",
-		Short: "list the backups in a directory, by what their headers say",
+		Short: "list the backups in a directory, or where this machine keeps them",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir := backupDir
 			switch len(args) {
 			case 0:
+				if m, err := config.LoadMachine(filepath.Join(c.dir, "machine.toml")); err == nil {
+					dir = cmp.Or(m.Backup.Target, dir)
+				}
 			case 1:
 				dir = args[0]
 			default:

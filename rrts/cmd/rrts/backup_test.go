@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"virtualservicesinc.com/rrts/client"
+	"virtualservicesinc.com/rrts/cmd/internal/lastbackup"
 	"virtualservicesinc.com/rrts/cmd/rrts/internal/arena"
 	"virtualservicesinc.com/rrts/cmd/rrts/internal/arena/arenatest"
 	"virtualservicesinc.com/rrts/config"
@@ -111,6 +112,7 @@ func TestBackupAndRestore(t *testing.T) {
 	if err := caughtUp(ctx, a); err != nil {
 		t.Fatal(err)
 	}
+	nightly(t, a.ConfigDir(0))
 	stopped := (leader + 1) % 3
 	if err := a.Stop(stopped); err != nil {
 		t.Fatal(err)
@@ -222,6 +224,43 @@ func backupUnderLoad(ctx context.Context, t *testing.T, a *arena.Arena, c *clien
 		t.Errorf("the backup is of CSN %v, clients had been told of %d", b["csn"], told)
 	}
 	return b
+}
+
+// nightly takes backups as rrts-backup.timer does: none without a target, none where
+// its disk is not mounted, and then one that the machine takes note of.
+func nightly(t *testing.T, etc string) {
+	t.Helper()
+	if out, err := rrts(t, "--config", etc, "backup", "--scheduled"); err != nil || len(out) > 0 {
+		t.Errorf("without a target: %s, %v", out, err)
+	}
+	target := filepath.Join(t.TempDir(), "usb")
+	path := filepath.Join(etc, "machine.toml")
+	m, err := config.LoadMachine(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := m.Marshal()
+	m.Backup.Target = target
+	if err := os.WriteFile(path, m.Marshal(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	defer os.WriteFile(path, before, 0o644)
+	refused(t, "is its disk mounted?", "--config", etc, "backup", "--scheduled")
+	refused(t, "leave --to away", "--config", etc, "backup", "--scheduled", "--to", target)
+	if err := os.Mkdir(target, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	b := must(t, "--config", etc, "backup", "--scheduled")
+	n, err := lastbackup.Read(etc)
+	if err != nil || n == nil || n.File != b["file"] || filepath.Dir(n.File) != target || float64(n.CSN) != b["csn"] {
+		t.Errorf("%v, and the note of it is %+v, %v", b, n, err)
+	}
+	if missing := lastbackup.Missing(etc, &m.Backup, time.Now()); missing != "" {
+		t.Error(missing)
+	}
+	if listed := must(t, "--config", etc, "backup", "list"); listed["file"] != b["file"] {
+		t.Errorf("the list is %v", listed)
+	}
 }
 
 // refusals tries everything that must not work, one clear line each.

@@ -6,6 +6,7 @@
 package backups
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"virtualservicesinc.com/comps/txn/backup"
@@ -201,6 +203,43 @@ func headerOf(path string) (*txnpb.BackupHeader, int64, error) {
 	}
 	h, err := backup.ReadHeader(f)
 	return h, info.Size(), err
+}
+
+// leastKept is how many backups of a cluster Prune leaves, however old they are: one
+// may be found bad on the day that it is needed.
+const leastKept = 3
+
+// Prune deletes the backups of a cluster in a directory that were taken before a time,
+// but not its newest ones, and what a machine that died left half written before then.
+// It returns the files that it deleted.
+func Prune(dir string, cluster []byte, before time.Time) ([]string, error) {
+	all, err := List(dir)
+	if err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(all, func(b Found) bool { return b.Err != nil || !bytes.Equal(b.Header.ClusterId, cluster) })
+	slices.SortFunc(all, func(a, b Found) int { return TimeOf(a.Header).Compare(TimeOf(b.Header)) })
+	var old []string
+	for _, b := range all[:max(len(all)-leastKept, 0)] {
+		if TimeOf(b.Header).Before(before) {
+			old = append(old, b.File)
+		}
+	}
+	partial, err := filepath.Glob(filepath.Join(dir, partialPattern))
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range partial {
+		if info, err := os.Lstat(path); err == nil && info.ModTime().Before(before) {
+			old = append(old, path)
+		}
+	}
+	for i, path := range old {
+		if err := remove(path); err != nil {
+			return old[:i], fmt.Errorf("deleting an old backup: %w", err)
+		}
+	}
+	return old, nil
 }
 
 // MakeDir makes a directory for backups, which nobody else can look into.
