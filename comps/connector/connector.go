@@ -205,7 +205,8 @@ func (c *Connector) Networks() []monitorpb.NetworkStatus {
 				name = fabric.PortMachine.String()
 			}
 			all = append(all, monitorpb.NetworkStatus{Peer: uint32(p.Peer), Network: name, Up: s.Up, RttMicros: uint64(s.RTT / time.Microsecond),
-				SentFrames: s.FramesSent, ReceivedFrames: s.FramesReceived, LostFrames: s.FramesLost, DuplicateFrames: p.FramesDuplicate})
+				SentFrames: s.FramesSent, ReceivedFrames: s.FramesReceived, LostFrames: s.FramesLost, DuplicateFrames: p.FramesDuplicate,
+				ClockOffsetMicros: p.ClockOffset.Microseconds(), ClockErrorMicros: uint64((p.ClockError + time.Microsecond - 1) / time.Microsecond)})
 		}
 	}
 	return all

@@ -489,6 +489,10 @@ type NetworkStatus struct {
 	ReceivedFrames  uint64
 	LostFrames      uint64
 	DuplicateFrames uint64
+	// The peer's wall clock less this one's, right to within the error; the error is 0
+	// when nothing is known.
+	ClockOffsetMicros int64
+	ClockErrorMicros  uint64
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -516,6 +520,12 @@ func (m *NetworkStatus) AppendTo(b []byte) []byte {
 	}
 	if m.DuplicateFrames != 0 {
 		b = message.AppendVarint(append(b, 0x40), m.DuplicateFrames)
+	}
+	if m.ClockOffsetMicros != 0 {
+		b = message.AppendVarint(append(b, 0x68), uint64(m.ClockOffsetMicros))
+	}
+	if m.ClockErrorMicros != 0 {
+		b = message.AppendVarint(append(b, 0x70), m.ClockErrorMicros)
 	}
 	return b
 }
@@ -546,6 +556,12 @@ func (m *NetworkStatus) Size() int {
 	}
 	if m.DuplicateFrames != 0 {
 		n += 1 + message.SizeVarint(m.DuplicateFrames)
+	}
+	if m.ClockOffsetMicros != 0 {
+		n += 1 + message.SizeVarint(uint64(m.ClockOffsetMicros))
+	}
+	if m.ClockErrorMicros != 0 {
+		n += 1 + message.SizeVarint(m.ClockErrorMicros)
 	}
 	return n
 }
@@ -636,6 +652,22 @@ func (m *NetworkStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.NetworkStatus.duplicate_frames")
 			}
 			m.DuplicateFrames = v
+		case 0x68: // clock_offset_micros
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.NetworkStatus.clock_offset_micros")
+			}
+			m.ClockOffsetMicros = int64(v)
+		case 0x70: // clock_error_micros
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.NetworkStatus.clock_error_micros")
+			}
+			m.ClockErrorMicros = v
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.monitor.NetworkStatus: unknown field")
@@ -676,6 +708,12 @@ func (m NetworkStatus) String() string {
 	}
 	if m.DuplicateFrames != 0 {
 		t.Add("duplicate_frames", m.DuplicateFrames)
+	}
+	if m.ClockOffsetMicros != 0 {
+		t.Add("clock_offset_micros", m.ClockOffsetMicros)
+	}
+	if m.ClockErrorMicros != 0 {
+		t.Add("clock_error_micros", m.ClockErrorMicros)
 	}
 	return t.String()
 }

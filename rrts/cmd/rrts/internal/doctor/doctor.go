@@ -3,8 +3,8 @@
 //
 // Each check measures, and says what it measured, what that means and what to do.
 // Checks change nothing that stays: the disk's writes a file and removes it again, the
-// networks' sends some frames. The machine is handed in as a Patient, so that each
-// verdict is a test.
+// networks' sends some frames. Fix does what findings ask for and needs no decision.
+// The machine is handed in as a Patient, so that each verdict is a test.
 package doctor
 
 import (
@@ -16,8 +16,6 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"virtualservicesinc.com/rrts/cmd/rrts/internal/nic"
 	"virtualservicesinc.com/rrts/config"
@@ -38,6 +36,10 @@ type Finding struct {
 	Verdict  Verdict `json:"verdict"`
 	Measured string  `json:"measured"`
 	Cure     string  `json:"cure,omitempty"`
+	// Fixable says that Fix does the cure.
+	Fixable bool `json:"fixable,omitempty"`
+
+	remedy *remedy
 }
 
 // Patient is a machine.
@@ -50,16 +52,16 @@ type Patient struct {
 	Survey  func(context.Context, *nic.Survey) ([]nic.Heard, error)
 	Resolve func(context.Context, string) ([]net.IP, error)
 	Clock   func() (Clock, error)
-	Fsync   func(dir string) (Disk, error)
+	// Clocks asks an SFU of this machine for the others' clocks; nil, or no error and
+	// nothing, where there is none to ask.
+	Clocks func(context.Context) ([]PeerClock, error)
+	Fsync  func(dir string) (Disk, error)
 	// Unit returns properties of a systemd unit; nil where systemd does not run.
 	Unit func(ctx context.Context, unit string, properties ...string) (map[string]string, error)
-}
 
-// Clock is what the kernel says of its own.
-type Clock struct {
-	Synchronised bool
-	// MaxError bounds the difference to true time, as the kernel believes.
-	MaxError time.Duration
+	// Run runs a command and Renew renews the certificate of an SFU's gateway, for Fix.
+	Run   func(ctx context.Context, command ...string) error
+	Renew func(ctx context.Context, sfu string) error
 }
 
 // Disk is what writing cost.
@@ -77,7 +79,7 @@ func New(dir string) *Patient {
 		Resolve: func(ctx context.Context, host string) ([]net.IP, error) {
 			return net.DefaultResolver.LookupIP(ctx, "ip", host)
 		},
-		Clock: kernelClock, Fsync: measureDisk,
+		Clock: kernelClock, Fsync: measureDisk, Run: run,
 	}
 	if info, err := os.Stat("/run/systemd/system"); err == nil && info.IsDir() {
 		p.Unit = showUnit
@@ -101,6 +103,12 @@ func (e *examination) add(v Verdict, check, cure, measured string, args ...any) 
 	e.findings = append(e.findings, Finding{Check: check, Verdict: v, Measured: fmt.Sprintf(measured, args...), Cure: cure})
 }
 
+// fix says how Fix cures the finding that was added last.
+func (e *examination) fix(r remedy) {
+	f := &e.findings[len(e.findings)-1]
+	f.Fixable, f.remedy = true, &r
+}
+
 // Examine runs every check. Without a configuration it examines what does not need
 // one: the machine may be on its way into a cluster.
 func (p *Patient) Examine(ctx context.Context) []Finding {
@@ -108,8 +116,10 @@ func (p *Patient) Examine(ctx context.Context) []Finding {
 	e.configuration()
 	e.networks(ctx)
 	e.names(ctx)
-	e.clock()
+	e.clock(ctx)
+	e.peerClocks(ctx)
 	e.disks()
+	e.backups(ctx)
 	e.secrets()
 	e.buffers()
 	e.sleep()
@@ -200,27 +210,6 @@ func (e *examination) name(ctx context.Context, sfu, host string) {
 	}
 }
 
-// maxClockError is where the leader's own rule begins: one that is further from its
-// voters' median hands over.
-const maxClockError = 500 * time.Millisecond
-
-func (e *examination) clock() {
-	c, err := e.Clock()
-	const cure = "run a time service: apt install chrony; then see chronyc tracking"
-	switch {
-	case err != nil:
-		e.add(Fail, "clock", cure, "the kernel does not say: %v", err)
-	case !c.Synchronised && e.alone():
-		e.add(Warn, "clock", cure, "it is not synchronised: harmless on one machine, wrong as soon as there is a second")
-	case !c.Synchronised:
-		e.add(Fail, "clock", cure, "it is not synchronised: a leader whose clock is off hands over, and logins and certificates go wrong")
-	case c.MaxError > maxClockError:
-		e.add(Warn, "clock", cure, "it may be off by %v, more than %v", c.MaxError.Round(time.Millisecond), maxClockError)
-	default:
-		e.add(OK, "clock", "", "synchronised, off by %v at most", c.MaxError.Round(time.Millisecond))
-	}
-}
-
 // alone reports whether no SFU runs on another machine.
 func (e *examination) alone() bool {
 	if e.cluster == nil {
@@ -232,16 +221,6 @@ func (e *examination) alone() bool {
 		}
 	}
 	return true
-}
-
-func kernelClock() (Clock, error) {
-	var t unix.Timex
-	state, err := unix.Adjtimex(&t)
-	if err != nil {
-		return Clock{}, err
-	}
-	const timeError = 5 // TIME_ERROR of adjtimex(2)
-	return Clock{Synchronised: state != timeError && t.Status&unix.STA_UNSYNC == 0, MaxError: time.Duration(t.Maxerror) * time.Microsecond}, nil
 }
 
 // buffers holds the limits of packaging/sysctl.d.
@@ -262,6 +241,7 @@ func (e *examination) buffers() {
 			e.add(Warn, check, "look on the host", "it cannot be read: %v", err)
 		case value < s.least:
 			e.add(Warn, check, "run: systemctl restart systemd-sysctl; if it stays, a file in /etc/sysctl.d lowers it", "%d, below %d: bursts are lost", value, s.least)
+			e.fix(command("/usr/lib/systemd/systemd-sysctl", "--prefix="+s.name))
 		default:
 			e.add(OK, check, "", "%d", value)
 		}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"virtualservicesinc.com/rrts/cmd/internal/lastbackup"
 	"virtualservicesinc.com/rrts/cmd/rrts/internal/nic"
 	"virtualservicesinc.com/rrts/config"
 	"virtualservicesinc.com/rrts/config/genesis"
@@ -21,13 +22,16 @@ var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 // healthy is a machine on which all is well; a test spoils one thing.
 type healthy struct {
 	*Patient
-	t     *testing.T
-	nics  []nic.NIC
-	heard []nic.Heard // the first of them is heard from port 1 of the survey's own source
-	ips   map[string]net.IP
-	clock Clock
-	disk  Disk
-	units map[string]map[string]string
+	t      *testing.T
+	nics   []nic.NIC
+	heard  []nic.Heard // the first of them is heard from port 1 of the survey's own source
+	ips    map[string]net.IP
+	clock  Clock
+	clocks []PeerClock
+	silent error // why nobody knows them
+	did    []string
+	disk   Disk
+	units  map[string]map[string]string
 }
 
 func newHealthy(t *testing.T) *healthy {
@@ -41,7 +45,11 @@ func newHealthy(t *testing.T) *healthy {
 		ips:   map[string]net.IP{"pc1.example": net.IPv4(10, 0, 0, 1), "pc2.example": net.IPv4(10, 0, 0, 2)},
 		clock: Clock{Synchronised: true, MaxError: 20 * time.Millisecond},
 		disk:  Disk{Median: time.Millisecond, Worst: 3 * time.Millisecond, Free: 100 << 30, Size: 200 << 30},
-		units: map[string]map[string]string{"": {"RuntimeWatchdogUSec": "1min"}},
+		units: map[string]map[string]string{"": {"RuntimeWatchdogUSec": "1min"}, "chrony.service": {"ActiveState": "active"}},
+		clocks: []PeerClock{
+			{SFU: "bravo", Machine: "pc2", Offset: 3 * time.Millisecond, Error: 200 * time.Microsecond},
+			{SFU: "delta", Machine: "pc1", Offset: time.Hour, Error: time.Millisecond}, // the same clock
+		},
 	}
 	for _, u := range []string{"rrts.target", "rrts@alpha.service"} {
 		h.units[u] = map[string]string{"LoadState": "loaded", "UnitFileState": "enabled", "ActiveState": "active", "SubState": "running", "Result": "success"}
@@ -61,7 +69,16 @@ func newHealthy(t *testing.T) *healthy {
 			}
 			return nil, errors.New("no such host")
 		},
-		Clock: func() (Clock, error) { return h.clock, nil },
+		Clock:  func() (Clock, error) { return h.clock, nil },
+		Clocks: func(context.Context) ([]PeerClock, error) { return h.clocks, h.silent },
+		Run: func(_ context.Context, command ...string) error {
+			h.did = append(h.did, strings.Join(command, " "))
+			return nil
+		},
+		Renew: func(_ context.Context, sfu string) error {
+			h.did = append(h.did, "renewed "+sfu)
+			return nil
+		},
 		Fsync: func(string) (Disk, error) { return h.disk, nil },
 		Unit: func(_ context.Context, unit string, _ ...string) (map[string]string, error) {
 			return h.units[unit], nil
@@ -90,6 +107,7 @@ func newHealthy(t *testing.T) *healthy {
 	h.write("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", "1\n")
 	h.write("/usr/lib/systemd/system/sleep.target.d/rrts.conf", "")
 	h.write("/sys/class/watchdog/watchdog0/identity", "iTCO_wdt\n")
+	h.write("/sys/class/watchdog/watchdog0/timeout", "30\n")
 	return h
 }
 
@@ -100,6 +118,33 @@ func (h *healthy) write(path, text string) {
 		h.t.Fatal(err)
 	}
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// target gives the machine a target for backups.
+func (h *healthy) target(dir string) {
+	h.t.Helper()
+	path := filepath.Join(h.Dir, "machine.toml")
+	m, err := config.LoadMachine(path)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	m.Backup.Target = dir
+	if err := os.WriteFile(path, m.Marshal(), 0o640); err != nil {
+		h.t.Fatal(err)
+	}
+	h.units["rrts-backup.timer"] = map[string]string{"UnitFileState": "enabled", "ActiveState": "active"}
+}
+
+// backedUp has taken a backup, so long before or after now.
+func (h *healthy) backedUp(at time.Duration) {
+	h.t.Helper()
+	h.target("/mnt/usb")
+	if err := os.MkdirAll(h.Root+"/mnt/usb", 0o700); err != nil {
+		h.t.Fatal(err)
+	}
+	if err := lastbackup.Write(h.Dir, &lastbackup.Note{File: "/mnt/usb/a.rrtsbackup", CSN: 7, Taken: now.Add(at)}); err != nil {
 		h.t.Fatal(err)
 	}
 }
@@ -120,7 +165,7 @@ func TestHealthy(t *testing.T) {
 			t.Error(text(f))
 		}
 	}
-	if len(findings) != 18 || Worst(findings) != OK {
+	if len(findings) != 19 || Worst(findings) != OK {
 		t.Errorf("%d findings, the worst %s", len(findings), Worst(findings))
 	}
 }
@@ -161,9 +206,23 @@ func TestFindings(t *testing.T) {
 		{"Debian's loopback name", func(h *healthy) { h.ips["pc1.example"] = net.IPv4(127, 0, 1, 1) }, []string{
 			"warn name pc1.example: gateway of alpha: it is 127.0.1.1 here, which no other machine reaches → in /etc/hosts give it the machine's address on the clients' network instead"}},
 		{"no time", func(h *healthy) { h.clock.Synchronised = false }, []string{
-			"fail clock: it is not synchronised: a leader whose clock is off hands over, and logins and certificates go wrong → run a time service: apt install chrony; then see chronyc tracking"}},
+			"fail clock: it is not synchronised (chrony.service runs): a leader whose clock is off hands over, and logins and certificates go wrong → ask it why: chronyc tracking; chronyc sources"}},
+		{"no time service", func(h *healthy) {
+			h.clock.Synchronised = false
+			delete(h.units, "chrony.service")
+		}, []string{
+			"fail clock: it is not synchronised (no time service runs): a leader whose clock is off hands over, and logins and certificates go wrong → run one: apt install chrony; then see chronyc tracking"}},
 		{"vague time", func(h *healthy) { h.clock.MaxError = time.Second }, []string{
-			"warn clock: it may be off by 1s, more than 500ms → run a time service: apt install chrony; then see chronyc tracking"}},
+			"warn clock: it may be off by 1s, more than 500ms (chrony.service runs) → ask it why: chronyc tracking; chronyc sources"}},
+		{"another clock is odd", func(h *healthy) { h.clocks[0].Offset = -120 * time.Millisecond }, []string{
+			"warn clock of pc2: 120ms behind compared with this one, to within 200µs (by bravo) → find out which of the two is wrong: rrts doctor there and on a third machine; its time service does not do its work"}},
+		{"another clock is wrong", func(h *healthy) { h.clocks[0].Offset = 2 * time.Second }, []string{
+			"fail clock of pc2: 2s ahead compared with this one, to within 200µs (by bravo): a leader that is so far from the others hands over → find out which of the two is wrong: rrts doctor there and on a third machine; its time service does not do its work"}},
+		{"an offset within its error", func(h *healthy) {
+			h.clocks[0].Offset, h.clocks[0].Error = 510*time.Millisecond, 450*time.Millisecond
+		}, nil},
+		{"nobody knows the clocks", func(h *healthy) { h.silent = errors.New("no SFU could be reached") }, []string{
+			"warn clocks of the others: nobody here knows them: no SFU could be reached → start an SFU with a gateway here: systemctl start rrts@NAME"}},
 		{"a slow disk", func(h *healthy) { h.disk.Median = 25 * time.Millisecond }, []string{
 			"warn disk /var/lib/rrts/alpha: a durable write takes 25ms, at worst 3ms; 100.0 GiB free of 200.0 GiB → every commit waits for it: an SSD, best one with power-loss protection, is ten times faster"}},
 		{"a hopeless disk", func(h *healthy) { h.disk.Median = 250 * time.Millisecond }, []string{
@@ -188,6 +247,32 @@ func TestFindings(t *testing.T) {
 			"warn sleep: nothing keeps this machine from going to sleep → run: systemctl mask sleep.target; or install the package rrts, which refuses it while an SFU runs"}},
 		{"softdog", func(h *healthy) { h.write("/sys/class/watchdog/watchdog0/identity", "Software Watchdog\n") }, []string{
 			"warn watchdog: softdog: it dies with the kernel that it watches → prefer a hardware driver (modprobe iTCO_wdt, sp5100_tco or i6300esb)"}},
+		{"softdog beside hardware", func(h *healthy) {
+			h.write("/sys/class/watchdog/watchdog0/identity", "Software Watchdog\n")
+			h.write("/sys/class/watchdog/watchdog1/identity", "iTCO_wdt\n")
+		}, nil},
+		{"no disk for backups", func(h *healthy) { h.target("/mnt/usb") }, []string{
+			"fail backup: the target /mnt/usb is not there: stat ROOT/mnt/usb: no such file or directory → mount its disk; see findmnt"}},
+		{"no backup", func(h *healthy) {
+			h.target("/mnt/usb")
+			os.MkdirAll(h.Root+"/mnt/usb", 0o700)
+		}, []string{
+			"warn backup: no backup has been taken to /mnt/usb yet → run: systemctl start rrts-backup; if it fails, see journalctl -u rrts-backup"}},
+		{"an old backup", func(h *healthy) {
+			h.backedUp(-50 * time.Hour)
+		}, []string{
+			"warn backup: the last backup to /mnt/usb was taken 50h0m0s ago, on 2026-02-27 10:00 UTC → run: systemctl start rrts-backup; if it fails, see journalctl -u rrts-backup"}},
+		{"a fresh backup", func(h *healthy) { h.backedUp(-time.Hour) }, nil},
+		{"nobody takes backups", func(h *healthy) {
+			h.backedUp(-time.Hour)
+			h.units["rrts-backup.timer"] = map[string]string{"UnitFileState": "disabled", "ActiveState": "inactive"}
+		}, []string{
+			"warn backup: nothing takes backups to /mnt/usb by itself: rrts-backup.timer is disabled, inactive → run: systemctl enable --now rrts-backup.timer"}},
+		{"backups on the ledger's disk", func(h *healthy) {
+			h.backedUp(-time.Hour)
+			os.MkdirAll(h.Root+"/var/lib/rrts/alpha", 0o700)
+		}, []string{
+			"warn backup: the target /mnt/usb is on the disk that holds the ledger of alpha: who loses one loses both → name a target on another disk in machine.toml, best on another machine"}},
 		{"a disabled unit", func(h *healthy) { h.units["rrts@alpha.service"]["UnitFileState"] = "disabled" }, []string{
 			"warn rrts@alpha.service: it does not start with the machine (disabled) → run: systemctl enable rrts@alpha.service"}},
 		{"a failed unit", func(h *healthy) {
@@ -205,13 +290,67 @@ func TestFindings(t *testing.T) {
 			var got []string
 			for _, f := range h.Examine(t.Context()) {
 				if f.Verdict != OK {
-					got = append(got, strings.ReplaceAll(text(f), h.Dir, "DIR"))
+					got = append(got, strings.NewReplacer(h.Dir, "DIR", h.Root, "ROOT").Replace(text(f)))
 				}
 			}
 			if strings.Join(got, "\n") != strings.Join(tc.want, "\n") {
 				t.Errorf("\ngot  %s\nwant %s", strings.Join(got, "\n     "), strings.Join(tc.want, "\n     "))
 			}
 		})
+	}
+}
+
+// TestFix: what is safe is done, each thing once, and nothing else is.
+func TestFix(t *testing.T) {
+	h := newHealthy(t)
+	h.nics[0].MTU, h.nics[1].Up = 9000, false
+	h.nics[1].Carrier = false // a cable: not for Fix
+	h.clock.Synchronised = false
+	h.disk.Free = 0
+	h.write("/proc/sys/net/core/rmem_max", "212992\n")
+	h.Now = now.AddDate(0, 0, 800) // the certificate ends soon
+	for _, dir := range []string{"keys/alpha", "master"} {
+		if err := os.Chmod(filepath.Join(h.Dir, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	findings := h.Examine(t.Context())
+	var told []string
+	for _, f := range h.Fix(t.Context(), findings) {
+		if f.Err != nil {
+			t.Error(f.Did, f.Err)
+		}
+		told = append(told, strings.ReplaceAll(f.Did, h.Dir, "DIR"))
+	}
+	if want := []string{"systemctl restart rrts-net", "chmod -R go= DIR/keys/alpha", "rrts node renew alpha", "chmod -R go= DIR/master",
+		"/usr/lib/systemd/systemd-sysctl --prefix=net/core/rmem_max"}; strings.Join(told, "\n") != strings.Join(want, "\n") {
+		t.Errorf("it says that it did\n%s\nwant\n%s", strings.Join(told, "\n"), strings.Join(want, "\n"))
+	}
+	if want := []string{"systemctl restart rrts-net", "renewed alpha", "/usr/lib/systemd/systemd-sysctl --prefix=net/core/rmem_max"}; strings.Join(h.did, "\n") != strings.Join(want, "\n") {
+		t.Errorf("it did %q", h.did)
+	}
+	for _, f := range h.Examine(t.Context()) {
+		if (f.Check == "keys of alpha" || f.Check == "master keys") && f.Verdict != OK {
+			t.Error(text(f))
+		}
+	}
+	// Own certificates are their owner's to renew.
+	if err := os.MkdirAll(filepath.Join(h.Dir, "tls"), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	for from, to := range map[string]string{"sfu/alpha.crt": "alpha.crt", "keys/alpha/gateway.key": "alpha.key"} {
+		data, err := os.ReadFile(filepath.Join(h.Dir, from))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(h.Dir, "tls", to), data, 0o640)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, f := range h.Examine(t.Context()) {
+		if f.Check == "certificate of alpha" && (f.Verdict != Warn || f.Fixable) {
+			t.Error(text(f))
+		}
 	}
 }
 

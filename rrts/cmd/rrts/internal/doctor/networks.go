@@ -84,6 +84,9 @@ func (e *examination) nic(check string, n nic.NIC, mtu int) {
 	before := len(e.findings)
 	bad := func(v Verdict, cure, what string, args ...any) {
 		e.add(v, check, cure, "%s "+what, append([]any{n}, args...)...)
+		if strings.HasPrefix(cure, again) {
+			e.fix(command("systemctl", "restart", "rrts-net"))
+		}
 	}
 	switch {
 	case !n.Up:

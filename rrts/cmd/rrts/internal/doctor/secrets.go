@@ -29,6 +29,7 @@ func (e *examination) secrets() {
 		}
 		if err == nil && info.Mode().Perm()&0o077 != 0 {
 			e.add(Fail, check, "run: chmod -R go= "+dir, "%s has mode %#o: others can look in", dir, info.Mode().Perm())
+			e.fix(closed(dir))
 		}
 		s, err := c.Secrets("")
 		if err != nil {
@@ -47,24 +48,33 @@ func (e *examination) secrets() {
 func (e *examination) certificate(c *config.Config, cert *tls.Certificate) {
 	check := "certificate of " + c.Self.Name
 	cure := "run where the master keys are: rrts node renew " + c.Self.Name
+	_, err := os.Stat(filepath.Join(e.Dir, "master"))
+	renewable := err == nil
 	if _, err := os.Stat(filepath.Join(e.Dir, "tls", c.Self.Name+".crt")); err == nil {
 		cure = "renew your own certificate in " + filepath.Join(e.Dir, "tls") + ", then: systemctl reload rrts@" + c.Self.Name
+		renewable = false
+	}
+	bad := func(v Verdict, measured string, args ...any) {
+		e.add(v, check, cure, measured, args...)
+		if renewable {
+			e.fix(renewed(c.Self.Name))
+		}
 	}
 	left := cert.Leaf.NotAfter.Sub(e.Now)
 	until := cert.Leaf.NotAfter.UTC().Format(time.DateOnly)
 	switch {
 	case left <= 0:
-		e.add(Fail, check, cure, "it ended on %s: no client connects", until)
+		bad(Fail, "it ended on %s: no client connects", until)
 		return
 	case e.Now.Before(cert.Leaf.NotBefore):
 		e.add(Fail, check, "set the clock", "it begins on %s only", cert.Leaf.NotBefore.UTC().Format(time.DateOnly))
 		return
 	case left < renewEarly:
-		e.add(Warn, check, cure, "it ends on %s, in %d days", until, int(left/day))
+		bad(Warn, "it ends on %s, in %d days", until, int(left/day))
 	}
 	for _, g := range c.Self.Gateways {
 		if host := hostOf(g); cert.Leaf.VerifyHostname(host) != nil {
-			e.add(Fail, check, cure, "it is not for %s, by which clients reach the gateway", host)
+			bad(Fail, "it is not for %s, by which clients reach the gateway", host)
 			return
 		}
 	}
@@ -91,6 +101,7 @@ func (e *examination) master() {
 	}
 	if info.Mode().Perm()&0o077 != 0 {
 		e.add(Fail, "master keys", "run: chmod -R go= "+dir, "%s has mode %#o: others can look in", dir, info.Mode().Perm())
+		e.fix(closed(dir))
 		return
 	}
 	m, err := genesis.LoadMaster(dir)

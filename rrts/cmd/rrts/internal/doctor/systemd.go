@@ -3,6 +3,7 @@ package doctor
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -17,24 +18,39 @@ func (e *examination) watchdog(ctx context.Context) {
 		e.add(Warn, "watchdog", "look for it in the firmware's settings, or load the driver (modprobe iTCO_wdt, sp5100_tco or i6300esb)", "the machine has no hardware watchdog: one that hangs stays so until somebody comes")
 		return
 	}
-	identity, err := e.read(strings.TrimPrefix(devices[0], e.Root) + "/identity")
-	if err != nil || identity == "" {
-		identity = "unknown"
+	// A machine may have several: the first that is of hardware counts.
+	device, identity := "", ""
+	for _, d := range devices {
+		name, err := e.read(strings.TrimPrefix(d, e.Root) + "/identity")
+		if err != nil || name == "" {
+			name = "unknown"
+		}
+		if device == "" || identity == softdog {
+			device, identity = d, name
+		}
 	}
-	if identity == "Software Watchdog" {
+	if identity == softdog {
 		e.add(Warn, "watchdog", "prefer a hardware driver (modprobe iTCO_wdt, sp5100_tco or i6300esb)", "softdog: it dies with the kernel that it watches")
 		return
 	}
-	held := ""
+	measured := filepath.Base(device) + ", " + identity
+	for _, a := range []struct{ file, text string }{{"timeout", "time-out %s s"}, {"state", "%s"}} {
+		if v, err := e.read(strings.TrimPrefix(device, e.Root) + "/" + a.file); err == nil && v != "" {
+			measured += ", " + fmt.Sprintf(a.text, v)
+		}
+	}
 	if e.Unit != nil {
 		if p, err := e.Unit(ctx, "", "RuntimeWatchdogUSec"); err == nil {
 			if v := p["RuntimeWatchdogUSec"]; v != "" && v != "0" && v != "infinity" {
-				held = ", fed by systemd (" + v + ")"
+				measured += ", fed by systemd (" + v + ")"
 			}
 		}
 	}
-	e.add(OK, "watchdog", "", "%s, %s%s", filepath.Base(devices[0]), identity, held)
+	e.add(OK, "watchdog", "", "%s", measured)
 }
+
+// softdog is how the kernel's watchdog of software calls itself.
+const softdog = "Software Watchdog"
 
 // units holds that the SFUs start with the machine.
 func (e *examination) units(ctx context.Context) {
