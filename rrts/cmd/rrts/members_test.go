@@ -111,7 +111,7 @@ func TestMembersChange(t *testing.T) {
 
 	// One that was dead while it was replaced knows nothing of that, and nobody on the
 	// interconnect speaks to it: a gateway tells it.
-	refusesToStart(t, a, bravo, "SFU bravo, number 2, is not in the cluster", "rrts sfu replace bravo")
+	refusesToStart(t, a, bravo, "SFU bravo, number 2, is not in the cluster", "rrts sfu remove bravo --files")
 
 	// The others start from what they were told, not from what they began with.
 	for _, i := range []int{carol, delta} {

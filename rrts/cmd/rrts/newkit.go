@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"virtualservicesinc.com/rrts/config"
 	"virtualservicesinc.com/rrts/config/genesis"
 	"virtualservicesinc.com/rrts/config/kit"
 )
@@ -116,5 +117,54 @@ good while the cluster grows.`,
 		},
 	}
 	cmd.Flags().StringVar(&k.passphraseFile, "passphrase-file", "", "file whose first line is the passphrase (default: it is asked for, twice)")
+	cmd.AddCommand(c.kitOpenCommand())
 	return cmd
+}
+
+func (c *cli) kitOpenCommand() *cobra.Command {
+	k := &kitFlags{}
+	cmd := &cobra.Command{
+		Use:   "open FILE",
+		Short: "put the master keys of a recovery kit on this machine",
+		Long: `Puts the master keys on this machine of the cluster: for when the machine that had them is lost. From
+then on SFUs are added, replaced and removed here, and certificates renewed. The lost machine must not
+come back with them: two places that hold the keys are two that can lose them.
+
+For a cluster of which no machine is left see rrts restore.`,
+		Example: "  rrts kit open /media/usb/shop-recovery-kit.txt",
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usageError{errors.New("name the kit's file: rrts kit open FILE")}
+			}
+			k.file = args[0]
+			return c.openKit(k)
+		},
+	}
+	cmd.Flags().StringVar(&k.passphraseFile, "passphrase-file", "", "file whose first line is the passphrase (default: it is asked for, or read as a line of standard input)")
+	return cmd
+}
+
+func (c *cli) openKit(k *kitFlags) error {
+	dir := filepath.Join(c.dir, "master")
+	if genesis.Absent(dir) != nil {
+		return fmt.Errorf("this machine has master keys in %s already; if they are another cluster's, move them away", dir)
+	}
+	cluster, err := config.LoadCluster(c.dir)
+	if err != nil {
+		return err
+	}
+	m, err := k.open()
+	if err != nil {
+		return err
+	}
+	if m.Cluster.ID != cluster.ID {
+		return fmt.Errorf("%s is of cluster %s, %s, and this machine is in %s, %s: find this one's kit", k.file, m.Cluster.Name, m.Cluster.ID, cluster.Name, cluster.ID)
+	}
+	if err := (&genesis.Material{Master: m}).WriteMaster(dir); err != nil {
+		return err
+	}
+	if c.json {
+		return c.out.Object(map[string]any{"cluster": cluster.Name, "id": cluster.ID.String(), "master": dir})
+	}
+	return c.out.Table(nil, [][]string{{"the master keys of " + cluster.Name + " are in " + dir}})
 }

@@ -247,7 +247,8 @@ func (c *cli) nodeJoinCommand() *cobra.Command {
 and B by what the other machine sends on them, makes the SFU's private keys, gets the configuration, and
 starts the SFU.
 
-On a machine that is in the cluster already it adds a further SFU.`,
+On a machine that is in the cluster already it adds a further SFU. One that takes the place of an SFU of
+this machine, as rrts sfu replace prints it, moves what is left of that one aside first.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 2 {
 				return usageError{errors.New("copy the whole line that rrts node add printed: rrts node join HOST:PORT SECRET")}
@@ -280,12 +281,33 @@ func (c *cli) join(ctx context.Context, g *grow.Guest, address string, secret jo
 	}
 	err = join.Join(ctx, conn, secret, func(o *join.Offer) (*join.Request, error) {
 		c.out.Say("cluster %s offers SFU %s of type %s", o.Cluster, o.SFU, o.Type)
+		if err := c.makeRoom(ctx, o); err != nil {
+			return nil, err
+		}
 		return g.Ask(ctx, o)
 	}, g.Install)
 	if err != nil {
 		return err
 	}
 	return c.settled(ctx, g.SFU(), start)
+}
+
+// makeRoom moves aside what this machine has of the SFU that is replaced.
+func (c *cli) makeRoom(ctx context.Context, o *join.Offer) error {
+	if o.Replaces == 0 {
+		return nil
+	}
+	if err := genesis.Absent(filepath.Join(c.dir, "sfu", o.SFU+".toml")); err == nil {
+		return nil
+	}
+	cluster, err := config.LoadCluster(c.dir)
+	if err != nil {
+		return err
+	}
+	if m := cluster.Member(o.SFU); cluster.ID.String() != o.ID || m == nil || m.Number != o.Replaces {
+		return nil // another one of that name: nothing is moved, and Ask says what is wrong
+	}
+	return c.moveAside(ctx, o.SFU)
 }
 
 // fillGuest says what this machine is.

@@ -14,6 +14,7 @@ import (
 	"virtualservicesinc.com/rrts/client"
 	"virtualservicesinc.com/rrts/cmd/rrts/internal/grow"
 	"virtualservicesinc.com/rrts/cmd/rrts/internal/nic"
+	"virtualservicesinc.com/rrts/cmd/rrts/internal/settle"
 	"virtualservicesinc.com/rrts/config"
 	"virtualservicesinc.com/rrts/schema/monitorpb"
 	"virtualservicesinc.com/rrts/schema/txnpb"
@@ -69,8 +70,10 @@ func (c *cli) sfuReplaceCommand() *cobra.Command {
 		Short: "replace an SFU that has lost its disk or its machine",
 		Long: `Puts a new SFU of the same name, type and gateway into the place of one that is lost for good: with a
 new number and new keys, so that what is left of the old one can do no harm. If it was this machine's,
-it is done at once; its old state directory is moved aside. Otherwise it prints one line to run on the
-new machine, as rrts node add does.`,
+it is done at once; otherwise it prints one line to run on the SFU's machine, bare or not, as rrts node
+add does. What that machine still has of the old one's state is moved aside.
+
+It needs the master keys. Where their machine is lost too, rrts kit open puts them on another one.`,
 		Args: oneName,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.plan.SFU = args[0]
@@ -85,7 +88,7 @@ new machine, as rrts node add does.`,
 
 // replace fills the plan with what the lost SFU was, and grows.
 func (c *cli) replace(ctx context.Context, f *growFlags) error {
-	op, cluster, err := c.operator(ctx, "")
+	op, _, err := c.operator(ctx, "")
 	if err != nil {
 		return err
 	}
@@ -108,7 +111,7 @@ func (c *cli) replace(ctx context.Context, f *growFlags) error {
 		return err
 	}
 	if f.plan.Machine == own {
-		if err := c.moveAside(ctx, old.Name, cluster); err != nil {
+		if err := c.moveAside(ctx, old.Name); err != nil {
 			return err
 		}
 	}
@@ -116,24 +119,33 @@ func (c *cli) replace(ctx context.Context, f *growFlags) error {
 }
 
 // moveAside makes room on this machine for the SFU that replaces one.
-func (c *cli) moveAside(ctx context.Context, name string, cluster *config.Cluster) error {
-	stateDir := defaultStateDir(name)
-	if cfg, err := config.Load(c.dir, name); err == nil {
-		stateDir = cfg.SFU.StateDir
-	}
+func (c *cli) moveAside(ctx context.Context, name string) error {
 	if c.dir == config.DefaultDir && systemdRuns() {
 		if err := systemctl(ctx, "stop", unitOf(name)); err != nil {
 			return err
 		}
 	}
-	if _, err := os.Stat(stateDir); err == nil {
-		aside := fmt.Sprintf("%s.replaced-%s", stateDir, time.Now().UTC().Format("20060102T150405Z"))
-		if err := os.Rename(stateDir, aside); err != nil {
-			return fmt.Errorf("the old state: %w", err)
-		}
-		c.out.Say("the old state of %s is in %s", name, aside)
+	state, err := c.aside(name)
+	if err == nil && state != "" {
+		c.out.Say("the old state of %s is in %s", name, state)
 	}
-	return c.here().Remove(name)
+	return err
+}
+
+// aside takes an SFU that does not run out of this machine's configuration, and gives
+// its state another name, which it returns; empty where there is none.
+func (c *cli) aside(name string) (state string, err error) {
+	dir := defaultStateDir(name)
+	if cfg, err := config.Load(c.dir, name); err == nil {
+		dir = cfg.SFU.StateDir
+	}
+	if settle.Vacant(dir) != nil {
+		state = fmt.Sprintf("%s.old-%s", dir, time.Now().UTC().Format("20060102T150405Z"))
+		if err := os.Rename(dir, state); err != nil {
+			return "", fmt.Errorf("the old state: %w", err)
+		}
+	}
+	return state, c.here().Remove(name)
 }
 
 // machineName is this machine's name in the cluster.

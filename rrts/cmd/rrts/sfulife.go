@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -18,17 +20,25 @@ import (
 )
 
 func (c *cli) sfuRemoveCommand() *cobra.Command {
-	var force bool
+	var force, files bool
 	cmd := &cobra.Command{
 		Use:   "remove NAME",
 		Short: "take an SFU out of the cluster for good",
 		Long: `Takes an SFU out of the cluster: it loses its vote first, where it has one, then its place. If it is
-this machine's it is stopped and its configuration and keys are removed; its state stays where it is.
-On another machine, stop it there and remove its files: it is refused by the others from now on. Its
-number is never given again.`,
+this machine's it is stopped, its configuration and keys are removed, and its state is moved aside.
+On another machine, run rrts sfu remove NAME --files there: it is refused by the others from now on, and
+says so if it is started. Its number is never given again.
+
+With --files only what this machine has of it is taken away: for an SFU that is out of the cluster.`,
 		Args: oneName,
-		RunE: func(cmd *cobra.Command, args []string) error { return c.remove(cmd.Context(), args[0], force) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if files {
+				return c.removeFiles(cmd.Context(), args[0])
+			}
+			return c.remove(cmd.Context(), args[0], force)
+		},
 	}
+	cmd.Flags().BoolVar(&files, "files", false, "only this machine's files of an SFU that is out of the cluster")
 	cmd.Flags().BoolVar(&force, "force", false, "even if the cluster cannot work without it")
 	return cmd
 }
@@ -62,22 +72,48 @@ func (c *cli) remove(ctx context.Context, name string, force bool) error {
 	if err != nil {
 		return err
 	}
-	where := "stop it on " + m.Machine + ", and remove its files there: systemctl disable --now " + unitOf(name)
+	where := "take its files away on " + m.Machine + ": rrts sfu remove " + name + " --files"
 	if m.Machine == own {
-		if c.dir == config.DefaultDir && systemdRuns() {
-			if err := systemctl(ctx, "disable", "--now", unitOf(name)); err != nil {
-				return err
-			}
-		}
-		if err := c.here().Remove(name); err != nil {
+		state, err := c.clear(ctx, name)
+		if err != nil {
 			return err
 		}
-		where = "its state stays in " + defaultStateDir(name)
+		where = "its state is in " + state
 	}
 	if c.json {
 		return c.out.Object(map[string]any{"removed": name, "number": m.Number, "machine": m.Machine})
 	}
 	return c.out.Table(nil, [][]string{{name + " is no member any more; " + where}})
+}
+
+// removeFiles takes away what this machine has of an SFU that is out of the cluster.
+// One that runs is in it, or has not been told yet.
+func (c *cli) removeFiles(ctx context.Context, name string) error {
+	if _, err := os.Stat(filepath.Join(c.dir, "sfu", name+".toml")); err != nil {
+		return usageError{fmt.Errorf("this machine has no files of an SFU %q", name)}
+	}
+	if c.dir == config.DefaultDir && systemdRuns() && exec.CommandContext(ctx, "systemctl", "is-active", "--quiet", unitOf(name)).Run() == nil {
+		return fmt.Errorf("%s runs: take it out of the cluster first, with rrts sfu remove %s where the master keys are; then it stops by itself", name, name)
+	}
+	state, err := c.clear(ctx, name)
+	if err != nil {
+		return err
+	}
+	if c.json {
+		return c.out.Object(map[string]any{"cleared": name, "state": state})
+	}
+	return c.out.Table(nil, [][]string{{"configuration and keys of " + name + " are removed; its state is in " + cmp.Or(state, "no place any more")}})
+}
+
+// clear removes an SFU's configuration and keys from this machine, and moves what it
+// has of state out of the way of the next SFU of that name. It returns where that is.
+func (c *cli) clear(ctx context.Context, name string) (state string, err error) {
+	if c.dir == config.DefaultDir && systemdRuns() {
+		if err := systemctl(ctx, "disable", "--now", unitOf(name)); err != nil {
+			return "", err
+		}
+	}
+	return c.aside(name)
 }
 
 // renewShared takes note on this machine of who is in the cluster now.
@@ -102,7 +138,8 @@ func (c *cli) sfuStopCommand() *cobra.Command {
 		Short:   "drain an SFU of this machine and stop it",
 		Long: `Stops an SFU of this machine without harm to anybody: its leaving is announced to the cluster, it takes no
 new work, clients are told where to move, what is in flight is finished or handed over, then it stops.
-It stays in the cluster, and stays stopped until rrts sfu start or the next start of the machine.
+It stays in the cluster, and stays stopped until rrts sfu start or the next start of the machine. drain is
+another word for it: an SFU is not left half alive.
 
 An SFU that the cluster cannot work without is not stopped without --force.`,
 		Args: oneName,

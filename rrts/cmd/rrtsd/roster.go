@@ -59,8 +59,9 @@ func startRoster(cfg *config.Config) (*config.Cluster, error) {
 }
 
 func removed(m *config.Member, version uint64) error {
-	return fmt.Errorf("SFU %s, number %d, is not in the cluster by roster %d: %w; to bring it back under a new identity: `rrts sfu replace %s`, or `rrts sfu add`",
-		m.Name, m.Number, version, errRemoved, m.Name)
+	return fmt.Errorf("SFU %s, number %d, is not in the cluster by roster %d: %w; to bring it back under a new identity: "+
+		"`rrts sfu remove %s --files` here, and `rrts sfu add %s --machine %s` where the master keys are",
+		m.Name, m.Number, version, errRemoved, m.Name, m.Name, m.Machine)
 }
 
 // keeper keeps the newest roster of which this SFU hears: on the disk, and in what

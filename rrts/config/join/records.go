@@ -21,6 +21,9 @@ type Offer struct {
 	// Carrier is the SFU's, "ethernet" or "udp"; UDPA and UDPB are set with "udp"
 	// where the host knows them.
 	Carrier string `json:"carrier"`
+	// Replaces is the number of the SFU whose place it takes, 0 for none: what a guest
+	// has of that one it moves out of the way.
+	Replaces uint16 `json:"replaces,omitempty"`
 	UDPA    string `json:"udp_a,omitempty"`
 	UDPB    string `json:"udp_b,omitempty"`
 	// EtherTypes are the interconnect's, of network A and of B.

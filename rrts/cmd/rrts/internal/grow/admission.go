@@ -64,7 +64,7 @@ func (a *Admission) Offer() join.Offer {
 	return join.Offer{
 		Software: a.Software, Cluster: a.Cluster.Name, ID: a.Cluster.ID.String(),
 		SFU: a.Plan.SFU, Type: string(a.Plan.Type), Machine: a.Plan.Machine, Gateways: a.Plan.Gateways,
-		Carrier: string(a.Plan.Carrier), UDPA: a.Plan.UDPA, UDPB: a.Plan.UDPB, EtherTypes: [2]uint16{ic.EtherTypeA, ic.EtherTypeB},
+		Carrier: string(a.Plan.Carrier), UDPA: a.Plan.UDPA, UDPB: a.Plan.UDPB, Replaces: a.Plan.Replaces, EtherTypes: [2]uint16{ic.EtherTypeA, ic.EtherTypeB},
 	}
 }
 
