@@ -23,7 +23,7 @@ func (w *world) begin(ctx context.Context) error {
 	for _, s := range w.plan.SFUs[1:] {
 		w.down[s.Name] = true
 	}
-	w.installing = time.Now()
+	w.installing, w.master = time.Now(), first.Machine
 	if err := w.install(ctx, first.Machine); err != nil {
 		return err
 	}
@@ -114,7 +114,13 @@ func (w *world) nodeAdd(ctx context.Context, s sfu) error {
 	if w.plan.OneNIC {
 		command += fmt.Sprintf(" --udp-a %s:%d", w.plan.address(s.Machine), interconnectIn)
 	}
-	waiting, err := w.window(ctx, w.plan.SFUs[0].Machine, command)
+	return w.join(ctx, command, s)
+}
+
+// join types a command at the machine with the master keys, and the line that it
+// prints at the machine of the SFU that joins.
+func (w *world) join(ctx context.Context, command string, s sfu) error {
+	waiting, err := w.window(ctx, w.master, command)
 	if err != nil {
 		return err
 	}

@@ -51,6 +51,9 @@ func TestScenarios(t *testing.T) {
 		steps = append(growing(s.Plan), steps...)
 		for _, st := range steps {
 			for _, line := range st.Seen {
+				if line.SFU != "" && !slices.ContainsFunc(s.Plan.all(), func(u sfu) bool { return u.Name == line.SFU }) {
+					t.Fatalf("%s: %s: there is no %s", s.Name, st.Name, line.SFU)
+				}
 				if !slices.Contains(s.Plan.Machines, line.Machine) || line.SFU != "" && s.Plan.machineOf(line.SFU) != line.Machine {
 					t.Errorf("%s: %s: %v", s.Name, st.Name, line)
 				}

@@ -98,7 +98,7 @@ func (w *world) loseAll(ctx context.Context) error {
 	for _, s := range w.plan.SFUs {
 		w.down[s.Name] = true
 	}
-	w.installing = time.Now()
+	w.installing, w.master = time.Now(), w.plan.SFUs[0].Machine
 	return w.bootAll(ctx, w.plan.Machines)
 }
 

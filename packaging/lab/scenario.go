@@ -29,6 +29,10 @@ type plan struct {
 	// OneNIC means that the machines have no interconnect of their own: frames go by
 	// UDP over the only network.
 	OneNIC bool
+	// Later are SFUs that steps add, in that order; Types are those of SFUs that are not
+	// of type all.
+	Later []sfu
+	Types map[string]string
 }
 
 // gatewayPort is the first SFU's of a machine, and the next ones count on.
@@ -36,21 +40,34 @@ const gatewayPort = 7400
 
 // gateway is where clients reach an SFU.
 func (p plan) gateway(name string) string {
-	m := p.machineOf(name)
-	i := slices.IndexFunc(p.on(m), func(s sfu) bool { return s.Name == name })
+	m, i := p.machineOf(name), 0
+	for _, s := range p.all() {
+		if s.Name == name {
+			break
+		}
+		if s.Machine == m {
+			i++
+		}
+	}
 	return fmt.Sprintf("%s.example:%d", m, gatewayPort+i)
 }
 
 // sfu is one SFU. Its number is its place in the plan, from 1.
 type sfu struct{ Name, Machine string }
 
-// number of the SFU on the interconnect and in the group.
+// all lists the SFUs in the order in which they are added.
+func (p plan) all() []sfu { return slices.Concat(p.SFUs, p.Later) }
+
+// number of the SFU on the interconnect and in the group, as long as none was replaced.
 func (p plan) number(name string) int {
-	return 1 + slices.IndexFunc(p.SFUs, func(s sfu) bool { return s.Name == name })
+	return 1 + slices.IndexFunc(p.all(), func(s sfu) bool { return s.Name == name })
 }
 
 // machineOf is where an SFU runs.
-func (p plan) machineOf(name string) string { return p.SFUs[p.number(name)-1].Machine }
+func (p plan) machineOf(name string) string { return p.all()[p.number(name)-1].Machine }
+
+// stateful reports whether an SFU holds the ledger.
+func (p plan) stateful(name string) bool { return p.Types[name] == "" }
 
 // on lists the SFUs of a machine.
 func (p plan) on(machine string) []sfu {
@@ -71,6 +88,9 @@ type step struct {
 	// less than a quorum.
 	Halts bool
 	Do    func(context.Context, *world) error
+	// Errors are what SFUs say at priority err because of it, by a part of each: in
+	// other steps that is a fault.
+	Errors []string
 	// Seen is what must be readable in the journals afterwards.
 	Seen []seen
 }
@@ -131,6 +151,12 @@ var two = plan{
 	SFUs:     []sfu{{"alpha", "pc1"}, {"bravo", "pc2"}},
 }
 
+// changing is a cluster whose machines and disks come and go.
+var changing = plan{
+	Machines: []string{"pc1", "pc2", "pc3"}, SFUs: three.SFUs,
+	Later: []sfu{{"edge", "pc1"}, {"delta", "pc3"}}, Types: map[string]string{"edge": "edge"},
+}
+
 // oneNIC is a shop whose machines have one network card each.
 var oneNIC = plan{Machines: three.Machines, SFUs: three.SFUs, OneNIC: true}
 
@@ -140,6 +166,7 @@ func scenarios() []Scenario {
 		{Name: "solo", About: "one machine with three SFUs, one of which votes: each stopped, one killed, the machine rebooted", Plan: solo, Steps: soloSteps},
 		{Name: "two", About: "two machines: each SFU stopped, one machine killed; the survivor waits for it", Plan: two, Steps: twoSteps},
 		{Name: "one-nic", About: "three machines with one network card each, frames by UDP: an SFU stopped, machines killed and rebooted", Plan: oneNIC, Steps: oneNICSteps},
+		{Name: "grow", About: "three machines: an SFU added, disks and machines lost and replaced, one removed, backups at night", Plan: changing, Steps: growSteps},
 		{Name: "restore", About: "three machines lost with their disks: the cluster restored from backup and recovery kit on bare ones", Plan: three, Steps: noSteps, Finish: restoring},
 		{Name: "quick", About: "three machines: one SFU stopped and started, one machine killed and booted again, one network cut", Plan: three, Steps: quickSteps},
 	}

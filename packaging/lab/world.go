@@ -47,6 +47,8 @@ type world struct {
 	installing time.Time       // when the first of them, apt, began
 	down       map[string]bool // SFUs that do not run, by name
 	killed     string          // the machine whose plug is pulled
+	master     string          // the machine with the master keys
+	expected   []string        // parts of what SFUs may call an error: steps caused it
 
 	mu         sync.Mutex
 	transcript bytes.Buffer // what was typed, and what it answered
