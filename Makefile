@@ -13,7 +13,7 @@ export GOFLAGS += -buildvcs=false
 export PATH := $(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := build
-.PHONY: build demo demo-ethernet test test-race fuzz test-long test-powercut bench bench-net bench-failover bench-restart deb deb-repro apt-repo lab lab-programs test-deb test-clean generate lint clean help need-go need-ip need-test
+.PHONY: build demo demo-ethernet test test-race fuzz test-long test-powercut bench bench-net bench-failover bench-restart deb deb-previous deb-repro apt-repo lab lab-programs lab-upgrade test-deb test-clean generate lint clean help need-go need-ip need-test
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -71,6 +71,9 @@ deb: need-go ## Debian packages into build/; ARCH="amd64 arm64" for both
 deb-repro: need-go ## the packages built twice, differently, and compared byte for byte; ARCH="amd64 arm64" for both
 	GO="$(GO)" packaging/deb-repro $(ARCH)
 
+deb-previous: need-go ## Debian packages of the release before into build/previous/, for upgrades; REVISION=COMMIT
+	GO="$(GO)" packaging/build-previous $(REVISION)
+
 apt-repo: ## a signed apt repository of the packages in build/apt; KEY=FINGERPRINT signs with a key of yours
 	packaging/apt-repo $(KEY)
 
@@ -85,6 +88,9 @@ lab-programs: need-go
 	@mkdir -p $(BUILD)
 	$(GO) build $(GOFLAGS_STATIC) -o $(BUILD)/labctl ./packaging/lab
 	$(GO) build $(GOFLAGS_STATIC) -o $(BUILD)/payer ./packaging/lab/payer
+
+lab-upgrade: deb deb-previous ## the lab's scenario upgrade: from the release before to this one and back, under payments (as root)
+	@$(MAKE) --no-print-directory lab SCENARIO=upgrade
 
 test-deb: deb apt-repo ## the packages on fresh Debian 12 and 13 systems: install, upgrade, remove, purge (as root)
 	packaging/test-deb $(SUITE)

@@ -2,6 +2,7 @@ package txn
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"virtualservicesinc.com/comps/txn/replica"
@@ -43,6 +44,27 @@ func (d membersService) Remove(r message.Responder[*txnpb.MembersAnswer], in *tx
 		return
 	}
 	d.change(r, txnpb.RosterChange{Remove: in.Number})
+}
+
+// Lease implements txnpb.MembersHandler.
+func (d membersService) Lease(r message.Responder[*txnpb.LeaseAnswer], in *txnpb.LeaseRequest) {
+	c := d.c
+	d.add(func() {
+		if in.Release {
+			c.loop.replica.Release(uint64(in.Number))
+			r.Reply(&txnpb.LeaseAnswer{})
+			return
+		}
+		switch err := c.loop.replica.Lease(c.host.Now(), uint64(in.Number)); {
+		case errors.Is(err, replica.ErrNotLeader):
+			r.Fail(message.NotLeader, "")
+		case err != nil:
+			r.Reply(&txnpb.LeaseAnswer{Refused: err.Error()})
+		default:
+			c.host.Log().Info("an SFU may be restarted, and no other beside it", "restarts", in.Number)
+			r.Reply(&txnpb.LeaseAnswer{Millis: uint32(replica.LeaseTime.Milliseconds())})
+		}
+	})
 }
 
 // Rest implements txnpb.ReplicaHandler.

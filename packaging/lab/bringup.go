@@ -55,13 +55,21 @@ func (w *world) install(ctx context.Context, machine string) error {
 		"curl -fsS -o /usr/share/keyrings/rrts.gpg http://" + aptHost + "/rrts.gpg",
 		"curl -fsS -o /etc/apt/sources.list.d/rrts.sources http://" + aptHost + "/rrts.sources",
 		"apt update",
-		"apt install -y rrts",
+		w.aptInstall(),
 	} {
 		if _, err := w.operator(ctx, machine, command); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// aptInstall is the command that installs the release with which the machines begin.
+func (w *world) aptInstall() string {
+	if w.plan.Previous {
+		return "apt install -y rrts=" + w.previous
+	}
+	return "apt install -y rrts"
 }
 
 // copy copies a file between machines, as scp does.

@@ -86,6 +86,11 @@ func runOne(ctx context.Context, s Scenario, o options, screen *screen, root str
 		err = errors.Join(err, w.site.Close())
 	}()
 	begin := time.Now()
+	if s.Plan.Previous {
+		if w.previous, err = previousVersion(o.repository); err != nil {
+			return nil, err
+		}
+	}
 	if err := w.build(ctx, s.Name, root); err != nil {
 		return nil, err
 	}

@@ -29,6 +29,8 @@ type plan struct {
 	// OneNIC means that the machines have no interconnect of their own: frames go by
 	// UDP over the only network.
 	OneNIC bool
+	// Previous means that the machines begin with the release before this one.
+	Previous bool
 	// Later are SFUs that steps add, in that order; Types are those of SFUs that are not
 	// of type all.
 	Later []sfu
@@ -160,6 +162,9 @@ var changing = plan{
 // oneNIC is a shop whose machines have one network card each.
 var oneNIC = plan{Machines: three.Machines, SFUs: three.SFUs, OneNIC: true}
 
+// old is a cluster that runs the release before this one.
+var old = plan{Machines: three.Machines, SFUs: three.SFUs, Previous: true}
+
 func scenarios() []Scenario {
 	return []Scenario{
 		{Name: "three", About: "three machines with two networks: every SFU stopped, machines killed and rebooted, networks cut", Plan: three, Steps: threeSteps},
@@ -167,6 +172,7 @@ func scenarios() []Scenario {
 		{Name: "two", About: "two machines: each SFU stopped, one machine killed; the survivor waits for it", Plan: two, Steps: twoSteps},
 		{Name: "one-nic", About: "three machines with one network card each, frames by UDP: an SFU stopped, machines killed and rebooted", Plan: oneNIC, Steps: oneNICSteps},
 		{Name: "grow", About: "three machines: an SFU added, disks and machines lost and replaced, one removed, backups at night", Plan: changing, Steps: growSteps},
+		{Name: "upgrade", About: "three machines with the release before: upgraded one by one, taken back, upgraded again (`make lab-upgrade`)", Plan: old, Steps: upgradeSteps},
 		{Name: "restore", About: "three machines lost with their disks: the cluster restored from backup and recovery kit on bare ones", Plan: three, Steps: noSteps, Finish: restoring},
 		{Name: "quick", About: "three machines: one SFU stopped and started, one machine killed and booted again, one network cut", Plan: three, Steps: quickSteps},
 	}
@@ -176,8 +182,8 @@ func scenarios() []Scenario {
 func choose(names []string) ([]Scenario, error) {
 	all := scenarios()
 	if len(names) == 0 {
-		// What quick does, three does too.
-		return slices.DeleteFunc(all, func(s Scenario) bool { return s.Name == "quick" }), nil
+		// What quick does, three does too; and not every build has the release before.
+		return slices.DeleteFunc(all, func(s Scenario) bool { return s.Name == "quick" || s.Plan.Previous }), nil
 	}
 	var chosen []Scenario
 	for _, n := range names {

@@ -48,6 +48,7 @@ type world struct {
 	down       map[string]bool // SFUs that do not run, by name
 	killed     string          // the machine whose plug is pulled
 	master     string          // the machine with the master keys
+	previous   string          // the version of the release before this one
 	expected   []string        // parts of what SFUs may call an error: steps caused it
 
 	mu         sync.Mutex

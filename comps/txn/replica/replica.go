@@ -109,6 +109,7 @@ type Replica struct {
 	work    work
 	reads   reads
 	changes changes
+	lease   lease
 
 	applied    uint64
 	nextExpiry uint64
@@ -167,6 +168,7 @@ func (r *Replica) Tick(now time.Duration, wall uint64) {
 	r.work.sweep(now)
 	r.reads.sweep(now)
 	r.tickChanges(now, wall)
+	r.tickLease(now)
 	r.propose(wall)
 }
 
@@ -298,7 +300,7 @@ func (r *Replica) roleChanged(s *raft.SoftState) {
 	if leading == r.leading {
 		return
 	}
-	r.leading, r.handing, r.ruled = leading, false, false
+	r.leading, r.handing, r.ruled, r.lease = leading, false, false, lease{}
 	if leading {
 		r.leadTerm = r.term
 		return

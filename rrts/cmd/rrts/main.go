@@ -99,6 +99,7 @@ func root() *cobra.Command {
 		c.netCommand(),
 		c.nodeCommand(),
 		c.sfuCommand(),
+		c.upgradeCommand(),
 		c.statusCommand(),
 		c.userCommand(),
 		c.ledgerCommand(),

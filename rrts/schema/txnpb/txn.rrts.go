@@ -59,6 +59,8 @@ var Schema = message.Schema{
 		{Name: "rrts.txn.Member", New: func() message.Message { return new(Member) }},
 		{Name: "rrts.txn.Roster", New: func() message.Message { return new(Roster) }},
 		{Name: "rrts.txn.RosterChange", New: func() message.Message { return new(RosterChange) }},
+		{Name: "rrts.txn.LeaseRequest", New: func() message.Message { return new(LeaseRequest) }},
+		{Name: "rrts.txn.LeaseAnswer", New: func() message.Message { return new(LeaseAnswer) }},
 		{Name: "rrts.txn.ListMembers", New: func() message.Message { return new(ListMembers) }},
 		{Name: "rrts.txn.AddMember", New: func() message.Message { return new(AddMember) }},
 		{Name: "rrts.txn.RemoveMember", New: func() message.Message { return new(RemoveMember) }},
@@ -4889,6 +4891,193 @@ func (m RosterChange) String() string {
 	return t.String()
 }
 
+// LeaseRequest names the SFU that is to be restarted.
+type LeaseRequest struct {
+	Number uint32
+	// it is done
+	Release bool
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *LeaseRequest) AppendTo(b []byte) []byte {
+	if m.Number != 0 {
+		b = message.AppendVarint(append(b, 0x08), uint64(m.Number))
+	}
+	if m.Release {
+		b = append(b, 0x10, 1)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *LeaseRequest) Size() int {
+	n := 0
+	if m.Number != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Number))
+	}
+	if m.Release {
+		n += 1 + 1
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *LeaseRequest) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *LeaseRequest) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.LeaseRequest: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.LeaseRequest: tag")
+		}
+		switch tag {
+		case 0x08: // number
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.LeaseRequest.number")
+			}
+			m.Number = uint32(v)
+		case 0x10: // release
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.LeaseRequest.release")
+			}
+			m.Release = v != 0
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.LeaseRequest: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *LeaseRequest) Reset() {
+	*m = LeaseRequest{}
+}
+
+// String returns m for people and logs.
+func (m LeaseRequest) String() string {
+	t := message.NewText("LeaseRequest")
+	if m.Number != 0 {
+		t.Add("number", m.Number)
+	}
+	if m.Release {
+		t.Add("release", m.Release)
+	}
+	return t.String()
+}
+
+// LeaseAnswer tells for how long the lease holds.
+type LeaseAnswer struct {
+	// why it has to wait, in one line; empty: granted
+	Refused string
+	Millis  uint32
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *LeaseAnswer) AppendTo(b []byte) []byte {
+	if m.Refused != "" {
+		b = message.AppendString(append(b, 0x0a), m.Refused)
+	}
+	if m.Millis != 0 {
+		b = message.AppendVarint(append(b, 0x10), uint64(m.Millis))
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *LeaseAnswer) Size() int {
+	n := 0
+	if m.Refused != "" {
+		n += 1 + message.SizeBytes(len(m.Refused))
+	}
+	if m.Millis != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Millis))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *LeaseAnswer) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *LeaseAnswer) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.LeaseAnswer: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.LeaseAnswer: tag")
+		}
+		switch tag {
+		case 0x0a: // refused
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.LeaseAnswer.refused")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.LeaseAnswer.refused: not UTF-8")
+			}
+			m.Refused = string(p)
+		case 0x10: // millis
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.LeaseAnswer.millis")
+			}
+			m.Millis = uint32(v)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.LeaseAnswer: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *LeaseAnswer) Reset() {
+	*m = LeaseAnswer{}
+}
+
+// String returns m for people and logs.
+func (m LeaseAnswer) String() string {
+	t := message.NewText("LeaseAnswer")
+	if m.Refused != "" {
+		t.Add("refused", m.Refused)
+	}
+	if m.Millis != 0 {
+		t.Add("millis", m.Millis)
+	}
+	return t.String()
+}
+
 // ListMembers asks for the roster.
 type ListMembers struct {
 }
@@ -7799,6 +7988,7 @@ const (
 	MembersListMethod   uint16 = 1
 	MembersAddMethod    uint16 = 2
 	MembersRemoveMethod uint16 = 3
+	MembersLeaseMethod  uint16 = 4
 )
 
 // MembersDescriptor is what routing knows of Members.
@@ -7834,6 +8024,15 @@ var MembersDescriptor = message.ServiceDescriptor{
 			Request:    "rrts.txn.RemoveMember",
 			Reply:      "rrts.txn.MembersAnswer",
 		},
+		{
+			Number:     MembersLeaseMethod,
+			Name:       "Lease",
+			Lane:       message.LaneRequest,
+			Idempotent: true,
+			MaxBytes:   1024,
+			Request:    "rrts.txn.LeaseRequest",
+			Reply:      "rrts.txn.LeaseAnswer",
+		},
 	},
 }
 
@@ -7849,6 +8048,9 @@ type MembersHandler interface {
 	List(r message.Responder[*MembersAnswer], in *ListMembers)
 	Add(r message.Responder[*MembersAnswer], in *AddMember)
 	Remove(r message.Responder[*MembersAnswer], in *RemoveMember)
+	// Lease asks that one SFU may be stopped on purpose, and none beside it. Whoever asks
+	// renews it while the SFU restarts, and gives it back.
+	Lease(r message.Responder[*LeaseAnswer], in *LeaseRequest)
 }
 
 // ServeMembers gives r to the method of h that it is for. A malformed request is
@@ -7869,6 +8071,11 @@ func ServeMembers(h MembersHandler, r message.Request) {
 		in := new(RemoveMember)
 		if message.Accept(r, &MembersDescriptor.Methods[2], in) {
 			h.Remove(message.Responder[*MembersAnswer]{Request: r}, in)
+		}
+	case MembersLeaseMethod:
+		in := new(LeaseRequest)
+		if message.Accept(r, &MembersDescriptor.Methods[3], in) {
+			h.Lease(message.Responder[*LeaseAnswer]{Request: r}, in)
 		}
 	default:
 		message.Refuse(r, &MembersDescriptor)
@@ -7912,6 +8119,20 @@ func (c MembersClient) Remove(ctx context.Context, in *RemoveMember) (*MembersAn
 	}
 	out := new(MembersAnswer)
 	if err := message.Finish(&MembersDescriptor.Methods[2], body, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Lease asks that one SFU may be stopped on purpose, and none beside it. Whoever asks
+// renews it while the SFU restarts, and gives it back.
+func (c MembersClient) Lease(ctx context.Context, in *LeaseRequest) (*LeaseAnswer, error) {
+	body, err := c.Call(ctx, &MembersDescriptor.Methods[3], MembersService, message.Marshal(in))
+	if err != nil {
+		return nil, err
+	}
+	out := new(LeaseAnswer)
+	if err := message.Finish(&MembersDescriptor.Methods[3], body, out); err != nil {
 		return nil, err
 	}
 	return out, nil
