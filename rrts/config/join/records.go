@@ -24,8 +24,8 @@ type Offer struct {
 	// Replaces is the number of the SFU whose place it takes, 0 for none: what a guest
 	// has of that one it moves out of the way.
 	Replaces uint16 `json:"replaces,omitempty"`
-	UDPA    string `json:"udp_a,omitempty"`
-	UDPB    string `json:"udp_b,omitempty"`
+	UDPA     string `json:"udp_a,omitempty"`
+	UDPB     string `json:"udp_b,omitempty"`
 	// EtherTypes are the interconnect's, of network A and of B.
 	EtherTypes [2]uint16 `json:"ethertypes"`
 }
