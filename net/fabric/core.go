@@ -55,6 +55,7 @@ type peer struct {
 	addr    [2]link.Addr // by network; the zero Addr while unknown
 	touched bool
 	next    time.Duration // the session's next timeout
+	early   time.Duration // from when its Early has something to do
 	drained time.Duration // when records last came from the Fabric's outbox
 }
 

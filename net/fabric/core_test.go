@@ -31,6 +31,14 @@ type simNode struct {
 	core  *fabric.Core
 	links [2]*link.MemoryLink
 	in    []link.Frame
+	sends []sending
+}
+
+// sending is what a core transmitted in one go.
+type sending struct {
+	at     time.Duration
+	port   fabric.Port
+	frames int
 }
 
 func newSimulation(t testing.TB, seed uint64) *simulation {
@@ -79,7 +87,10 @@ func (s *simulation) add(sfu uint16, count int, incarnation uint64, on ...fabric
 			}
 		},
 		Event: func(e fabric.Event) { s.tell("%d: %v", sfu, e) },
-	}, func(port fabric.Port, frames []link.Frame) { n.links[port].Send(frames) })
+	}, func(port fabric.Port, frames []link.Frame) {
+		n.sends = append(n.sends, sending{s.now, port, len(frames)})
+		n.links[port].Send(frames)
+	})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -245,6 +256,44 @@ func (s *simulation) command(t *testing.T, d *datadriven.TestData) string {
 		t.Fatalf("no command %s", d.Cmd)
 	}
 	return s.drain()
+}
+
+// Idle, a core sends to all peers in one go, once in 25 ms by each network, and soon
+// after the others have sent to it.
+func TestProbesLeaveTogether(t *testing.T) {
+	s := newSimulation(t, 1)
+	for sfu := uint16(1); sfu <= 4; sfu++ {
+		s.add(sfu, 4, 1, fabric.A, fabric.B)
+	}
+	s.run(time.Second)
+	for _, n := range s.nodes {
+		n.sends = nil
+	}
+	s.run(time.Second)
+	for _, n := range s.nodes {
+		var goes [2]int
+		for _, x := range n.sends {
+			goes[x.port]++
+			if x.frames != 3 {
+				t.Errorf("SFU %d at %v: %d frames by network %v, to 3 peers", n.sfu, x.at, x.frames, x.port)
+			}
+		}
+		if goes != [2]int{40, 40} {
+			t.Errorf("SFU %d sent %v times a second", n.sfu, goes)
+		}
+	}
+	// A Flush a little before they are due takes the probes to all along.
+	n := s.node(1)
+	n.sends = nil
+	for _, c := range []struct {
+		after time.Duration
+		sends int
+	}{{14 * time.Millisecond, 0}, {2 * time.Millisecond, 2}} {
+		s.run(c.after)
+		if len(n.sends) != c.sends || c.sends > 0 && n.sends[0].frames != 3 {
+			t.Errorf("at %v: %v", s.now, n.sends)
+		}
+	}
 }
 
 // One seed tells one story, to the last frame.

@@ -46,15 +46,15 @@ type Fabric struct {
 	wake   chan struct{} // a token: the outbox holds records, and it is the loop's turn
 	asks   chan func(now time.Duration)
 	closed chan struct{} // closed when the loop has ended
-	timer  *time.Timer
-	poller *link.Poller // nil: there is no link that it can wait for
-	alone  []Port       // the links that it cannot wait for
+	poller *link.Poller  // nil: there is no link that it can wait for
+	timer  *time.Timer   // used when there is no poller, which has a timer
+	alone  []Port        // the links that it cannot wait for
 
 	// mu is held by whoever works on what follows. Who lets go of it looks into the
 	// outbox afterwards: a sender that finds it taken goes away.
 	mu    sync.Mutex
 	core  *Core
-	armed time.Duration          // when timer fires; never if it does not
+	armed time.Duration          // when the timer fires; never if it does not
 	given map[uint16]*[lanes]int // bytes of records moved from the outbox and not published
 	ended bool                   // nothing is received any more
 

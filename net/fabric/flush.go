@@ -28,10 +28,18 @@ func (c *Core) Flush(now time.Duration) {
 // Transmit is the part of Flush that calls neither Deliver nor Event: for records that
 // were sent since the last Flush, when nothing was received and no timer has run.
 func (c *Core) Transmit(now time.Duration) {
+	// Probes leave with whatever leaves shortly before them, and all in one go: each
+	// saves a wake-up here, and another where they arrive.
+	for _, p := range c.peers {
+		if p.early <= now {
+			p.session.Early(now)
+			c.touch(p)
+		}
+	}
 	c.pump(now)
 	for _, p := range c.touched {
 		p.touched = false
-		p.next = p.session.NextTimeout()
+		p.next, p.early = p.session.NextTimeout(), p.session.EarlyFrom()
 	}
 	c.touched, c.flushed = c.flushed[:0], c.touched
 }

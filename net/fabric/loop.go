@@ -126,12 +126,31 @@ func (f *Fabric) transmitLocked(now time.Duration) {
 	f.armLocked(now)
 }
 
-// armLocked sets the timer, if it is to fire sooner than it would.
+// lazily is how much too soon the timer may fire: it costs less than to set it anew with
+// every ack that makes a time-out pointless.
+const lazily = time.Millisecond
+
+// armLocked sets the timer, if it is to fire sooner than it would, or much later.
 func (f *Fabric) armLocked(now time.Duration) {
-	if next := f.core.NextTimeout(); next < f.armed {
+	if next := f.core.NextTimeout(); next < f.armed || next > f.armed+lazily && f.armed != never {
 		f.armed = next
-		f.timer.Reset(next - now)
+		if f.poller != nil {
+			f.poller.Arm(next - now)
+		} else {
+			f.timer.Reset(next - now)
+		}
 	}
+}
+
+// fire does what is due, if the timer has fired.
+func (f *Fabric) fire() {
+	f.mu.Lock()
+	if f.armed <= f.now() && !f.ended {
+		f.armed = never
+		f.stepLocked()
+	}
+	f.mu.Unlock()
+	f.look()
 }
 
 // drainLocked gives the records of the outbox to their sessions.

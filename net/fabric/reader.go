@@ -43,7 +43,7 @@ func newFrames() []link.Frame {
 	return frames
 }
 
-// drainLinks takes in what has arrived by the links of the poller. Each batch is
+// drainLinks takes in what has arrived by the links of the poller, and does what is due. Each batch is
 // worked off before the next one is looked for: what came first by one network is
 // answered while its copy is still on its way by the other, and the copy needs no
 // wake-up of its own.
@@ -61,6 +61,7 @@ func (f *Fabric) drainLinks() {
 			more = more || some
 		}
 	}
+	f.fire()
 }
 
 // read takes in what arrives by one link, until that is closed.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,18 +23,24 @@ type Pollable interface {
 	attach(p *Poller) (bool, error)
 }
 
-// Poller waits for several links at once: a frame whose copies arrive on two networks
-// wakes one goroutine, once. It is an epoll instance that holds the links' sockets,
-// and that the runtime's own poller waits for as for any file.
+// Poller waits for several links and a timer at once: a frame whose copies arrive on
+// two networks wakes one goroutine, once. It is an epoll instance that holds the links'
+// sockets and a timerfd, and that the runtime's own poller waits for as for any file.
 //
 //	p, err := link.NewPoller()
 //	for _, l := range links {
 //		polled, err := p.Add(l)
 //	}
-//	p.Run(func() { … Poll of each link, until none has more })
+//	p.Run(func() { … Poll of each link, until none has more; what the timer is for })
+//
+// A timer of the runtime's would cost an idle process five wake-ups each time: two of
+// its poller, which counts in whole milliseconds, two of the thread that watches over it,
+// and one to hand over to a second processor.
 type Poller struct {
 	file   *os.File
 	rc     syscall.RawConn
+	timer  int             // descriptor
+	next   unix.ItimerSpec // of the last Arm; here because the kernel is given its address
 	closed atomic.Bool
 }
 
@@ -48,12 +55,34 @@ func NewPoller() (*Poller, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("link: epoll: %w", err)
 	}
-	p := &Poller{file: os.NewFile(uintptr(fd), "links")}
-	if p.rc, err = p.file.SyscallConn(); err != nil {
-		p.file.Close()
-		return nil, fmt.Errorf("link: epoll: %w", err)
+	p := &Poller{file: os.NewFile(uintptr(fd), "links"), timer: -1}
+	if p.rc, err = p.file.SyscallConn(); err == nil {
+		err = p.addTimer(fd)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("link: epoll: %w", err), p.Close())
 	}
 	return p, nil
+}
+
+// addTimer makes the timer.
+func (p *Poller) addTimer(epoll int) (err error) {
+	if p.timer, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK); err != nil {
+		return err
+	}
+	event := unix.EpollEvent{Events: unix.EPOLLIN}
+	return unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, p.timer, &event)
+}
+
+// Arm lets Run call drain once d has passed, and not when an earlier Arm said. It is
+// not called after Close, nor by two at a time.
+func (p *Poller) Arm(d time.Duration) {
+	// It fails for a bad descriptor or time only. Nobody reads the descriptor: to set it
+	// is what makes it unready.
+	p.next.Value = unix.NsecToTimespec(int64(max(d, 1)))
+	if err := unix.TimerfdSettime(p.timer, 0, &p.next, nil); err != nil {
+		panic(fmt.Errorf("link: timer of %v: %w", d, err))
+	}
 }
 
 // Add lets the Poller wait for a link, and reports false if that kind of link needs
@@ -80,7 +109,8 @@ func (p *Poller) add(rc syscall.RawConn) error {
 	return nil
 }
 
-// Run calls drain once, and then whenever frames may have arrived, until Close. drain
+// Run calls drain once, and then whenever frames may have arrived or the timer has
+// fired, until Close. drain
 // must poll every link until it has no more: nothing calls it again for what it leaves.
 func (p *Poller) Run(drain func()) {
 	// The runtime notes an arrival during drain, so that the wait behind it returns at
@@ -95,5 +125,9 @@ func (p *Poller) Run(drain func()) {
 // Close ends Run; it does not wait for it.
 func (p *Poller) Close() error {
 	p.closed.Store(true)
-	return p.file.Close()
+	err := p.file.Close()
+	if p.timer >= 0 {
+		err = errors.Join(err, unix.Close(p.timer))
+	}
+	return err
 }

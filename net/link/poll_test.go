@@ -231,3 +231,38 @@ func TestPollAllocations(t *testing.T) {
 		t.Errorf("%d frames of 101, %v allocations each", came, allocs)
 	}
 }
+
+// The timer calls drain once, when the last Arm said, and costs no allocation.
+func TestPollerArm(t *testing.T) {
+	p, err := link.NewPoller()
+	if err != nil {
+		t.Fatal(err)
+	}
+	drained := make(chan time.Time, 10)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		p.Run(func() { drained <- time.Now() })
+	}()
+	<-drained // the first, before it waits
+	const d = 20 * time.Millisecond
+	for range 3 {
+		p.Arm(time.Millisecond * 5)
+		p.Arm(time.Hour)
+		began := time.Now()
+		p.Arm(d)
+		if at := <-drained; at.Sub(began) < d {
+			t.Errorf("armed for %v, fired after %v", d, at.Sub(began))
+		}
+	}
+	if n := testing.AllocsPerRun(100, func() { p.Arm(time.Hour) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+	if len(drained) != 0 {
+		t.Error("fired twice")
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
+	}
+	<-ended
+}

@@ -14,6 +14,12 @@ const (
 	// ackDelay is how long an ack may wait for more frames or for data to ride
 	// with. It is part of every time-out that waits for an ack.
 	ackDelay = time.Millisecond
+	// quietAckDelay is the same for records of the control lane alone. They are small
+	// and few, leave on both networks, and most are heartbeats: longer than those are
+	// apart, so that the ack of one rides with the next and wakes nobody. The sender
+	// counts on it only while both networks are well; if it doubts, it repeats, and a
+	// repetition is acknowledged as soon as anything.
+	quietAckDelay = 50 * time.Millisecond
 	// maxRanges bounds the ranges of packet numbers that are remembered; older ones
 	// were reported many times before.
 	maxRanges = 2 * wire.MaxRanges
@@ -53,12 +59,10 @@ func (r *receipts) arrived(net Network, number uint64, now time.Duration) {
 	}
 }
 
-// expect notes that the frame wants an ack.
-func (r *receipts) expect(now time.Duration) {
+// expect notes that the frame wants an ack, after a delay at the latest.
+func (r *receipts) expect(now, delay time.Duration) {
 	r.pending++
-	if r.pending == 1 {
-		r.due = now + ackDelay
-	}
+	r.due = min(r.due, now+delay)
 	if r.pending >= ackEvery {
 		r.due = now
 	}

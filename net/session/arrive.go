@@ -60,6 +60,7 @@ func (s *Session) data(now time.Duration, net Network, h *wire.Header, frame []b
 	other := s.window.seen(1-net, h.Number)
 	s.window.mark(net, h.Number)
 	s.receipts.arrived(net, h.Number, now)
+	s.path[net].heardAt = now
 	s.path[net].framesReceived++
 	s.path[net].bytesReceived += uint64(h.Length)
 	if other {
@@ -103,16 +104,18 @@ func (s *Session) acceptable(payload []byte) bool {
 func (s *Session) chunks(now time.Duration, net Network, payload []byte, n int) {
 	d := &s.decoder
 	d.Reset(payload)
-	expects := false
+	expects, quiet := false, true
 	for d.Next() {
 		switch d.Type {
 		case wire.ChunkFragment:
 			expects = true
-			s.receive[d.Fragment.Lane].add(d.Fragment.Position, d.Fragment.Data)
+			l := &s.receive[d.Fragment.Lane]
+			quiet = quiet && d.Fragment.Lane == LaneControl && d.Fragment.Position == l.next
+			l.add(d.Fragment.Position, d.Fragment.Data)
 		case wire.ChunkAck:
 			s.acked(now, &d.Ack)
 		case wire.ChunkCredit:
-			expects = true
+			expects, quiet = true, false
 			l := &s.send[d.Credit.Lane]
 			l.credit = max(l.credit, d.Credit.Position)
 		case wire.ChunkFloor:
@@ -127,8 +130,11 @@ func (s *Session) chunks(now time.Duration, net Network, payload []byte, n int) 
 			return
 		}
 	}
-	if expects {
-		s.receipts.expect(now)
+	switch {
+	case expects && quiet:
+		s.receipts.expect(now, quietAckDelay)
+	case expects:
+		s.receipts.expect(now, ackDelay)
 	}
 	for i := range s.receive {
 		if s.receive[i].broken {

@@ -77,8 +77,15 @@ func (s *Session) judge(now time.Duration) {
 	}
 }
 
-// tick looks at the probes of a network and makes the next one due.
+// early is how long before its time a probe may leave: less than half of the interval,
+// so that from one probe to the one after the next it is always longer than the peer may
+// keep a reply.
+func (s *Session) early() time.Duration { return s.cfg.ProbeInterval * 2 / 5 }
+
+// tick looks at the probes of a network and makes the next one due, or lets a packet
+// stand for it.
 func (s *Session) tick(now time.Duration, p *path) {
+	p.prove()
 	// The newest probe may still be on its way: replies travel with the peer's own
 	// probes.
 	if missed := int(p.sequence-p.replied) - 1; missed > 0 {
@@ -92,11 +99,37 @@ func (s *Session) tick(now time.Duration, p *path) {
 		p.holdLevel = 0
 	}
 	p.slack -= p.slack / slackDecay
-	p.probeDue = true
+	// Only while all is well: what is not answered is asked for in so many words.
+	if p.alive && p.sequence-p.replied <= 1 && p.newest.next > 0 && p.stood+1 < maxStands {
+		p.stood++
+		p.count(p.newest)
+		p.prove()
+		p.replyNow = p.replyDue
+	} else {
+		p.stood = 0
+		p.probeDue = true
+	}
+	p.newest = stand{}
 	p.tickMTU(now)
-	p.probeAt += s.cfg.ProbeInterval
-	if p.probeAt <= now { // paused: probes do not pile up
-		p.probeAt = now + s.cfg.ProbeInterval
+	// Multiples of the interval: all sessions of a process wake it together. After a
+	// pause probes do not pile up.
+	p.probeAt = (now+s.cfg.ProbeInterval/2)/s.cfg.ProbeInterval*s.cfg.ProbeInterval + s.cfg.ProbeInterval
+}
+
+// count numbers the next probe, or what stands for it.
+func (p *path) count(s stand) {
+	p.sequence++
+	p.stands[p.sequence%maxStands] = s
+}
+
+// prove takes as answered what stood for a probe and arrived there, once the peer was
+// heard on this network since it left: the ack itself may have come by the other.
+func (p *path) prove() {
+	for n := p.sequence; n != p.replied && p.sequence-n < maxStands; n-- {
+		if s := p.stands[n%maxStands]; s.next > 0 && s.next <= p.largest && p.heardAt >= s.sentAt {
+			p.replied = n
+			return
+		}
 	}
 }
 

@@ -63,7 +63,8 @@
 // networks, always; those of the request lane while both networks have half of
 // their window free and little waits; those of the bulk lane on the network with the
 // most room, in runs. An ack without data leaves on both, or, when few frames wait for
-// it, on each network in turn. The receiver opens every copy, counts it for its network, and takes
+// it, on each network in turn. That of records of the control lane alone waits up to 50 ms
+// for the next of them to ride with. The receiver opens every copy, counts it for its network, and takes
 // the first.
 //
 // A packet is lost on a network when three later packets of that network arrived,
@@ -81,7 +82,11 @@
 // # Failure detection
 //
 // Each network carries probes of its own, both ways; each probe carries the answer
-// to the peer's last one. A network is down when its carrier is, or when four
+// to the peer's last one. Any packet that wants an ack stands for the next probe: that it
+// arrived there, and that the peer was heard there since, proves as much; a real probe
+// still leaves once in 200 ms, or when something stays unanswered. Probes are due at
+// multiples of their interval, and up to two fifths of it earlier when the caller is
+// awake anyway (Early): what happens together costs one wake-up. A network is down when its carrier is, or when four
 // probes stay unanswered. When it comes back it is held down for a while, longer
 // with each failure, which keeps bulk traffic and NetworkUp back; redundant copies
 // use it all the time. The peer is suspected, and later lost, when no new authentic

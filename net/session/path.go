@@ -49,6 +49,18 @@ const (
 	mtuTries   = 3
 )
 
+// maxStands bounds the probes in a row that other packets stand for, and those that are
+// remembered. A probe of its own leaves every 200 ms at least: only they carry clocks
+// and name their network.
+const maxStands = 8
+
+// stand is a packet that stands for a probe: it left on the network and wants an ack,
+// which says where it arrived.
+type stand struct {
+	next   uint64 // its number, plus one; 0: there is none
+	sentAt time.Duration
+}
+
 // path is one network as this session sees it.
 type path struct {
 	net     Network
@@ -64,14 +76,18 @@ type path struct {
 
 	probeAt      time.Duration // next probe; never while the peer is not up
 	probeDue     bool
-	sequence     uint32        // of the newest probe sent
-	replied      uint32        // of the newest probe answered
-	replyDue     bool          // probe is to be answered with our next one
-	replyNow     bool          // or at once
-	probe        wire.Probe    // the newest one received
-	probeArrived time.Duration // when
-	probeSize    int           // longest probe frame since the last reply
-	crossed      bool          // CrossWired was told
+	sequence     uint32           // of the newest probe sent
+	replied      uint32           // of the newest probe answered
+	stood        int              // probes in a row that a packet stood for
+	newest       stand            // the last packet since the last probe that could stand for the next
+	stands       [maxStands]stand // by sequence: what stood for that probe
+	heardAt      time.Duration    // last authentic frame that arrived here
+	replyDue     bool             // probe is to be answered with our next one
+	replyNow     bool             // or at once
+	probe        wire.Probe       // the newest one received
+	probeArrived time.Duration    // when
+	probeSize    int              // longest probe frame since the last reply
+	crossed      bool             // CrossWired was told
 
 	// MTU.
 	mtu, maxMTU int
@@ -113,13 +129,16 @@ func (p *path) reset(now time.Duration) {
 		net: p.net, carrier: p.carrier, maxMTU: p.maxMTU, holdLevel: p.holdLevel,
 		framesSent: p.framesSent, bytesSent: p.bytesSent, framesReceived: p.framesReceived, bytesReceived: p.bytesReceived,
 		probesMissed: p.probesMissed, framesLost: p.framesLost,
-		downAt: now, heldUntil: p.heldUntil, probeAt: now, mtu: min(p.maxMTU, BaseMTU), mtuAt: now, mtuLeft: mtuTries,
+		downAt: now, heldUntil: p.heldUntil, heardAt: now, probeAt: now, mtu: min(p.maxMTU, BaseMTU), mtuAt: now, mtuLeft: mtuTries,
 		window: firstWindow, threshold: maxWindow,
 	}
 }
 
 // exists reports whether the Config has this network.
 func (p *path) exists() bool { return p.maxMTU != 0 }
+
+// well reports whether there is no reason to think that frames get lost here.
+func (p *path) well() bool { return p.exists() && p.carrier && p.alive && !p.stale }
 
 // held reports whether the network is kept out of use after a failure.
 func (p *path) held(now time.Duration) bool { return now < p.heldUntil }
@@ -204,11 +223,12 @@ func (p *path) late(number, next uint64) {
 }
 
 // sending notes a frame of n bytes.
-func (p *path) sending(now time.Duration, n int, wantsAck bool) {
+func (p *path) sending(now time.Duration, number uint64, n int, wantsAck bool) {
 	p.sent++
 	p.framesSent++
 	p.bytesSent += uint64(n)
 	if wantsAck {
+		p.newest = stand{next: number + 1, sentAt: now}
 		p.inFlight += n
 		if !p.waiting {
 			p.waiting, p.waitingSince = true, now

@@ -68,6 +68,17 @@ type packet struct {
 	state   packetState
 	parts   uint8
 	credits uint8 // set of lanes whose credit it carried
+	quiet   bool  // it carries nothing but records of the control lane
+}
+
+// only reports whether all fragments of the packet are of a lane.
+func (p *packet) only(lane Lane) bool {
+	for _, f := range p.part[:p.parts] {
+		if f.lane != lane {
+			return false
+		}
+	}
+	return true
 }
 
 // recovery finds out which packets were lost. Its parts outside are the paths and
@@ -78,6 +89,7 @@ type recovery struct {
 	oldest    uint64        // no number below is under way
 	watched   uint64        // no number below may still turn out not to be lost
 	underWay  int           // packets
+	quiet     int           // of these, how many are quiet
 	arrived   uint64        // highest number acknowledged on any network, plus one
 	arrivedAt time.Duration // when that packet was sent
 
@@ -142,6 +154,14 @@ func (r *recovery) full() bool {
 	}
 	r.ring = grown
 	return false
+}
+
+// leave notes that a packet is no longer under way.
+func (r *recovery) leave(p *packet) {
+	r.underWay--
+	if p.quiet {
+		r.quiet--
+	}
 }
 
 // refill adds what time gives to the budget.
@@ -251,7 +271,7 @@ func (s *Session) receipted(now time.Duration, p *path, receipt *wire.Receipt) {
 // arrivedPacket settles a packet that the peer has.
 func (s *Session) arrivedPacket(number uint64, p *packet) {
 	if p.state == packetUnderWay {
-		s.recovery.underWay--
+		s.recovery.leave(p)
 	}
 	for i := range s.path {
 		switch {
@@ -344,7 +364,7 @@ func (s *Session) losePacket(now time.Duration, n uint64, dead bool) {
 	r := &s.recovery
 	p := r.at(n)
 	p.state = packetLost
-	r.underWay--
+	r.leave(p)
 	if dead {
 		r.exempt += int(p.size)
 	}
@@ -377,7 +397,11 @@ func (s *Session) probeTimeout() time.Duration {
 			wait = max(wait, s.path[i].probeTimeout())
 		}
 	}
-	return r.waitFrom + min(wait<<min(r.timeouts, 8), max(wait, maxProbeTimeout))
+	wait = min(wait<<min(r.timeouts, 8), max(wait, maxProbeTimeout))
+	if r.quiet == r.underWay && s.path[A].well() && s.path[B].well() {
+		wait += quietAckDelay
+	}
+	return r.waitFrom + wait
 }
 
 // timedOut sends the oldest packets again.

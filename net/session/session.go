@@ -255,6 +255,33 @@ func (s *Session) Advance(now time.Duration) {
 	}
 }
 
+// Early is Advance for what is due soon: for a caller that is awake for another reason
+// and sends anyway. It saves the wake-up a little later; of sessions that share a clock
+// the probes are due at the same times.
+func (s *Session) Early(now time.Duration) {
+	if !s.up {
+		return
+	}
+	s.observe(now)
+	for i := range s.path {
+		if p := &s.path[i]; p.exists() && now >= p.probeAt-s.early() {
+			s.tick(now, p)
+		}
+	}
+}
+
+// EarlyFrom is when Early has something to do, if it is not called before: at most
+// NextTimeout.
+func (s *Session) EarlyFrom() time.Duration {
+	at := never
+	for i := range s.path {
+		if p := &s.path[i]; s.up && p.exists() {
+			at = min(at, p.probeAt-s.early())
+		}
+	}
+	return at
+}
+
 // NextTimeout is when Advance must be called next. Receive, Accept, Send, Next and
 // LinkState may bring it forward.
 func (s *Session) NextTimeout() time.Duration {

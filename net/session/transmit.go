@@ -147,9 +147,12 @@ func (s *Session) probeFrame(now time.Duration, dst []byte, p *path) (int, Netwo
 	p.replyNow = false
 	if p.probeDue {
 		p.probeDue = false
-		p.sequence++
+		p.count(stand{})
 		probe := p.newProbe(now)
 		b = wire.AppendProbe(b, &probe)
+	}
+	if s.receipts.pending > 0 && s.receipts.due > now+ackDelay { // nobody waits for it, should it be lost
+		b = s.receipts.appendTo(b, now)
 	}
 	return s.seal(now, dst, len(b), 1<<p.net)
 }
@@ -374,13 +377,17 @@ func (s *Session) seal(now time.Duration, dst []byte, end int, on Networks) (int
 	for i := range s.path {
 		if on.Has(Network(i)) {
 			d.sent[i] = s.path[i].sent
-			s.path[i].sending(now, size, wantsAck)
+			s.path[i].sending(now, number, size, wantsAck)
 		}
 	}
+	d.quiet = d.credits == 0 && d.only(LaneControl)
 	r.next++
 	*r.at(number) = *d
 	if wantsAck {
 		r.underWay++
+		if d.quiet {
+			r.quiet++
+		}
 		r.waitFrom = now
 	} else if r.underWay == 0 {
 		r.oldest = r.next
