@@ -57,7 +57,7 @@ bench: build ## transactions per second on three SFUs: one client, 256 clients, 
 	packaging/run-bench $(BUILD)/rrts
 
 bench-net: build ## the interconnect beside TCP, TLS and a bare packet socket, in network namespaces (as root)
-	packaging/run-bench-net $(BUILD)/rrts
+	$(BUILD)/rrts bench net --all
 
 bench-failover: build ## twenty kills of the leader, a stop of each SFU: how long clients wait
 	$(BUILD)/rrts bench failover

@@ -27,6 +27,7 @@ type netFlags struct {
 	loss       []string
 	serve      string
 	serving    bool
+	all        bool
 	withParent bool
 }
 
@@ -49,10 +50,16 @@ and this on the other, with an address by which TCP reaches the first:
 
     rrts bench net --peer 192.0.2.7:7411 --nic-a enp2s0 --nic-b enp3s0 --mode pingpong
 
+With --all every measurement runs, for --duration each, and one table shows them beside what they are
+compared with and the bars: round trips, streams, bulk, each way of a cut, losses.
+
 The keys are no secret: use networks that carry nothing else.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.serving = cmd.Flags().Changed("serve")
+			if f.all {
+				return c.benchNetAll(cmd, &f)
+			}
 			return c.benchNet(cmd.Context(), &f)
 		},
 	}
@@ -68,6 +75,7 @@ The keys are no secret: use networks that carry nothing else.`,
 	flags.StringVar(&f.serve, "serve", "", "serve another machine's measurement, and TCP at this address; until interrupted")
 	flags.StringVar(&f.NICs[fabric.A], "nic-a", "", "interface of network A, with --serve or --peer")
 	flags.StringVar(&f.NICs[fabric.B], "nic-b", "", "interface of network B, with --serve or --peer")
+	flags.BoolVar(&f.all, "all", false, "every measurement, as one table")
 	flags.BoolVar(&f.withParent, "with-parent", false, "serve until standard input ends")
 	if err := flags.MarkHidden("with-parent"); err != nil {
 		panic(err) // only if there is no such flag
@@ -102,6 +110,35 @@ func (c *cli) benchNet(ctx context.Context, f *netFlags) error {
 		err = fmt.Errorf("%d records lost, %d out of order", r.Lost, r.Reordered)
 	}
 	return err
+}
+
+// benchNetAll is `rrts bench net --all`.
+func (c *cli) benchNetAll(cmd *cobra.Command, f *netFlags) error {
+	for _, name := range []string{"mode", "size", "lane", "rate", "cut", "loss", "peer", "serve", "nic-a", "nic-b"} {
+		if cmd.Flags().Changed(name) {
+			return usageError{fmt.Errorf("--all and --%s exclude each other", name)}
+		}
+	}
+	if f.Duration < netbench.MinSuite {
+		return usageError{fmt.Errorf("--duration is %v, must be at least %v with --all", f.Duration, netbench.MinSuite)}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	lines, err := netbench.Suite(cmd.Context(), self, f.Duration, c.out)
+	if err != nil {
+		return err
+	}
+	if !c.json {
+		return c.out.Table(netbench.Table(lines))
+	}
+	for _, l := range lines {
+		if err := c.out.Object(l); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // parse checks the flags and fills in what they leave out.

@@ -75,6 +75,9 @@ func TestBenchNetFaults(t *testing.T) {
 			if _, compared := report["tcp_msgs_per_s"]; compared {
 				t.Error("TCP is measured without the fault beside a network with it")
 			}
+			if report["clean_mb_per_s"] <= 0 || report["clean_longest_gap_ms"] < report["clean_gap_p99_ms"] {
+				t.Errorf("the stream before the fault: %v", report)
+			}
 		})
 	}
 }
@@ -93,6 +96,8 @@ func TestBenchNetFlags(t *testing.T) {
 		{"--peer h:1", "need --nic-a and --nic-b"},
 		{"--serve :1 --peer h:1", "exclude each other"},
 		{"--nic-a x", "need --peer or --serve"},
+		{"--all --mode bulk", "--all and --mode exclude each other"},
+		{"--all --duration 1s", "at least 2s"},
 	} {
 		t.Run(c.args, func(t *testing.T) {
 			cmd := root()

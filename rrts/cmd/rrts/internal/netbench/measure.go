@@ -69,6 +69,17 @@ type Report struct {
 	TCPCPUPerMMsgs float64 `json:"tcp_cpu_s_per_million_msgs,omitempty"`
 	*PingRivals
 	*StreamRivals
+	*Clean
+}
+
+// Clean is the same stream before the fault, for as long, in the same run: what a cut or
+// a loss is judged by on a machine that has pauses of its own.
+type Clean struct {
+	MBPerS       float64 `json:"clean_mb_per_s"`
+	RTTP50us     float64 `json:"clean_rtt_p50_us"`
+	RTTP99us     float64 `json:"clean_rtt_p99_us"`
+	LongestGapMs float64 `json:"clean_longest_gap_ms"`
+	GapP99Ms     float64 `json:"clean_gap_p99_ms"`
 }
 
 // PingRivals is what others reach in the same run, in turns.
@@ -162,6 +173,14 @@ func (m *bench) run(ctx context.Context) error {
 	if err := m.host.awaitPeer(waiting); err != nil {
 		return err
 	}
+	turn := m.stream
+	if m.cfg.Mode == ModePingPong {
+		turn = m.pingpong
+	} else if m.cfg.Cut != nil || len(m.cfg.Loss) > 0 {
+		if err := m.clean(ctx); err != nil {
+			return err
+		}
+	}
 	for _, l := range m.cfg.Loss {
 		if err := m.fault(ctx, fault{Network: l.Network, Lose: l.Share}, fault{Network: l.Network, Lose: l.Share}); err != nil {
 			return err
@@ -174,10 +193,6 @@ func (m *bench) run(ctx context.Context) error {
 	} else {
 		cut <- nil
 	}
-	turn := m.stream
-	if m.cfg.Mode == ModePingPong {
-		turn = m.pingpong
-	}
 	if err := turn(ctx); err != nil {
 		return err
 	}
@@ -187,6 +202,17 @@ func (m *bench) run(ctx context.Context) error {
 	default:
 		return errors.New("netbench: the measurement ended before the cut: give it a longer duration")
 	}
+}
+
+// clean measures the stream without its fault, and begins the report with that.
+func (m *bench) clean(ctx context.Context) error {
+	if err := m.stream(ctx); err != nil {
+		return err
+	}
+	r := m.report
+	m.report = &Report{Lost: r.Lost, Reordered: r.Reordered, Clean: &Clean{MBPerS: r.MBPerS,
+		RTTP50us: r.RTTP50us, RTTP99us: r.RTTP99us, LongestGapMs: r.LongestGapMs, GapP99Ms: r.GapP99Ms}}
+	return nil
 }
 
 // fault changes a network here and there.

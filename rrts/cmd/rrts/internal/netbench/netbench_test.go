@@ -80,3 +80,28 @@ func TestLossy(t *testing.T) {
 		t.Errorf("a link that loses 80%% kept %d of 100000", n)
 	}
 }
+
+// Every line of the suite judges the report by its bar.
+func TestSuite(t *testing.T) {
+	good := &Report{MsgsPerS: 400_000, MBPerS: 250, RTTP50us: 5, RTTP99us: 20, LongestGapMs: 2.9,
+		PingRivals: &PingRivals{TCPRTTP50us: 6, TCPRTTP99us: 21}, StreamRivals: &StreamRivals{},
+		Clean: &Clean{GapP99Ms: 2, RTTP99us: 19}}
+	bad := &Report{MsgsPerS: 300_000, MBPerS: 150, RTTP50us: 7, RTTP99us: 30, LongestGapMs: 10.1, Lost: 1,
+		PingRivals: good.PingRivals, StreamRivals: good.StreamRivals, Clean: good.Clean}
+	measured := 0
+	for _, m := range suite() {
+		goods, bads := m.show(good), m.show(bad)
+		for i := range goods {
+			if goods[i].Bar == "" {
+				continue
+			}
+			measured++
+			if goods[i].Verdict != "met" || bads[i].Verdict != "not met" {
+				t.Errorf("%s: %q and %q", goods[i].What, goods[i].Verdict, bads[i].Verdict)
+			}
+		}
+	}
+	if measured != 2+2+1+1+6+4+1 {
+		t.Errorf("%d bars", measured)
+	}
+}

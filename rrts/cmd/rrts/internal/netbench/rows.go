@@ -5,6 +5,9 @@ import "fmt"
 // Rows is the report for people: what, the interconnect, and the rivals.
 func (r *Report) Rows() [][]string {
 	rows := [][]string{{"", "interconnect"}}
+	if r.Clean != nil {
+		rows[0] = append(rows[0], "before the fault")
+	}
 	add := func(what, format string, own float64, others ...float64) {
 		row := []string{what, fmt.Sprintf(format, own)}
 		for _, v := range others {
@@ -26,15 +29,25 @@ func (r *Report) Rows() [][]string {
 		add("processor time a gigabyte", "%.2f s", r.CPUPerGB, s.TCPCPUPerGB, s.TLSCPUPerGB)
 		fallthrough
 	default:
+		var clean [5][]float64
+		if c := r.Clean; c != nil {
+			clean = [...][]float64{{c.MBPerS}, {c.RTTP50us}, {c.RTTP99us}, {c.LongestGapMs}, {c.GapP99Ms}}
+		}
 		if s == nil {
 			add("messages a second", "%.0f", r.MsgsPerS)
-			add("megabytes a second", "%.1f", r.MBPerS)
+			add("megabytes a second", "%.1f", r.MBPerS, clean[0]...)
 		}
-		add("round trip beside it, median", "%.1f µs", r.RTTP50us)
-		add("round trip beside it, p99", "%.1f µs", r.RTTP99us)
+		add("round trip beside it, median", "%.1f µs", r.RTTP50us, clean[1]...)
+		add("round trip beside it, p99", "%.1f µs", r.RTTP99us, clean[2]...)
+		if r.Clean != nil {
+			add("longest gap", "%.3f ms", r.LongestGapMs, clean[3]...)
+			add("gap, p99", "%.3f ms", r.GapP99Ms, clean[4]...)
+		}
 	}
-	add("longest gap", "%.3f ms", r.LongestGapMs)
-	add("gap, p99", "%.3f ms", r.GapP99Ms)
+	if r.Clean == nil {
+		add("longest gap", "%.3f ms", r.LongestGapMs)
+		add("gap, p99", "%.3f ms", r.GapP99Ms)
+	}
 	add("lost", "%.0f", float64(r.Lost))
 	add("out of order", "%.0f", float64(r.Reordered))
 	return rows
