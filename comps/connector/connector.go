@@ -181,16 +181,23 @@ func (c *Connector) SetPeers(peers []fabric.Peer) error {
 	return nil
 }
 
+// Stats fills st with the interconnect's counters: of links, and of each peer by network
+// and lane. What st holds is used again, so that who asks every second makes no garbage.
+// It is ErrStopped while the Connector does not run.
+func (c *Connector) Stats(st *fabric.Stats) error {
+	f := c.fabric.Load()
+	if f == nil || f.Stats(st) != nil {
+		return ErrStopped
+	}
+	return nil
+}
+
 // Networks says how each network is doing towards each peer, by number and network,
 // for the Monitor. It is empty while the Connector does not run.
 func (c *Connector) Networks() []monitorpb.NetworkStatus {
-	f := c.fabric.Load()
-	if f == nil {
-		return nil
-	}
 	var st fabric.Stats
-	if f.Stats(&st) != nil {
-		return nil // it has just ended
+	if c.Stats(&st) != nil {
+		return nil
 	}
 	var all []monitorpb.NetworkStatus
 	for i := range st.Peers {

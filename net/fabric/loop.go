@@ -126,13 +126,10 @@ func (f *Fabric) transmitLocked(now time.Duration) {
 	f.armLocked(now)
 }
 
-// lazily is how much too soon the timer may fire: it costs less than to set it anew with
-// every ack that makes a time-out pointless.
-const lazily = time.Millisecond
-
-// armLocked sets the timer, if it is to fire sooner than it would, or much later.
+// armLocked sets the timer, if it is to fire sooner than it would. To put it off with
+// every ack costs more than to let it fire for nothing.
 func (f *Fabric) armLocked(now time.Duration) {
-	if next := f.core.NextTimeout(); next < f.armed || next > f.armed+lazily && f.armed != never {
+	if next := f.core.NextTimeout(); next < f.armed {
 		f.armed = next
 		if f.poller != nil {
 			f.poller.Arm(next - now)
