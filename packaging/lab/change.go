@@ -27,19 +27,6 @@ func growSteps(p plan) []step {
 			Do: func(ctx context.Context, w *world) error { return w.add(ctx, edge) },
 		},
 		{
-			Name: "a target for backups in machine.toml of " + bravo.Machine, Planned: true,
-			Do:   func(ctx context.Context, w *world) error { return w.setTarget(bravo) },
-			Seen: []seen{{Machine: bravo.Machine, SFU: bravo.Name, Alarm: "backup-missing"}},
-		},
-		{
-			Name: "systemctl start rrts-backup", Planned: true,
-			Do: func(ctx context.Context, w *world) error { return w.backUp(ctx, bravo) },
-			Seen: []seen{
-				{Machine: bravo.Machine, SFU: bravo.Name, Alarm: "backup-missing", Ended: true},
-				{Machine: bravo.Machine, Text: "Finished rrts-backup.service"},
-			},
-		},
-		{
 			Name: "the state of carol is lost", Errors: []string{"cannot start"},
 			Do:   func(ctx context.Context, w *world) error { return w.loseState(ctx, carol) },
 			Seen: []seen{{Machine: alpha.Machine, SFU: alpha.Name, Alarm: "peer-lost@3"}, {Machine: carol.Machine, SFU: carol.Name, Text: "cannot start"}},
@@ -62,6 +49,19 @@ func growSteps(p plan) []step {
 		{
 			Name: "rrts sfu remove carol, which is off", Planned: true,
 			Do: func(ctx context.Context, w *world) error { return w.removeStopped(ctx, carol) },
+		},
+		{
+			Name: "a target for backups in machine.toml of " + bravo.Machine, Planned: true,
+			Do:   func(ctx context.Context, w *world) error { return w.setTarget(bravo) },
+			Seen: []seen{{Machine: bravo.Machine, SFU: bravo.Name, Alarm: "backup-missing"}},
+		},
+		{
+			Name: "systemctl start rrts-backup", Planned: true,
+			Do: func(ctx context.Context, w *world) error { return w.backUp(ctx, bravo) },
+			Seen: []seen{
+				{Machine: bravo.Machine, SFU: bravo.Name, Alarm: "backup-missing", Ended: true},
+				{Machine: bravo.Machine, Text: "Finished rrts-backup.service"},
+			},
 		},
 		{
 			Name: "carol is started again", Planned: true, Errors: []string{"stopped for good"},

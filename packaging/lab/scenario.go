@@ -173,6 +173,7 @@ func scenarios() []Scenario {
 		{Name: "one-nic", About: "three machines with one network card each, frames by UDP: an SFU stopped, machines killed and rebooted", Plan: oneNIC, Steps: oneNICSteps},
 		{Name: "grow", About: "three machines: an SFU added, disks and machines lost and replaced, one removed, backups at night", Plan: changing, Steps: growSteps},
 		{Name: "upgrade", About: "three machines with the release before: upgraded one by one, taken back, upgraded again (`make lab-upgrade`)", Plan: old, Steps: upgradeSteps},
+		{Name: "recover", About: "three machines: what recover.md says, done: processes, networks, a majority, a journal, certificates, a kit", Plan: three, Steps: recoverSteps},
 		{Name: "restore", About: "three machines lost with their disks: the cluster restored from backup and recovery kit on bare ones", Plan: three, Steps: noSteps, Finish: restoring},
 		{Name: "quick", About: "three machines: one SFU stopped and started, one machine killed and booted again, one network cut", Plan: three, Steps: quickSteps},
 	}

@@ -176,6 +176,9 @@ type Found struct {
 // cluster, the oldest first. It looks at their headers only.
 func List(dir string) ([]Found, error) {
 	entries, err := os.ReadDir(dir) // sorted by name
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
