@@ -45,22 +45,36 @@ func recoverSteps(p plan) []step {
 }
 
 // isolate pulls both cables of an SFU's machine: it decides nothing, and the others go
-// on without it.
+// on without it. It is stopped, so that its clients move, and started when the cables
+// are in again.
 func isolate(p plan, s sfu) []step {
 	lost := fmt.Sprintf("peer-lost@%d", p.number(s.Name))
-	out, in := []seen{{Machine: s.Machine, SFU: s.Name, Alarm: "no-leader"}}, []seen{{Machine: s.Machine, SFU: s.Name, Alarm: "no-leader", Ended: true}}
+	out, in := []seen{{Machine: s.Machine, SFU: s.Name, Alarm: "no-leader"}}, []seen{{Machine: s.Machine, SFU: s.Name, Text: "ready"}}
 	for _, other := range p.notOn(s.Machine) {
 		out = append(out, seen{Machine: other.Machine, SFU: other.Name, Alarm: lost})
 		in = append(in, seen{Machine: other.Machine, SFU: other.Name, Alarm: lost, Ended: true})
 	}
 	cables := func(w *world, in bool) error {
-		w.down[s.Name] = !in
 		m := w.machine(s.Machine)
 		return errors.Join(m.SetCable(card("A"), in), m.SetCable(card("B"), in))
 	}
 	return []step{
-		{Name: "both cables of " + s.Machine + " out", Seen: out, Do: func(_ context.Context, w *world) error { return cables(w, false) }},
-		{Name: "both cables of " + s.Machine + " in", Seen: in, Do: func(_ context.Context, w *world) error { return cables(w, true) }},
+		{Name: "both cables of " + s.Machine + " out", Seen: out, Do: func(_ context.Context, w *world) error {
+			w.down[s.Name] = true
+			return cables(w, false)
+		}},
+		{Name: "rrts sfu stop " + s.Name + " --force", Seen: []seen{{Machine: s.Machine, SFU: s.Name, Text: "Engine stopped"}}, Do: func(ctx context.Context, w *world) error {
+			_, err := w.operator(ctx, s.Machine, "rrts sfu stop "+s.Name+" --force")
+			return err
+		}},
+		{Name: "both cables in, rrts sfu start " + s.Name, Seen: in, Do: func(ctx context.Context, w *world) error {
+			if err := cables(w, true); err != nil {
+				return err
+			}
+			_, err := w.operator(ctx, s.Machine, "rrts sfu start "+s.Name)
+			w.down[s.Name] = err != nil
+			return err
+		}},
 	}
 }
 
