@@ -35,6 +35,39 @@ type wire struct {
 	// knows the sender.
 	joining int
 	waiting []func()
+	// What is sent to the SFU late arrives in its order, lateBy after it was sent.
+	late   uint16
+	lateBy time.Duration
+	queue  chan delivery
+}
+
+// delivery is one that comes late.
+type delivery struct {
+	due time.Time
+	do  func()
+}
+
+// delay makes everything that is sent to an SFU come late until the test ends.
+func (c *cluster) delay(to *sfu, by time.Duration) {
+	w := c.wire
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.late, w.lateBy, w.queue = to.number, by, make(chan delivery, 1<<16)
+	queue, done := w.queue, make(chan struct{})
+	go func() {
+		defer close(done)
+		for d := range queue {
+			time.Sleep(time.Until(d.due))
+			d.do()
+		}
+	}()
+	c.t.Cleanup(func() {
+		w.mu.Lock()
+		w.late = 0
+		close(queue)
+		w.mu.Unlock()
+		<-done
+	})
 }
 
 // life is how many lives an engine has begun.
@@ -116,6 +149,11 @@ func (p *plug) Send(to uint16, lane message.Lane, record []byte) error {
 		p.w.mu.Unlock()
 		return nil
 	}
+	if inlet != nil && p.w.late == to {
+		p.w.queue <- delivery{time.Now().Add(p.w.lateBy), func() { inlet.Deliver(p.self, lane, [][]byte{record}) }}
+		p.w.mu.Unlock()
+		return nil
+	}
 	p.w.mu.Unlock()
 	if inlet == nil {
 		return errors.New("gone")
@@ -150,7 +188,7 @@ type cluster struct {
 	drain time.Duration
 	// patience is how long the cluster may take to answer, to elect and to agree.
 	patience time.Duration
-	keep  int64 // bytes of the log that are kept and not flushed, beyond few
+	keep     int64 // bytes of the log that are kept and not flushed, beyond few
 }
 
 func newCluster(t *testing.T) *cluster {

@@ -92,20 +92,30 @@ func (c *Component) rest(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, restPatience)
 	defer cancel()
 	for ctx.Err() == nil {
-		lead := make(chan uint16, 1)
-		c.post(func() { lead <- c.loop.decidesWith() })
-		var to uint16
+		type pair struct {
+			lead uint16
+			so   bool
+		}
+		found := make(chan pair, 1)
+		c.post(func() {
+			lead, so := c.loop.decidesWith()
+			found <- pair{lead, so}
+		})
+		var p pair
 		select {
-		case to = <-lead:
+		case p = <-found:
 		case <-ctx.Done():
 			return
 		}
-		if to == 0 {
+		if !p.so {
 			return
 		}
-		attempt, done := context.WithTimeout(ctx, restAttempt)
-		answer, err := c.askRest(attempt, to)
-		done()
+		to, answer, err := p.lead, (*txnpb.MembersAnswer)(nil), errNobodyLeads
+		if to != 0 {
+			attempt, done := context.WithTimeout(ctx, restAttempt)
+			answer, err = c.askRest(attempt, to)
+			done()
+		}
 		switch {
 		case err == nil && answer.Refused == "":
 			c.host.Log().Info("this SFU votes no more until it is back", "leader", to)
@@ -120,6 +130,10 @@ func (c *Component) rest(ctx context.Context) {
 		}
 	}
 }
+
+// errNobodyLeads says that it has to be asked again: who has just handed over does not
+// know the new leader before that has shown itself.
+var errNobodyLeads = errors.New("nobody leads yet")
 
 // askRest asks the leader for it.
 func (c *Component) askRest(ctx context.Context, leader uint16) (*txnpb.MembersAnswer, error) {
@@ -141,14 +155,14 @@ func (c *Component) askRest(ctx context.Context, leader uint16) (*txnpb.MembersA
 	}
 }
 
-// decidesWith returns the leader where this member is the other one of two voters; 0
-// where it is not, or nobody leads.
-func (l *loop) decidesWith() uint16 {
+// decidesWith reports whether this member is one of two voters, and which SFU leads; 0
+// while nobody is known to.
+func (l *loop) decidesWith() (leader uint16, so bool) {
 	s := l.replica.Group()
 	if len(s.Conf.Voters) != 2 || s.Seat(uint32(l.c.cfg.Node)) != txnpb.SeatVoter {
-		return 0
+		return 0, false
 	}
-	return sfuOf(l.replica.Status().Lead)
+	return sfuOf(l.replica.Status().Lead), true
 }
 
 // change has the replica do a change, and answers when it is done.

@@ -133,6 +133,25 @@ func TestGrowsAndShrinks(t *testing.T) {
 	}
 }
 
+// TestOneOfTwoStops: the leader of two that stops gives up its vote also when it hears
+// late who leads now, and the other decides alone; when it is back, it votes again.
+func TestOneOfTwoStops(t *testing.T) {
+	c := newClusterOf(t, 1, func(_ uint16, fs *vfs.MemFS) vfs.FS { return fs })
+	first := c.leader()
+	mustCommit(t, c.submit(first, opening()))
+	second := c.add(first, record("sfu2", "pc2", 2), 0)
+	c.voters(first, 1, 2)
+	if c.leader() != first {
+		t.Fatal("the first one does not lead any more")
+	}
+	c.delay(first, 20*time.Millisecond)
+	c.stop(first)
+	mustCommit(t, c.submit(second, transferOf(1)))
+	c.voters(second, 2)
+	c.start(first)
+	c.voters(second, 1, 2)
+}
+
 // TestJoinerIsNotRevived: a member that joined and lost its state must not begin again
 // with what its configuration lists.
 func TestJoinerIsNotRevived(t *testing.T) {
