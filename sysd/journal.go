@@ -22,6 +22,10 @@ import (
 // catalog.
 const AlarmKey = "alarm"
 
+// EventKey is the attribute under which a line that is no alarm carries the name that
+// its explanation has in the catalog. The journal gets its MessageID too.
+const EventKey = "event"
+
 // MessageID returns the MESSAGE_ID of a kind of alarm: 32 hexadecimal
 // digits. It follows from the name alone, so that a Component needs no table of
 // numbers and the catalog can be checked. The derivation never changes: operators'
@@ -97,9 +101,11 @@ func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 			fields[k] = v
 		}
 		r.Attrs(func(a slog.Attr) bool { addField(fields, h.prefix, a); return true })
-		if name, ok := fields[fieldName(AlarmKey)]; ok {
-			kind, _, _ := strings.Cut(name, "@")
-			fields["MESSAGE_ID"] = MessageID(kind)
+		for _, key := range []string{EventKey, AlarmKey} {
+			if name, ok := fields[fieldName(key)]; ok {
+				kind, _, _ := strings.Cut(name, "@")
+				fields["MESSAGE_ID"] = MessageID(kind)
+			}
 		}
 		if h.send(message, priority(r.Level), fields) == nil {
 			return nil

@@ -71,6 +71,16 @@ func TestJournal(t *testing.T) {
 	if diff := cmp.Diff(want, receive(t, conn)); diff != "" {
 		t.Errorf("error (-want +got):\n%s", diff)
 	}
+	want = []string{
+		"MESSAGE=armed sfu=alpha event=watchdog-armed",
+		"MESSAGE_ID=" + MessageID("watchdog-armed"),
+		"PRIORITY=6",
+		"RRTS_EVENT=watchdog-armed",
+		"RRTS_SFU=alpha",
+	}
+	if diff := cmp.Diff(want, receive(t, conn)); diff != "" {
+		t.Errorf("event (-want +got):\n%s", diff)
+	}
 	if left, err := os.ReadFile(stderr.Name()); len(left) > 0 || err != nil {
 		t.Errorf("stderr has %q, %v", left, err)
 	}

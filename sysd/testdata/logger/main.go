@@ -1,4 +1,4 @@
-// Command logger logs three records as a daemon would. The test of package sysd
+// Command logger logs four records as a daemon would. The test of package sysd
 // builds it with journald's socket replaced by its own.
 package main
 
@@ -13,4 +13,5 @@ func main() {
 	log.Debug("not shown")
 	log.Warn("network is down", sysd.AlarmKey, "network-down@3", slog.Group("link", "network", "A", "loss", 0.5))
 	log.WithGroup("txn").Error("cannot\nwrite", "error", "no space left\non device")
+	log.Info("armed", sysd.EventKey, "watchdog-armed")
 }
