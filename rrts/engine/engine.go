@@ -119,6 +119,7 @@ type Engine struct {
 	backlog  backlog
 	counters counters
 	progress atomic.Uint64
+	downBy   atomic.Int64 // on the engine's clock: when the next step down is late; 0 before
 	draining atomic.Bool
 	running  atomic.Bool
 
@@ -237,7 +238,8 @@ func (e *Engine) fail(err error) {
 }
 
 // Progress rises as long as the engine makes real progress: its loop turns, the
-// router can be entered, and no Component has hung beyond what a restart cures.
+// router can be entered, no Component has hung beyond what a restart cures, and a way
+// down does not stand still.
 // Whoever pings a watchdog must do so only when it has risen.
 func (e *Engine) Progress() uint64 { return e.progress.Load() }
 

@@ -45,6 +45,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	} else if ctx.Err() != nil {
 		err = nil // told to stop on the way up
 	}
+	e.stepDown()
 	if clean {
 		e.announceDrain()
 	}
@@ -102,6 +103,7 @@ func (e *Engine) goDown(drain bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), e.cfg.DrainWithin)
 	defer cancel()
 	for _, u := range slices.Backward(e.units) {
+		e.stepDown()
 		if drain {
 			u.drain(ctx)
 			if l := e.link.Load(); l != nil && l.in == u.in {
@@ -117,6 +119,13 @@ func (e *Engine) goDown(drain bool) error {
 	w.end()
 	e.log.Info("Engine stopped")
 	return errors.Join(faults...)
+}
+
+// stepDown takes note that the way down goes on. The loop turns until its end, so it
+// alone would not show that a Component which cannot even be stopped holds it up; each
+// step has the time of a whole drain and of all that bounds the stop of a Component.
+func (e *Engine) stepDown() {
+	e.downBy.Store(int64(e.clock() + e.cfg.DrainWithin + 4*e.cfg.StopWithin))
 }
 
 // farewell is the last thing before the interconnect is cut: a question to each
@@ -153,7 +162,9 @@ func (e *Engine) loop(ctx context.Context) {
 			for _, u := range e.units {
 				u.look(now, awake)
 			}
-			e.progress.Add(1)
+			if by := e.downBy.Load(); by == 0 || now < time.Duration(by) {
+				e.progress.Add(1)
+			}
 			look = now + watchEvery
 		}
 		wake := look

@@ -437,3 +437,38 @@ func TestProgress(t *testing.T) {
 		f.end(nil)
 	})
 }
+
+// TestProgressOnTheWayDown: the loop turns still, and a Component that does not even come
+// back from being made holds up the end: that is no progress.
+func TestProgressOnTheWayDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inner, n, stuck := made(stub{name: "a", services: provides(echo), serve: crashOn("die", 0)}), 0, make(chan bool)
+		f := newFixture(t, []func() (Component, error){func() (Component, error) {
+			if n++; n == 2 {
+				<-stuck
+			}
+			return inner()
+		}}).begin()
+		f.later(echoService, 2, "die")
+		time.Sleep(time.Second)
+		if err := f.Shutdown(true); err != nil {
+			t.Fatal(err)
+		}
+		const within = 10 * time.Second
+		a := f.Progress()
+		time.Sleep(within)
+		if f.Progress() == a {
+			t.Fatal("the way down had no time")
+		}
+		time.Sleep(f.cfg.DrainWithin + 4*f.cfg.StopWithin)
+		b := f.Progress()
+		time.Sleep(within)
+		if c := f.Progress(); c != b {
+			t.Fatalf("it counts as progress, from %d to %d, that nothing goes on", b, c)
+		}
+		close(stuck)
+		if err := <-f.done; err != nil {
+			t.Fatal(err)
+		}
+	})
+}
