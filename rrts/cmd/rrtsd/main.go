@@ -109,7 +109,7 @@ func (s *sfu) serve(log *slog.Logger) error {
 	defer beat.Stop()
 	stopping := false
 	var gone error // why there is nothing to come back to
-	for progress := uint64(0); ; {
+	for alive := (pulse{progress: s.engine.Progress}); ; {
 		select {
 		case err := <-done:
 			return errors.Join(gone, err, s.close())
@@ -137,12 +137,12 @@ func (s *sfu) serve(log *slog.Logger) error {
 		case <-hangups:
 			s.reloadNow(notifier, log)
 		case <-beat.C:
-			// The watchdog is answered only by real progress.
-			if p := s.engine.Progress(); p != progress {
-				progress = p
-				if err := notifier.Alive(s.clock()); err != nil {
-					log.Warn("the watchdog was not answered", "err", err)
-				}
+			// The watchdog is answered, and a drain given more time, by real progress only.
+			if !alive.beats() {
+				continue
+			}
+			if err := notifier.Alive(s.clock()); err != nil {
+				log.Warn("the watchdog was not answered", "err", err)
 			}
 			if stopping {
 				if err := notifier.Extend(extendBy); err != nil {
@@ -181,6 +181,20 @@ const (
 	extendBy = 15 * time.Second
 )
 
+// pulse tells whether the engine goes on.
+type pulse struct {
+	progress func() uint64
+	last     uint64
+}
+
+// beats reports whether there was progress since it was asked last.
+func (p *pulse) beats() bool {
+	now := p.progress()
+	moved := now != p.last
+	p.last = now
+	return moved
+}
+
 // becomeReady tells systemd when every Component is.
 func (s *sfu) becomeReady(ctx context.Context, n *sysd.Notifier, log *slog.Logger) {
 	if err := n.Status("recovering and joining the other SFUs"); err != nil {
@@ -190,7 +204,7 @@ func (s *sfu) becomeReady(ctx context.Context, n *sysd.Notifier, log *slog.Logge
 	defer extend.Stop()
 	ready := make(chan error, 1)
 	go func() { ready <- s.engine.WaitReady(ctx) }()
-	for {
+	for alive := (pulse{progress: s.engine.Progress}); ; {
 		select {
 		case err := <-ready:
 			if err != nil {
@@ -203,6 +217,9 @@ func (s *sfu) becomeReady(ctx context.Context, n *sysd.Notifier, log *slog.Logge
 			s.ready.Store(true)
 			return
 		case <-time.After(extendBy / 3):
+			if !alive.beats() {
+				continue // its time is running out
+			}
 			if err := n.Extend(extendBy); err != nil {
 				log.Warn("systemd was not told", "err", err)
 			}
