@@ -18,6 +18,10 @@ const (
 	markDelay = 10 * time.Millisecond
 	// fullRetry is how often a full disk is tried again.
 	fullRetry = 200 * time.Millisecond
+	// defaultHungAfter is the kernel's own patience with a disk's command.
+	defaultHungAfter = 30 * time.Second
+	// beatShare is the part of that time after which an idle appender shows life.
+	beatShare = 4
 )
 
 // appender is the thread that writes the log. Whatever came while it waited for
@@ -28,7 +32,8 @@ type appender struct {
 	queue   []*raftpb.Message
 	compact uint64 // compact the log up to here
 	wake    chan struct{}
-	unborn  bool // the mark that allows an empty journal still stands
+	beat    func() // shows that the disk answers
+	unborn  bool   // the mark that allows an empty journal still stands
 }
 
 func newAppender(c *Component) *appender {
@@ -62,9 +67,11 @@ func (a *appender) poke() {
 }
 
 func (a *appender) run(ctx context.Context) {
+	a.beat = a.c.host.Pulse("log on disk", a.c.cfg.HungAfter)
 	idle := time.NewTimer(markDelay)
 	defer idle.Stop()
 	for {
+		a.beat()
 		select {
 		case <-ctx.Done():
 			return
@@ -73,6 +80,7 @@ func (a *appender) run(ctx context.Context) {
 			if !a.mark() {
 				return
 			}
+			idle.Reset(a.c.cfg.HungAfter / beatShare)
 			continue
 		}
 		a.mu.Lock()
@@ -158,6 +166,7 @@ func (a *appender) append(ctx context.Context, msgs []*raftpb.Message) bool {
 func (a *appender) patiently(ctx context.Context, do func() error) bool {
 	for {
 		err := do()
+		a.beat()
 		switch {
 		case err == nil:
 			return true

@@ -61,6 +61,10 @@ type Config struct {
 	// KeepBytes how much of the journal stays for members that lag; 0 means 64 and
 	// 256 MiB.
 	FlushBytes, KeepBytes int64
+	// HungAfter is how long the disk may take for a write of the log before this SFU
+	// ends, to be started anew: it can promise nothing any more, and others can. 0 means
+	// 30 s: a disk that only wakes up, or shares a queue with a backup, takes seconds.
+	HungAfter time.Duration
 	// Full, if not nil, reports whether the state waits for space on the disk: then
 	// new work is refused. It is asked at every tick.
 	Full func() bool
@@ -133,6 +137,9 @@ func New(cfg Config) *Component {
 	}
 	if cfg.KeepBytes == 0 {
 		cfg.KeepBytes = defaultKeepBytes
+	}
+	if cfg.HungAfter == 0 {
+		cfg.HungAfter = defaultHungAfter
 	}
 	if cfg.Full == nil {
 		cfg.Full = func() bool { return false }

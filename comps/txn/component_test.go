@@ -189,6 +189,8 @@ type cluster struct {
 	// patience is how long the cluster may take to answer, to elect and to agree.
 	patience time.Duration
 	keep     int64 // bytes of the log that are kept and not flushed, beyond few
+
+	hungAfter, stopWithin time.Duration // of the SFUs that start next; 0 means the defaults
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -255,7 +257,7 @@ func (c *cluster) start(s *sfu) {
 	}
 	s.engine, err = engine.New(engine.Config{
 		SFU: s.number, Name: fmt.Sprint("sfu", s.number), Registry: registry, Incarnation: c.wire.life(s.number) + 1,
-		Log: slog.New(slog.DiscardHandler), DrainWithin: c.drain,
+		Log: slog.New(slog.DiscardHandler), DrainWithin: c.drain, StopWithin: c.stopWithin,
 	})
 	if err != nil {
 		c.t.Fatal(err)
@@ -270,7 +272,7 @@ func (c *cluster) start(s *sfu) {
 	add(func() (engine.Component, error) {
 		return txn.New(txn.Config{
 			Group: 1, Epoch: c.epoch, Node: uint64(s.number), Seed: s.seed,
-			Birth: birth, Born: func() error { s.born.Store(true); return nil }, FS: s.journal, Dir: "journal", Keys: c.keys, Cluster: c.id, Backup: backupConfig(c.t),
+			Birth: birth, Born: func() error { s.born.Store(true); return nil }, FS: s.journal, Dir: "journal", Keys: c.keys, Cluster: c.id, Backup: backupConfig(c.t), HungAfter: c.hungAfter,
 			// So small that a member that was away for some entries needs the state.
 			SegmentBytes: segmentBytes, FlushBytes: 64<<10 + c.keep, KeepBytes: 1 + c.keep,
 			OpenStore: func() (store.Store, error) {
