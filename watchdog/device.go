@@ -12,6 +12,8 @@ import (
 
 // Device is a hardware watchdog that is running.
 type Device interface {
+	// Identity is the driver's name for itself.
+	Identity() string
 	// Timeout is the time without Keepalive after which the machine is reset, as
 	// the driver really set it.
 	Timeout() time.Duration
@@ -60,7 +62,7 @@ func Open(path string, timeout time.Duration) (*Hardware, error) {
 	case errors.Is(err, os.ErrNotExist):
 		return nil, fmt.Errorf("watchdog: %s is missing: no driver is loaded; see ls /sys/class/watchdog", path)
 	case errors.Is(err, os.ErrPermission):
-		return nil, fmt.Errorf("watchdog: %s: permission denied; the udev rule of the package gives it to the group rrts", path)
+		return nil, fmt.Errorf("watchdog: %s: permission denied; it is root's alone", path)
 	case err != nil:
 		return nil, fmt.Errorf("watchdog: %w", err)
 	}
@@ -105,7 +107,7 @@ func (h *Hardware) start(timeout time.Duration) error {
 	return h.Keepalive()
 }
 
-// Identity is the driver's name for itself.
+// Identity implements Device.
 func (h *Hardware) Identity() string { return h.identity }
 
 // Timeout implements Device.

@@ -15,23 +15,7 @@ const (
 	// DefaultResetAfter leaves systemd the time to kill and start the engine again,
 	// several times over.
 	DefaultResetAfter = 60 * time.Second
-	// MaxResets within ResetWindow is where hardware resets have been shown not to
-	// help.
-	MaxResets   = 3
-	ResetWindow = time.Hour
 )
-
-// MayArm reports whether the watchdog may be armed at now after the resets that it
-// caused earlier. now and resets are wall times.
-func MayArm(now time.Time, resets []time.Time) bool {
-	recent := 0
-	for _, r := range resets {
-		if age := now.Sub(r); age < ResetWindow && age > -ResetWindow { // a clock that was set back is no excuse
-			recent++
-		}
-	}
-	return recent < MaxResets
-}
 
 // Config sets a Feeder's patience.
 type Config struct {
@@ -56,51 +40,103 @@ func (c *Config) validate() error {
 	return errors.Join(faults...)
 }
 
-// Engine is what is known of one engine at one step.
+// State is what systemd does with an engine.
+type State int
+
+const (
+	// Gone: the unit has no process. It was stopped, or systemd gave it up: resetting
+	// the machine would not help it.
+	Gone State = iota
+	// Busy: systemd starts, stops or kills it under time-outs of its own, or does not
+	// watch it. Its silence says nothing; only whether it can be killed counts.
+	Busy
+	// Watched: it runs and has to answer systemd's watchdog.
+	Watched
+)
+
+// Engine is what is known of one engine.
 type Engine struct {
-	Name string
-	// Alive says that the unit has a process, whatever it does: starting, running,
-	// or refusing to die. An engine that was stopped, or that systemd gave up, has
-	// none: resetting the machine would not help it.
-	Alive bool
-	// Progress is a counter that the engine's loop advances. Any change counts, so
-	// a restart does.
+	Name  string
+	State State
+	// Progress changes whenever the engine answers systemd's watchdog or is started
+	// anew: an engine that can be restarted needs no reset.
 	Progress uint64
+	// Doomed says that SIGKILL was sent to a process of the unit, which is still there.
+	Doomed bool
+}
+
+// Look is an answer of systemd.
+type Look struct {
+	At      time.Duration // monotonic, the same origin as Step's now
+	Engines []Engine
 }
 
 // Event is a line for the journal.
 type Event struct {
 	Kind   EventKind
-	Engine string        // empty for Stalled
-	Silent time.Duration // for how long there has been no progress
+	Engine string        // whom it is about; empty when it is systemd or the machine
+	For    time.Duration // how long it has been so
+	Cause  EventKind     // of LettingGo: what has lasted too long
+}
+
+// Why says in words why the machine is let go.
+func (e *Event) Why() string {
+	lasted := e.For.Round(time.Second)
+	switch e.Cause {
+	case EngineUnkillable:
+		return fmt.Sprintf("%s could not be killed for %s", e.Engine, lasted)
+	case EngineSilent:
+		return fmt.Sprintf("%s made no progress for %s, and systemd did not restart it", e.Engine, lasted)
+	}
+	return fmt.Sprintf("systemd did not answer for %s", lasted)
 }
 
 // EventKind says what happened.
 type EventKind int
 
 const (
-	Silent    EventKind = iota + 1 // the engine made no progress for RestartAfter: systemd is at it
-	Recovered                      // it makes progress again, or is gone
-	LettingGo                      // systemd could not cure it within ResetAfter: the machine will be reset
-	Stalled                        // the feeder itself did not run for RestartAfter: the machine stood still
+	EngineSilent     EventKind = iota + 1 // no progress for RestartAfter: systemd is at it
+	EngineUnkillable                      // SIGKILL has had no effect for RestartAfter
+	EngineRecovered                       // it makes progress again, is dead at last, or gone
+	SystemdSilent                         // systemd has not answered for RestartAfter
+	SystemdRecovered                      // it answers again
+	LettingGo                             // one of these for ResetAfter: the machine will be reset
+	FeedingAgain                          // the reason is gone before the hardware fired
+	MachineStalled                        // the feeder itself did not run for RestartAfter
 )
 
-func (k EventKind) String() string {
-	return [...]string{Silent: "silent", Recovered: "recovered", LettingGo: "letting go", Stalled: "stalled"}[k]
+var eventNames = [...]string{
+	EngineSilent: "engine-silent", EngineUnkillable: "engine-unkillable", EngineRecovered: "engine-recovered",
+	SystemdSilent: "systemd-silent", SystemdRecovered: "systemd-recovered",
+	LettingGo: "machine-let-go", FeedingAgain: "machine-kept", MachineStalled: "machine-stalled",
 }
+
+// String is the event's name in the journal and its catalog.
+func (k EventKind) String() string { return eventNames[k] }
 
 // Feeder decides whether the hardware is fed. One goroutine owns it.
 type Feeder struct {
 	c       Config
 	engines map[string]*judged
-	last    time.Duration
+	systemd wait
+	last    time.Duration // the step before
 	running bool
+	letGo   bool
 }
 
+// wait is a condition that may last too long.
+type wait struct {
+	since time.Duration
+	said  bool
+}
+
+// judged is an engine as the Feeder remembers it.
 type judged struct {
+	state    State
 	progress uint64
-	since    time.Duration // when progress was last seen to change
-	said     EventKind     // the last event; 0 when all is well
+	silence  wait // since progress changed, or since it has been watched
+	doom     wait
+	doomed   bool
 }
 
 // NewFeeder makes a Feeder that knows no engine yet.
@@ -111,57 +147,128 @@ func NewFeeder(c Config) (*Feeder, error) {
 	return &Feeder{c: c, engines: map[string]*judged{}}, nil
 }
 
-// Step judges the engines of this machine at now (monotonic, since any origin) and
+// step collects what one Step finds.
+type step struct {
+	*Feeder
+	now    time.Duration
+	events []Event
+	reason *Event // the first to let go
+}
+
+// Step judges at now (monotonic, since any origin) by systemd's last answer, and
 // reports whether to feed the hardware, and what to write to the journal first. Call
 // it several times within RestartAfter. Time in which the feeder itself did not run
-// counts against no engine: they did not run either.
-func (f *Feeder) Step(now time.Duration, engines []Engine) (feed bool, events []Event) {
+// counts against nobody: they did not run either.
+func (f *Feeder) Step(now time.Duration, look Look) (feed bool, events []Event) {
+	s := &step{Feeder: f, now: now}
 	if pause := now - f.last; f.running && pause >= f.c.RestartAfter {
-		events = append(events, Event{Kind: Stalled, Silent: pause})
+		s.say(MachineStalled, "", pause)
+		f.systemd.since += pause
 		for _, j := range f.engines {
-			j.since += pause
+			j.silence.since += pause
+			j.doom.since += pause
 		}
 	}
+	if !f.running {
+		f.systemd.since = now
+	}
 	f.running, f.last = true, now
-	feed = true
-	known := make(map[string]bool, len(engines))
-	for _, e := range engines {
-		if !e.Alive {
+	s.judgeSystemd(look)
+	s.judgeEngines(look)
+	switch {
+	case s.reason != nil && !f.letGo:
+		s.events = append(s.events, *s.reason)
+	case s.reason == nil && f.letGo:
+		s.say(FeedingAgain, "", 0)
+	}
+	f.letGo = s.reason != nil
+	return !f.letGo, s.events
+}
+
+func (s *step) say(kind EventKind, engine string, lasted time.Duration) {
+	s.events = append(s.events, Event{Kind: kind, Engine: engine, For: lasted})
+}
+
+// lasts says a condition that has stood for RestartAfter at time at, and takes one
+// that has stood for ResetAfter for a reason to let go.
+func (s *step) lasts(w *wait, at time.Duration, kind EventKind, engine string) {
+	lasted := at - w.since
+	if lasted >= s.c.RestartAfter && !w.said {
+		w.said = true
+		s.say(kind, engine, lasted)
+	}
+	if lasted >= s.c.ResetAfter && s.reason == nil {
+		s.reason = &Event{Kind: LettingGo, Cause: kind, Engine: engine, For: lasted}
+	}
+}
+
+// judgeSystemd: without systemd nobody kills or restarts an engine.
+func (s *step) judgeSystemd(look Look) {
+	w := &s.systemd
+	if look.At > w.since {
+		if w.said {
+			s.say(SystemdRecovered, "", look.At-w.since)
+		}
+		*w = wait{since: look.At}
+	}
+	s.lasts(w, s.now, SystemdSilent, "")
+}
+
+// judgeEngines judges up to the time of systemd's answer: what it did not say since
+// then is no engine's fault.
+func (s *step) judgeEngines(look Look) {
+	known := make(map[string]bool, len(look.Engines))
+	for _, e := range look.Engines {
+		if e.State == Gone {
 			continue
 		}
 		known[e.Name] = true
-		j := f.engines[e.Name]
+		j := s.engines[e.Name]
 		if j == nil {
-			j = &judged{progress: e.Progress, since: now}
-			f.engines[e.Name] = j
+			j = &judged{progress: e.Progress, silence: wait{since: look.At}}
+			s.engines[e.Name] = j
 		}
-		if e.Progress != j.progress {
-			if j.said != 0 {
-				events = append(events, Event{Recovered, e.Name, now - j.since})
-			}
-			*j = judged{progress: e.Progress, since: now}
-		}
-		silent := now - j.since
-		if silent >= f.c.RestartAfter && j.said == 0 {
-			j.said = Silent
-			events = append(events, Event{Silent, e.Name, silent})
-		}
-		if silent >= f.c.ResetAfter {
-			if j.said != LettingGo {
-				j.said = LettingGo
-				events = append(events, Event{LettingGo, e.Name, silent})
-			}
-			feed = false
+		s.judge(j, e, look.At)
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.engines)) {
+		if !known[name] {
+			s.recovered(name, s.engines[name], look.At)
+			delete(s.engines, name)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(f.engines)) {
-		if known[name] {
-			continue
-		}
-		if j := f.engines[name]; j.said != 0 {
-			events = append(events, Event{Recovered, name, now - j.since})
-		}
-		delete(f.engines, name)
+}
+
+func (s *step) judge(j *judged, e Engine, at time.Duration) {
+	moves, lives := e.Progress != j.progress, j.doomed && !e.Doomed
+	if moves && !e.Doomed || lives {
+		s.recovered(e.Name, j, at)
 	}
-	return feed, events
+	if moves || e.State == Watched && j.state != Watched && !j.silence.said {
+		j.progress, j.silence = e.Progress, wait{since: at}
+	}
+	j.state = e.State
+	switch {
+	case !e.Doomed:
+		j.doom = wait{}
+	case !j.doomed:
+		j.doom = wait{since: at}
+	}
+	j.doomed = e.Doomed
+	if j.doomed {
+		s.lasts(&j.doom, at, EngineUnkillable, e.Name)
+	}
+	if e.State == Watched {
+		s.lasts(&j.silence, at, EngineSilent, e.Name)
+	}
+}
+
+// recovered takes back what was said of an engine.
+func (s *step) recovered(name string, j *judged, at time.Duration) {
+	switch {
+	case j.doom.said:
+		s.say(EngineRecovered, name, at-j.doom.since)
+	case j.silence.said:
+		s.say(EngineRecovered, name, at-j.silence.since)
+	}
+	j.doom.said, j.silence.said = false, false
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -112,7 +113,7 @@ func TestKernel(t *testing.T) {
 		if err := os.WriteFile(path, nil, 0o400); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(path, MinTimeout); err == nil || !strings.Contains(err.Error(), "permission denied; the udev rule") {
+		if _, err := Open(path, MinTimeout); err == nil || !strings.Contains(err.Error(), "permission denied; it is root's alone") {
 			t.Errorf("forbidden: %v", err)
 		}
 	}
@@ -120,21 +121,33 @@ func TestKernel(t *testing.T) {
 
 // TestFeeder replays testdata/feeder.txt. Commands:
 //
-//	step at=DURATION    one Step; the input has one engine a line: NAME PROGRESS,
-//	                    or NAME gone
-//	until at=DURATION   steps every second up to then with the same engines;
-//	                    only steps that say something are shown
+//	new                 another Feeder
+//	step at=DURATION    one Step with an answer of systemd of that time; the input has
+//	                    one engine a line: NAME watched|busy|gone [PROGRESS] [doomed]
+//	until at=DURATION   steps every second up to then; systemd goes on to answer the
+//	                    same, or, with mute, nothing; engines that advance are named
+//	                    by advance=(NAME,…)
+//
+// Only steps that say something, or do not feed, are shown; of several in a row that do
+// not feed and say nothing the first is.
 func TestFeeder(t *testing.T) {
 	var f *Feeder
 	var now time.Duration
-	var engines []Engine
-	show := func(feed bool, events []Event) string {
+	var look Look
+	fed := true
+	step := func() string {
 		var b strings.Builder
+		feed, events := f.Step(now, look)
 		for _, e := range events {
-			fmt.Fprintf(&b, "%s %s %s after %s\n", now, e.Kind, e.Engine, e.Silent)
+			fmt.Fprintf(&b, "%s %s %s for %s", now, e.Kind, e.Engine, e.For)
+			if e.Kind == LettingGo {
+				fmt.Fprintf(&b, ": %s", e.Why())
+			}
+			b.WriteString("\n")
 		}
-		if !feed {
-			fmt.Fprintf(&b, "%s not fed\n", now)
+		if feed != fed {
+			fed = feed
+			fmt.Fprintf(&b, "%s %s\n", now, map[bool]string{true: "fed", false: "not fed"}[feed])
 		}
 		return b.String()
 	}
@@ -155,22 +168,30 @@ func TestFeeder(t *testing.T) {
 			if f, err = NewFeeder(Config{}); err != nil {
 				t.Fatal(err)
 			}
+			fed, now, look = true, 0, Look{}
 			return ""
 		case "step":
-			engines = nil
+			now, look = at, Look{At: at}
 			for line := range strings.Lines(d.Input) {
-				var e Engine
-				if n, _ := fmt.Sscanf(line, "%s %d", &e.Name, &e.Progress); n == 2 {
-					e.Alive = true
-				}
-				engines = append(engines, e)
+				look.Engines = append(look.Engines, engineOf(t, strings.Fields(line)))
 			}
-			now = at
-			return show(f.Step(now, engines))
+			return step()
 		case "until":
 			var b strings.Builder
+			var advance []string
+			if d.HasArg("advance") {
+				d.ScanArgs(t, "advance", &advance)
+			}
 			for now += time.Second; now <= at; now += time.Second {
-				b.WriteString(show(f.Step(now, engines)))
+				if !d.HasArg("mute") {
+					look.At = now
+					for i := range look.Engines {
+						if slices.Contains(advance, look.Engines[i].Name) {
+							look.Engines[i].Progress++
+						}
+					}
+				}
+				b.WriteString(step())
 			}
 			now -= time.Second
 			return b.String()
@@ -180,6 +201,19 @@ func TestFeeder(t *testing.T) {
 	})
 }
 
+// engineOf reads NAME watched|busy|gone [PROGRESS] [doomed].
+func engineOf(t *testing.T, words []string) Engine {
+	e := Engine{Name: words[0], State: map[string]State{"watched": Watched, "busy": Busy, "gone": Gone}[words[1]]}
+	for _, w := range words[2:] {
+		if w == "doomed" {
+			e.Doomed = true
+		} else if _, err := fmt.Sscan(w, &e.Progress); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return e
+}
+
 func TestConfig(t *testing.T) {
 	_, err := NewFeeder(Config{RestartAfter: 30 * time.Second})
 	if err == nil || err.Error() != "watchdog: ResetAfter 1m0s is below 3 × RestartAfter 30s: systemd needs time to restart the engine" {
@@ -187,28 +221,5 @@ func TestConfig(t *testing.T) {
 	}
 	if _, err := NewFeeder(Config{RestartAfter: -time.Second}); err == nil || err.Error() != "watchdog: RestartAfter -1s is negative" {
 		t.Error(err)
-	}
-}
-
-func TestMayArm(t *testing.T) {
-	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
-	for _, tc := range []struct {
-		minutesAgo []int
-		want       bool
-	}{
-		{nil, true},
-		{[]int{5, 20}, true},
-		{[]int{5, 20, 59}, false},
-		{[]int{5, 20, 60}, true},
-		{[]int{-5, 20, 59}, false},
-		{[]int{1, 2, 3, 4}, false},
-	} {
-		var resets []time.Time
-		for _, m := range tc.minutesAgo {
-			resets = append(resets, now.Add(-time.Duration(m)*time.Minute))
-		}
-		if got := MayArm(now, resets); got != tc.want {
-			t.Errorf("resets %v minutes ago: may arm %v", tc.minutesAgo, got)
-		}
 	}
 }

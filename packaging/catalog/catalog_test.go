@@ -1,11 +1,12 @@
-// Package catalog holds the journal's explanations of RRTS's alarms to the ids that
-// the alarms are logged under.
+// Package catalog holds the journal's explanations of RRTS's alarms and events to the
+// ids that they are logged under.
 package catalog
 
 import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -19,7 +20,7 @@ func TestCatalog(t *testing.T) {
 		t.Fatal(err)
 	}
 	kinds := map[string]bool{}
-	entries := strings.Split(string(data), "# alarm: ")[1:]
+	entries := regexp.MustCompile(`(?m)^# (alarm|event): `).Split(string(data), -1)[1:]
 	for _, e := range entries {
 		kind, e, _ := strings.Cut(e, "\n")
 		id, e, _ := strings.Cut(e, "\n")

@@ -7,7 +7,7 @@
 // rrtsgen in the --bin directory say of themselves, those of the configuration files
 // of the key descriptions in rrts/config. Below --out it makes
 //
-//	man/rrts.1 man/rrts-init.1 … man/rrtsgen.1 man/rrtsd.8 man/cluster.toml.5 …
+//	man/rrts.1 man/rrts-init.1 … man/rrtsgen.1 man/rrtsd.8 man/rrts-watchdog.8 man/cluster.toml.5 …
 //	completions/bash/rrts completions/zsh/_rrts completions/fish/rrts.fish, and of rrtsgen
 //
 // The same programs, version and date give the same bytes.
@@ -26,6 +26,7 @@ import (
 
 	"virtualservicesinc.com/packaging/man/describe"
 	"virtualservicesinc.com/rrts/config"
+	"virtualservicesinc.com/watchdog"
 )
 
 // stamp is what stands at the foot of every page.
@@ -80,11 +81,13 @@ func generate(s stamp, bin string) (map[string]string, error) {
 			files[filepath.Join("completions", shell, path)] = script
 		}
 	}
-	about, err := readAbout("rrtsd")
-	if err != nil {
-		return nil, err
+	for daemon, files := range daemons {
+		about, err := readAbout(daemon)
+		if err != nil {
+			return nil, err
+		}
+		pages[daemon+".8"] = daemonPage(s, daemon, about, files)
 	}
-	pages["rrtsd.8"] = daemonPage(s, about)
 	for _, r := range config.References() {
 		example := filepath.Join("packaging/examples", r.File)
 		if r.File == "sfu.toml" {
@@ -177,18 +180,34 @@ func readAbout(program string) (aboutProgram, error) {
 	return a, nil
 }
 
-// daemonPage is the page of rrtsd.
-func daemonPage(s stamp, about aboutProgram) *page {
-	p := newPage("rrtsd", 8, s, about.short)
+// item is a file and what it is for.
+type item struct{ path, text string }
+
+// daemons are the programs that systemd runs, and their files.
+var daemons = map[string][]item{
+	"rrtsd": {
+		{config.DefaultDir, "The configuration: cluster.toml, machine.toml, sfu/NAME.toml, and the keys of the machine's SFUs."},
+		{"/var/lib/rrts/NAME", "The state of the SFU: journal and store, sealed. It stays when the package is purged."},
+		{"/run/rrts", "Sockets."},
+	},
+	"rrts-watchdog": {
+		{watchdog.StateDir, "The operator's order, and the resets of the last hour."},
+		{watchdog.RunDir, "What it does now."},
+	},
+}
+
+// daemonPage is the page of a program that systemd runs.
+func daemonPage(s stamp, name string, about aboutProgram, files []item) *page {
+	p := newPage(name, 8, s, about.short)
 	p.heading("synopsis")
 	p.literal(outdent(strings.ReplaceAll(about.synopsis, "\t", " ")))
 	p.heading("description")
 	p.prose(about.description)
 	p.exitStatus(about.exitStatus)
 	p.heading("files")
-	p.item(italic(config.DefaultDir), "The configuration: cluster.toml, machine.toml, sfu/NAME.toml, and the keys of the machine's SFUs.")
-	p.item(italic("/var/lib/rrts/NAME"), "The state of the SFU: journal and store, sealed. It stays when the package is purged.")
-	p.item(italic("/run/rrts"), "Sockets.")
+	for _, f := range files {
+		p.item(italic(f.path), f.text)
+	}
 	return p
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"virtualservicesinc.com/rrts/config"
 	"virtualservicesinc.com/rrts/sim/require"
+	"virtualservicesinc.com/watchdog"
 )
 
 // maxExposure is the bar of `systemd-analyze security`, times ten.
@@ -22,7 +23,7 @@ func TestUnits(t *testing.T) {
 		require.Root(t) // where systemd does not run, its tool makes the directory
 	}
 	dir := t.TempDir()
-	for _, name := range []string{"rrts@.service", "rrts-net.service", "rrts-backup.service", "rrts-backup.timer", "rrts.target"} {
+	for _, name := range []string{"rrts@.service", "rrts-net.service", "rrts-backup.service", "rrts-backup.timer", "rrts-watchdog.service", "rrts-reset.service", "rrts.target"} {
 		data, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
@@ -42,13 +43,16 @@ func TestUnits(t *testing.T) {
 		}
 		return string(out)
 	}
-	units := []string{"rrts@alpha.service", "rrts-net.service", "rrts-backup.service", "rrts-backup.timer", "rrts.target"}
+	units := []string{"rrts@alpha.service", "rrts-net.service", "rrts-backup.service", "rrts-backup.timer", "rrts-watchdog.service", "rrts-reset.service", "rrts.target"}
 	for _, u := range units {
 		if out := analyze("verify", "--man=no", filepath.Join(dir, u)); out != "" {
 			t.Errorf("verify %s: %s", u, out)
 		}
 	}
-	for _, u := range units[:3] {
+	for _, u := range units {
+		if !strings.HasSuffix(u, ".service") || u == "rrts-reset.service" {
+			continue // it runs nothing
+		}
 		out := analyze("security", "--offline=true", "--threshold="+maxExposure, filepath.Join(dir, u))
 		t.Log(out[strings.Index(out, "→"):])
 	}
@@ -67,5 +71,37 @@ func TestInstance(t *testing.T) {
 		if !strings.Contains(string(data), "\n"+line+"\n") {
 			t.Errorf("rrts@.service has no %s", line)
 		}
+	}
+}
+
+// TestWatchdog holds the units to what package watchdog relies on.
+func TestWatchdog(t *testing.T) {
+	for unit, lines := range map[string][]string{
+		"rrts-watchdog.service": {
+			"Type=notify", "NotifyAccess=main", "ConditionPathExists=" + watchdog.StateDir + "/order.json",
+			"StateDirectory=" + strings.TrimPrefix(watchdog.StateDir, "/var/lib/"), "RuntimeDirectory=" + strings.TrimPrefix(watchdog.RunDir, "/run/"),
+			// What is off, or of no use, is not tried again and again.
+			"Restart=on-failure", "RestartPreventExitStatus=78", "LimitMEMLOCK=infinity", "CapabilityBoundingSet=",
+		},
+		"rrts-reset.service": {"DefaultDependencies=no", "SuccessAction=reboot-immediate"},
+		"rrts.target":        {"Wants=rrts-watchdog.service"},
+	} {
+		data, err := os.ReadFile(unit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range lines {
+			if !strings.Contains(string(data), "\n"+line+"\n") {
+				t.Errorf("%s has no %s", unit, line)
+			}
+		}
+	}
+	data, err := os.ReadFile("rrts@.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// So that it is stopped after the SFUs, and guards their stop.
+	if !regexp.MustCompile(`(?m)^After=.*\brrts-watchdog\.service\b`).Match(data) {
+		t.Error("rrts@.service does not come after rrts-watchdog.service")
 	}
 }
