@@ -6,6 +6,7 @@
 //	rrts net         this machine's NICs of the interconnect
 //	rrts node        add machines, and join one
 //	rrts sfu         add, stop, start, replace and remove SFUs
+//	rrts watchdog    arm the hardware that resets a machine that hangs
 //	rrts status      the cluster at a glance
 //	rrts user        create users
 //	rrts ledger      read and change the ledger by JSON lines, print statements, audit it
@@ -100,6 +101,7 @@ func root() *cobra.Command {
 		c.nodeCommand(),
 		c.sfuCommand(),
 		c.upgradeCommand(),
+		c.watchdogCommand(),
 		c.statusCommand(),
 		c.userCommand(),
 		c.ledgerCommand(),

@@ -15,6 +15,7 @@ import (
 	"virtualservicesinc.com/rrts/cmd/rrts/internal/nic"
 	"virtualservicesinc.com/rrts/config"
 	"virtualservicesinc.com/rrts/config/genesis"
+	"virtualservicesinc.com/watchdog"
 )
 
 var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -273,6 +274,17 @@ func TestFindings(t *testing.T) {
 			os.MkdirAll(h.Root+"/var/lib/rrts/alpha", 0o700)
 		}, []string{
 			"warn backup: the target /mnt/usb is on the disk that holds the ledger of alpha: who loses one loses both → name a target on another disk in machine.toml, best on another machine"}},
+		{"a watchdog that nobody armed", func(h *healthy) { h.units[""]["RuntimeWatchdogUSec"] = "0" }, []string{
+			"warn watchdog: watchdog0, iTCO_wdt, time-out 30 s, not armed: a machine that hangs stays so until somebody comes → when nothing fails here, run: rrts watchdog arm"}},
+		{"a watchdog that is off", func(h *healthy) {
+			h.write(watchdog.StateDir+"/order.json", `{"id": "1", "device": "/dev/watchdog0", "timeout_s": 60}`)
+			h.write(watchdog.StateDir+"/record.json", `{"order": "1", "off": {"why": "3 resets within 1h0m0s"}}`)
+		}, []string{
+			"warn watchdog: watchdog0, iTCO_wdt, time-out 30 s, fed by systemd (1min), off after 3 resets within 1h0m0s → see rrts watchdog status; when the cause is found, run: rrts watchdog arm"}},
+		{"a watchdog that does not run", func(h *healthy) {
+			h.write(watchdog.StateDir+"/order.json", `{"id": "1", "device": "/dev/watchdog0", "timeout_s": 60}`)
+		}, []string{
+			"warn watchdog: watchdog0, iTCO_wdt, time-out 30 s, fed by systemd (1min), ordered and not running → see journalctl -u rrts-watchdog -x"}},
 		{"a disabled unit", func(h *healthy) { h.units["rrts@alpha.service"]["UnitFileState"] = "disabled" }, []string{
 			"warn rrts@alpha.service: it does not start with the machine (disabled) → run: systemctl enable rrts@alpha.service"}},
 		{"a failed unit", func(h *healthy) {

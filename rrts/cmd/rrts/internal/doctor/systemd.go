@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -9,48 +10,56 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"virtualservicesinc.com/watchdog"
 )
 
 // watchdog looks for what resets a machine that hangs.
 func (e *examination) watchdog(ctx context.Context) {
-	devices, err := filepath.Glob(e.Root + "/sys/class/watchdog/watchdog[0-9]*")
-	if err != nil || len(devices) == 0 {
-		e.add(Warn, "watchdog", "look for it in the firmware's settings, or load the driver (modprobe iTCO_wdt, sp5100_tco or i6300esb)", "the machine has no hardware watchdog: one that hangs stays so until somebody comes")
+	const modules = "(modprobe iTCO_wdt, sp5100_tco or i6300esb)"
+	found, err := watchdog.Find(e.Root)
+	if err != nil || len(found) == 0 {
+		e.add(Warn, "watchdog", "look for it in the firmware's settings, or load the driver "+modules, "the machine has no hardware watchdog: one that hangs stays so until somebody comes")
 		return
 	}
-	// A machine may have several: the first that is of hardware counts.
-	device, identity := "", ""
-	for _, d := range devices {
-		name, err := e.read(strings.TrimPrefix(d, e.Root) + "/identity")
-		if err != nil || name == "" {
-			name = "unknown"
-		}
-		if device == "" || identity == softdog {
-			device, identity = d, name
-		}
-	}
-	if identity == softdog {
-		e.add(Warn, "watchdog", "prefer a hardware driver (modprobe iTCO_wdt, sp5100_tco or i6300esb)", "softdog: it dies with the kernel that it watches")
+	if found[0].Software() {
+		e.add(Warn, "watchdog", "prefer a hardware driver "+modules, "softdog: it dies with the kernel that it watches")
 		return
 	}
-	measured := filepath.Base(device) + ", " + identity
+	what := filepath.Base(found[0].Device) + ", " + cmp.Or(found[0].Identity, "unknown")
+	dir := "/sys/class/watchdog/" + filepath.Base(found[0].Device)
 	for _, a := range []struct{ file, text string }{{"timeout", "time-out %s s"}, {"state", "%s"}} {
-		if v, err := e.read(strings.TrimPrefix(device, e.Root) + "/" + a.file); err == nil && v != "" {
-			measured += ", " + fmt.Sprintf(a.text, v)
+		if v, err := e.read(dir + "/" + a.file); err == nil && v != "" {
+			what += ", " + fmt.Sprintf(a.text, v)
 		}
 	}
+	fedBySystemd := false
 	if e.Unit != nil {
 		if p, err := e.Unit(ctx, "", "RuntimeWatchdogUSec"); err == nil {
 			if v := p["RuntimeWatchdogUSec"]; v != "" && v != "0" && v != "infinity" {
-				measured += ", fed by systemd (" + v + ")"
+				fedBySystemd = true
+				what += ", fed by systemd (" + v + ")"
 			}
 		}
 	}
-	e.add(OK, "watchdog", "", "%s", measured)
+	// None of this fails: it must not keep an operator from arming it again.
+	s, err := watchdog.Tell(e.Root+watchdog.StateDir, e.Root+watchdog.RunDir)
+	const arm = "when nothing fails here, run: rrts watchdog arm"
+	switch {
+	case err != nil:
+		e.add(Warn, "watchdog", arm, "%s, %s", what, oneLine(err))
+	case s.State == watchdog.UnarmedState && fedBySystemd:
+		e.add(OK, "watchdog", "", "%s, not armed for engines that cannot be killed", what)
+	case s.State == watchdog.UnarmedState:
+		e.add(Warn, "watchdog", arm, "%s, not armed: a machine that hangs stays so until somebody comes", what)
+	case s.State == watchdog.OffState:
+		e.add(Warn, "watchdog", "see rrts watchdog status; when the cause is found, run: rrts watchdog arm", "%s, off after %s", what, s.Why)
+	case s.State == watchdog.DeadState:
+		e.add(Warn, "watchdog", "see journalctl -u rrts-watchdog -x", "%s, ordered and not running", what)
+	default:
+		e.add(OK, "watchdog", "", "%s, %s", what, s.State)
+	}
 }
-
-// softdog is how the kernel's watchdog of software calls itself.
-const softdog = "Software Watchdog"
 
 // units holds that the SFUs start with the machine.
 func (e *examination) units(ctx context.Context) {
