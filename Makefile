@@ -13,7 +13,7 @@ export GOFLAGS += -buildvcs=false
 export PATH := $(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := build
-.PHONY: build demo demo-ethernet test test-race fuzz test-long test-powercut bench bench-net bench-failover bench-restart deb deb-previous deb-repro apt-repo lab lab-programs lab-upgrade test-deb test-clean generate lint clean help need-go need-ip need-test
+.PHONY: build demo demo-ethernet test test-race fuzz test-long test-powercut bench bench-net bench-failover bench-restart deb deb-previous deb-repro apt-repo lab lab-programs lab-upgrade lab-watchdog test-deb test-clean generate lint clean help need-go need-ip need-test
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -83,6 +83,14 @@ LAB_PACKAGES := systemd-container mmdebstrap iproute2 util-linux
 lab: deb apt-repo lab-programs ## real systemd machines, packages from apt, payments while machines and networks fail (as root); SCENARIO=three
 	@packaging/need-packages "the lab's machines" $(LAB_PACKAGES)
 	$(BUILD)/labctl run $(LABFLAGS) $(SCENARIO)
+
+# A machine with hardware of its own: what emulates it, and what makes its disks.
+WATCHDOG_PACKAGES := qemu-system-x86 mmdebstrap e2fsprogs
+
+lab-watchdog: deb ## a machine with a hardware watchdog in QEMU, which resets it (as root; a quarter of an hour); STEP="prepare unkillable"
+	@packaging/need-packages "the machine with a watchdog" $(WATCHDOG_PACKAGES)
+	$(GO) build $(GOFLAGS_STATIC) -o $(BUILD)/lab-watchdog ./packaging/lab/watchdog
+	$(BUILD)/lab-watchdog $(LABFLAGS) $(STEP)
 
 lab-programs: need-go
 	@mkdir -p $(BUILD)
