@@ -1,7 +1,9 @@
 package config
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -24,8 +26,26 @@ func (c *Cluster) rosterKeys(k *keys) {
 		func(i int, k *keys) { c.SFUs[i].keys(k, c.Interconnect.Carrier) })
 }
 
+// ErrRosterRotten says that a roster.toml is not what the SFU wrote. It can do without.
+var ErrRosterRotten = errors.New("has changed since the SFU wrote it: text and check sum do not belong together")
+
+// rosterCheck begins the last line of roster.toml, the CRC-32C of those before in
+// hexadecimal: nobody but the SFU writes the file, and a name or a key that has rotted is
+// another one.
+const rosterCheck = "# crc32c "
+
 // MarshalRoster returns roster.toml: the cluster's SFUs and the version of the list.
-func (c *Cluster) MarshalRoster() []byte { return writeFile(rosterComment, c.rosterKeys) }
+func (c *Cluster) MarshalRoster() []byte {
+	text := writeFile(rosterComment, c.rosterKeys)
+	return fmt.Appendf(text, "%s%s\n", rosterCheck, sumOf(text))
+}
+
+// rosterRots reports whether a roster.toml has a check sum, and another one than it
+// should. Files of before there was one have none.
+func rosterRots(data []byte) bool {
+	at := bytes.LastIndex(data, []byte(rosterCheck))
+	return at >= 0 && string(data[at+len(rosterCheck):]) != sumOf(data[:at])+"\n"
+}
 
 // ParseRoster returns the cluster with the SFUs of a roster.toml in the place of its
 // own. The name stands in faults.
@@ -44,7 +64,8 @@ func (c *Cluster) ParseRoster(name string, data []byte) (*Cluster, error) {
 }
 
 // StateRoster returns the cluster with the list of SFUs in the roster.toml of a state
-// directory, older or newer; nil when there is none.
+// directory, older or newer; nil when there is none. The error wraps ErrRosterRotten
+// when the file is not what was written.
 func (c *Cluster) StateRoster(stateDir string) (*Cluster, error) {
 	path := filepath.Join(stateDir, RosterFile)
 	data, err := os.ReadFile(path)
@@ -53,6 +74,9 @@ func (c *Cluster) StateRoster(stateDir string) (*Cluster, error) {
 		return nil, nil
 	case err != nil:
 		return nil, &Error{faults{openFault(path, err, "")}}
+	}
+	if d, _ := parseDocument(path, data); d == nil || rosterRots(data) {
+		return nil, fmt.Errorf("config: %s %w", path, ErrRosterRotten)
 	}
 	return c.ParseRoster(path, data)
 }

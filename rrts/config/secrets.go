@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
@@ -15,7 +16,7 @@ import (
 )
 
 // The files of one SFU's secrets, under keys/NAME in the configuration directory.
-// A key is 32 bytes as one line of base64; that of the gateway's certificate is PEM.
+// A key is 32 bytes as one line of base64, with a check sum; that of the gateway's certificate is PEM.
 const (
 	FileInterconnect = "interconnect.key" // every SFU: its X25519 private key
 	FilePSK          = "psk.key"          // every SFU: the cluster's pre-shared key
@@ -47,19 +48,37 @@ func (Key) MarshalText() ([]byte, error) { return []byte(hidden), nil }
 
 const hidden = "(hidden)"
 
-// MarshalKey returns the content of a key's file.
+// MarshalKey returns the content of a key's file: one line, base64, and the CRC-32C of
+// that in hexadecimal. Most changes of a key are a key again, only another one: a file
+// that has rotted must not be one.
 func MarshalKey(k Key) []byte {
-	return append(base64.StdEncoding.AppendEncode(nil, k[:]), '\n')
+	text := base64.StdEncoding.EncodeToString(k[:])
+	return fmt.Appendf(nil, "%s %s\n", text, sumOf([]byte(text)))
 }
 
-// ParseKey reads the content of a key's file.
+// sumOf is the CRC-32C of a text, as it stands in files.
+func sumOf(text []byte) string {
+	return fmt.Sprintf("%08x", crc32.Checksum(text, crc32.MakeTable(crc32.Castagnoli)))
+}
+
+// ParseKey reads the content of a key's file. Files of before there was a check sum
+// have none.
 func ParseKey(data []byte) (Key, error) {
-	b, err := base64.StdEncoding.Strict().DecodeString(strings.TrimSpace(string(data)))
+	words := strings.Fields(string(data))
+	if len(words) < 1 || len(words) > 2 {
+		return Key{}, errNoKey
+	}
+	b, err := base64.StdEncoding.Strict().DecodeString(words[0])
 	if err != nil || len(b) != len(Key{}) || Key(b) == (Key{}) {
-		return Key{}, errors.New("is not a key: 44 characters of base64 on one line")
+		return Key{}, errNoKey
+	}
+	if len(words) == 2 && words[1] != sumOf([]byte(words[0])) {
+		return Key{}, errors.New("has changed: key and check sum do not belong together")
 	}
 	return Key(b), nil
 }
+
+var errNoKey = errors.New("is not a key: 44 characters of base64 and their check sum on one line")
 
 // Secrets is what one SFU must keep to itself. Which of them it has depends on its
 // type; the others are zero.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -77,8 +78,8 @@ func TestSecretFaults(t *testing.T) {
 		{"world writable", func(p string) error { return os.Chmod(p, 0o602) }, "DIR/keys/core-2/psk.key: mode 0602 lets every user of this machine at a secret; run: chmod o= DIR/keys/core-2/psk.key"},
 		{"missing", os.Remove, "DIR/keys/core-2/psk.key: file is missing; restore it from the machine where the cluster was made"},
 		{"empty", func(p string) error { return os.Truncate(p, 0) }, "DIR/keys/core-2/psk.key: is empty; restore it"},
-		{"short", func(p string) error { return os.Truncate(p, 40) }, "DIR/keys/core-2/psk.key: is not a key: 44 characters of base64 on one line; restore it"},
-		{"zero", func(p string) error { return os.WriteFile(p, MarshalKey(Key{}), 0o600) }, "DIR/keys/core-2/psk.key: is not a key: 44 characters of base64 on one line; restore it"},
+		{"short", func(p string) error { return os.Truncate(p, 40) }, "DIR/keys/core-2/psk.key: is not a key: 44 characters of base64 and their check sum on one line; restore it"},
+		{"zero", func(p string) error { return os.WriteFile(p, MarshalKey(Key{}), 0o600) }, "DIR/keys/core-2/psk.key: is not a key: 44 characters of base64 and their check sum on one line; restore it"},
 		{"huge", func(p string) error { return os.Truncate(p, maxSecretBytes+1) }, "DIR/keys/core-2/psk.key: cannot be read, or is longer than the limit of 1048576 bytes; restore it"},
 		{"directory", func(p string) error { os.Remove(p); return os.Mkdir(p, 0o700) }, "DIR/keys/core-2/psk.key: is not a file; restore it"},
 		{"all", func(p string) error { return os.RemoveAll(filepath.Dir(p)) }, `DIR/keys/core-2/interconnect.key: file is missing; restore it from the machine where the cluster was made
@@ -143,5 +144,22 @@ func TestKeysHide(t *testing.T) {
 		if strings.Contains(shown, form) {
 			t.Errorf("a printed key shows %q: %s", form, shown)
 		}
+	}
+}
+
+// TestKeyRots: no bit of a key's file can change without a word.
+func TestKeyRots(t *testing.T) {
+	k := testKey(7)
+	whole := MarshalKey(k)
+	for bit := range 8 * (len(whole) - 1) { // but for the newline
+		b := slices.Clone(whole)
+		b[bit/8] ^= 1 << (bit % 8)
+		if got, err := ParseKey(b); err == nil && (got != k || !strings.EqualFold(string(b), string(whole))) {
+			t.Errorf("bit %d: %q is a key", bit, b)
+		}
+	}
+	old, _, _ := strings.Cut(string(whole), " ")
+	if got, err := ParseKey([]byte(old + "\n")); err != nil || got != k {
+		t.Errorf("a file without a check sum: %v", err)
 	}
 }

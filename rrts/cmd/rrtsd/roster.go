@@ -38,6 +38,10 @@ var errRemoved = errors.New("it was removed from the cluster")
 // another SFU, or of one that was removed.
 func startRoster(cfg *config.Config) (*config.Cluster, error) {
 	kept, err := cfg.Cluster.StateRoster(cfg.SFU.StateDir)
+	if errors.Is(err, config.ErrRosterRotten) {
+		slog.Warn("the list of SFUs is damaged: this SFU starts from cluster.toml and hears the newest from the others", "err", err)
+		return cfg.Cluster, nil
+	}
 	if err != nil || kept == nil {
 		return cfg.Cluster, err
 	}
