@@ -3,6 +3,7 @@ package fabric
 import (
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -10,28 +11,57 @@ import (
 	"strings"
 )
 
+// copySuffix is the name of the second file, behind that of the first.
+const copySuffix = ".copy"
+
 // NextIncarnation returns the incarnation of this start of an SFU's process: one
-// more than the number in the file at path, which it replaces, on the disk, before
-// it returns. The file is one decimal number and a newline. A file that is
-// missing counts as 0; one that cannot be read as a number is an error, because
-// to begin again at 1 would make a restart look like an old copy of the process.
+// more than the number in the file at path and its copy, which it replaces, on the disk,
+// before it returns. Each is a decimal number, the CRC-32C of that in hexadecimal, and a
+// newline; the greater one counts, and one that has rotted does not. Files that are both
+// missing count as 0. If none can be read as a number that is an error, because to begin again
+// at 1 would make a restart look like an old copy of the process.
 func NextIncarnation(path string) (uint64, error) {
-	last := uint64(0)
-	b, err := os.ReadFile(path)
-	switch {
-	case err == nil:
-		last, err = strconv.ParseUint(strings.TrimSuffix(string(b), "\n"), 10, 64)
-		if err != nil || last == 0 || last+1 == 0 {
-			return 0, fmt.Errorf("fabric: incarnation file %s holds %.32q, not a number", path, b)
+	last, found := uint64(0), false
+	var fault error
+	for _, p := range [...]string{path, path + copySuffix} {
+		n, err := readIncarnation(p)
+		switch {
+		case err == nil:
+			last, found = max(last, n), true
+		case !errors.Is(err, fs.ErrNotExist) && fault == nil:
+			fault = err
 		}
-	case !errors.Is(err, fs.ErrNotExist):
-		return 0, fmt.Errorf("fabric: incarnation: %w", err)
+	}
+	if fault != nil && !found {
+		return 0, fmt.Errorf("fabric: incarnation: %w", fault)
 	}
 	next := last + 1
-	if err := replaceFile(path, strconv.FormatUint(next, 10)+"\n"); err != nil {
-		return 0, fmt.Errorf("fabric: incarnation: %w", err)
+	text := strconv.FormatUint(next, 10)
+	for _, p := range [...]string{path, path + copySuffix} {
+		if err := replaceFile(p, text+" "+incarnationSum(text)+"\n"); err != nil {
+			return 0, fmt.Errorf("fabric: incarnation: %w", err)
+		}
 	}
 	return next, nil
+}
+
+func incarnationSum(text string) string {
+	return fmt.Sprintf("%08x", crc32.Checksum([]byte(text), crc32.MakeTable(crc32.Castagnoli)))
+}
+
+// readIncarnation reads one of the two files. A file of before there was a check sum is
+// the number alone.
+func readIncarnation(path string) (uint64, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	text, sum, checked := strings.Cut(strings.TrimSuffix(string(b), "\n"), " ")
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil || n == 0 || n+1 == 0 || checked && sum != incarnationSum(text) {
+		return 0, fmt.Errorf("%s holds %.32q, not a number; give the SFU a new identity with `rrts sfu replace`", path, b)
+	}
+	return n, nil
 }
 
 // replaceFile puts content into the file at path so that after a crash at any

@@ -1,6 +1,8 @@
 package fabric_test
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,7 +32,7 @@ func TestNextIncarnation(t *testing.T) {
 		t.Fatalf("after a crash: %d, %v", got, err)
 	}
 	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) != 1 {
+	if err != nil || len(entries) != 2 {
 		t.Fatalf("left behind: %v, %v", entries, err)
 	}
 }
@@ -48,7 +50,40 @@ func TestNextIncarnationDamaged(t *testing.T) {
 			t.Errorf("%q was replaced by %q, %v", content, b, err)
 		}
 	}
+	if err := os.Remove(path + ".copy"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a copy was made: %v", err)
+	}
 	if _, err := fabric.NextIncarnation(filepath.Join(path, "no-directory")); err == nil {
 		t.Error("a path below a file gave a number")
+	}
+}
+
+// TestIncarnationRots flips every bit of either file: the number never goes back, and
+// both files are whole again.
+func TestIncarnationRots(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "incarnation")
+	if err := os.WriteFile(path, []byte("4095\n"), 0o600); err != nil { // as older software wrote it
+		t.Fatal(err)
+	}
+	last, err := fabric.NextIncarnation(path)
+	if err != nil || last != 4096 {
+		t.Fatal(last, err)
+	}
+	for _, hurt := range []string{path, path + ".copy"} {
+		for bit := range 8 * len("4096 01234567\n") {
+			b, err := os.ReadFile(hurt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b[bit/8] ^= 1 << (bit % 8)
+			if err := os.WriteFile(hurt, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			n, err := fabric.NextIncarnation(path)
+			if err != nil || n != last+1 {
+				t.Fatalf("with %q after %d: %d, %v", b, last, n, err)
+			}
+			last = n
+		}
 	}
 }
