@@ -1,6 +1,7 @@
 // Package statedir knows what lies in an SFU's state directory, and under which keys.
 //
-//	node.keys   the keys of this SFU's journal and store, under its store.key
+//	node.keys   the keys of this SFU's journal and store, under its store.key; node.keys.copy
+//	            is the same again
 //	journal/    rrts/journal, with the raft log
 //	store/      comps/txn/store, on sealed pages
 //

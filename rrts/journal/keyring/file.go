@@ -1,6 +1,7 @@
 package keyring
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -9,19 +10,25 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// tmpSuffix marks the file that Save writes before it takes its name.
-const tmpSuffix = ".tmp"
+// tmpSuffix marks the file that Save writes before it takes its name, and copySuffix
+// the second copy: without its keys all that a node holds is lost.
+const (
+	tmpSuffix  = ".tmp"
+	copySuffix = ".copy"
+)
 
-// Save replaces the file at path by the sealed ring: when it returns nil the
-// new file is durable; when it fails or the machine does, the old or the new one
-// stands there whole.
+// Save replaces the file at path by the sealed ring, and then its copy beside it: when
+// it returns nil both are durable; when it fails or the machine does, the old or the
+// new one stands in each whole.
 func Save(files vfs.FS, path string, r *Ring, master []byte, rand io.Reader) error {
 	sealed, err := r.Seal(master, rand)
 	if err != nil {
 		return err
 	}
-	if err := save(files, path, sealed); err != nil {
-		return fmt.Errorf("keyring: save %s: %w", path, err)
+	for _, path := range [...]string{path, path + copySuffix} {
+		if err := save(files, path, sealed); err != nil {
+			return fmt.Errorf("keyring: save %s: %w", path, err)
+		}
 	}
 	return nil
 }
@@ -48,22 +55,40 @@ func save(files vfs.FS, path string, sealed []byte) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// Load reads what Save wrote. It answers fs.ErrNotExist when there is no file.
+// Load reads what Save wrote. A copy that is missing, or has rotted, or is older, is
+// written anew from the other one. It answers fs.ErrNotExist when there is no file.
 func Load(files vfs.FS, path string, master []byte) (*Ring, error) {
+	r, sealed, err := load(files, path, master)
+	copied, other, copyErr := load(files, path+copySuffix, master)
+	// What cannot be written now, on a full disk, is written by the next Load.
+	switch {
+	case err != nil && copyErr == nil:
+		_ = save(files, path, other)
+		return copied, nil
+	case err != nil:
+		return nil, err
+	case !bytes.Equal(sealed, other):
+		_ = save(files, path+copySuffix, sealed)
+	}
+	return r, nil
+}
+
+// load reads one copy, and returns its bytes, too.
+func load(files vfs.FS, path string, master []byte) (*Ring, []byte, error) {
 	f, err := files.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("keyring: %s: %w", path, fs.ErrNotExist)
+		return nil, nil, fmt.Errorf("keyring: %s: %w", path, fs.ErrNotExist)
 	} else if err != nil {
-		return nil, fmt.Errorf("keyring: %w", err)
+		return nil, nil, fmt.Errorf("keyring: %w", err)
 	}
 	defer f.Close()
 	sealed, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
 	if err != nil {
-		return nil, fmt.Errorf("keyring: read %s: %w", path, err)
+		return nil, nil, fmt.Errorf("keyring: read %s: %w", path, err)
 	}
 	r, err := Open(master, sealed)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s", err, path)
+		return nil, nil, fmt.Errorf("%w: %s", err, path)
 	}
-	return r, nil
+	return r, sealed, nil
 }

@@ -164,6 +164,48 @@ func TestLoadSave(t *testing.T) {
 	}
 }
 
+// TestCopies: either copy of the file may rot, be missing or be of before a change, and
+// the next load mends it; with both gone the first one is named.
+func TestCopies(t *testing.T) {
+	rot := func(t *testing.T, d *disk.Disk, name string) { check(t, d.FlipBit(name, 40, 3)) }
+	remove := func(t *testing.T, d *disk.Disk, name string) { check(t, d.Remove(name)) }
+	outdate := func(t *testing.T, d *disk.Disk, name string) {
+		sealed, err := ring(t, 1).Seal(master, newRand(9))
+		check(t, err)
+		check(t, save(d, name, sealed))
+	}
+	for _, c := range []struct {
+		name, file string
+		spoil      func(*testing.T, *disk.Disk, string)
+	}{
+		{"rotten file", "/node.keys", rot}, {"rotten copy", "/node.keys.copy", rot}, {"missing file", "/node.keys", remove},
+		{"missing copy", "/node.keys.copy", remove}, {"older copy", "/node.keys.copy", outdate},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := disk.New(disk.Config{RNG: rand.New(rand.NewPCG(1, 1))})
+			check(t, Save(d, "/node.keys", ring(t, 2), master, newRand(1)))
+			c.spoil(t, d, c.file)
+			for _, other := range []string{"/node.keys", "/node.keys.copy"} { // the second time the mended one alone
+				r, err := Load(d, "/node.keys", master)
+				check(t, err)
+				if !same(r, ring(t, 2)) {
+					t.Fatalf("loaded %v", r)
+				}
+				if other != c.file {
+					check(t, d.Remove(other))
+				}
+			}
+		})
+	}
+	d := disk.New(disk.Config{RNG: rand.New(rand.NewPCG(1, 1))})
+	check(t, Save(d, "/node.keys", ring(t, 2), master, newRand(1)))
+	rot(t, d, "/node.keys")
+	rot(t, d, "/node.keys.copy")
+	if _, err := Load(d, "/node.keys", master); !errors.Is(err, ErrSealed) || !strings.HasSuffix(err.Error(), "/node.keys") {
+		t.Errorf("with both rotten: %v", err)
+	}
+}
+
 // TestCrashInSave cuts the power at each operation of a save, and wants the old or
 // the new ring whole, and the new one when Save had returned.
 func TestCrashInSave(t *testing.T) {
