@@ -172,9 +172,13 @@ func (c *Component) Provision(h engine.Host) error {
 	var err error
 	if c.store, err = c.cfg.OpenStore(); err != nil {
 		c.store = nil // it may be an interface around a nil pointer
-		return err
+	} else {
+		err = c.open()
 	}
-	err = c.open()
+	if store.IsDamage(err) {
+		c.host.Alarm(alarmStateDamaged, engine.Critical, err.Error())
+		return fmt.Errorf("txn: the state of this SFU is damaged, the others have it whole; give the SFU a new identity with `rrts sfu replace`: %w", err)
+	}
 	if journal.IsDamage(err) || errors.Is(err, raftlog.ErrVoteLost) {
 		return c.openDamaged(err)
 	}

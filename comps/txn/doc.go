@@ -58,6 +58,9 @@
 // journal proves them, and then it takes part. If its newest vote is among what is lost,
 // it first hears the terms of all others and begins a higher one: it cannot vote twice.
 //
+// A member whose state does not read back does not start: it says so, with an alarm, and
+// is replaced (`rrts sfu replace`).
+//
 // # When the disk is full
 //
 // The journal always holds the next segment in reserve. When no further one can

@@ -22,7 +22,8 @@ const (
 	// entriesTimeout is how long one may take to read some of its log.
 	entriesTimeout = 10 * time.Second
 
-	alarmDamaged = "journal-damaged"
+	alarmDamaged      = "journal-damaged"
+	alarmStateDamaged = "state-damaged"
 )
 
 // openDamaged makes the Component one that mends its log before it takes part.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -9,6 +10,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/sstable"
+
+	"virtualservicesinc.com/comps/txn/store/sealfs"
 )
 
 const (
@@ -66,6 +69,12 @@ func openPebble(cfg *Config, dir string, readOnly bool, flushed func()) (*pebble
 		return nil, fmt.Errorf("store: %s: %w", dir, err)
 	}
 	return db, nil
+}
+
+// IsDamage reports whether err says that the store's files do not hold what was written
+// to them.
+func IsDamage(err error) bool {
+	return errors.Is(err, sealfs.ErrCorrupt) || errors.Is(err, ErrCorrupt) || pebble.IsCorruptionError(err)
 }
 
 // logger hands Pebble's own lines to slog.
