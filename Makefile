@@ -13,7 +13,7 @@ export GOFLAGS += -buildvcs=false
 export PATH := $(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := build
-.PHONY: build demo demo-ethernet test test-race fuzz test-long test-powercut bench bench-net bench-failover bench-restart deb deb-previous deb-repro apt-repo lab lab-programs lab-upgrade lab-watchdog test-deb test-clean generate lint clean help need-go need-ip need-test
+.PHONY: build demo demo-ethernet test test-race fuzz test-long test-powercut test-rot bench bench-net bench-failover bench-restart deb deb-previous deb-repro apt-repo lab lab-programs lab-upgrade lab-watchdog test-deb test-clean generate lint clean help need-go need-ip need-test
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ test-long: need-test build ## hours of simulation: SEEDS seeds (default 20,000),
 
 test-powercut: need-go ## RUNS power cuts (default 1000) and a quarter as many kills of all processes; FIRST=SEED goes on from there
 	GO="$(GO)" packaging/run-powercut $(or $(RUNS),1000) $(FIRST)
+
+test-rot: need-go ## a flipped bit in every kind of file of each SFU, in the middle and at the tail, and what came of it
+	RRTS_ROT=all $(GO) test -count=1 ./rrts/cmd/rrts -run TestRot -timeout 30m -v
 
 bench: build ## transactions per second on three SFUs: one client, 256 clients, batches
 	packaging/run-bench $(BUILD)/rrts
