@@ -109,8 +109,9 @@ test-deb: deb apt-repo ## the packages on fresh Debian 12 and 13 systems: instal
 test-clean: ## a newcomer's first steps on a bare Debian with Go, git and make (as root)
 	packaging/test-clean $(SUITE)
 
-generate: need-go ## make the messages' Go code again from rrts/schema/*/*.proto
+generate: need-go ## make again what is generated: the messages' Go code, the catalog and the page of alarms
 	$(GO) run ./rrts/cmd/rrtsgen generate
+	$(GO) test ./packaging/catalog -run TestMade -update
 	gofmt -l rrts/schema
 
 lint: need-go ## gofmt, go vet, staticcheck

@@ -15,9 +15,11 @@ type Alarm struct {
 	Detail   string
 	// Raised is when it was raised, on the engine's clock.
 	Raised time.Duration
-	// Count is how often it was raised; one that comes and goes within a minute stays
-	// one alarm with a count.
+	// Count is how often it was raised; one that comes back soon stays one alarm with a
+	// count.
 	Count uint32
+	// Flapping says that it comes and goes: it stands until it has been quiet for a while.
+	Flapping bool
 }
 
 // AlarmEvent is a change of one Alarm.
@@ -27,8 +29,14 @@ type AlarmEvent struct {
 	Cleared bool
 }
 
-// flapWithin is how soon an alarm must come back to count as the same.
-const flapWithin = time.Minute
+const (
+	// flapWithin is how soon an alarm must come back to count as the same, and how long
+	// a flapping one must be quiet to end.
+	flapWithin = 5 * time.Minute
+	// flapReturns is how often an alarm comes back until it is called flapping. From then
+	// on it says no more, however often it comes and goes.
+	flapReturns = 3
+)
 
 // alarmTable holds the alarms of one engine.
 type alarmTable struct {
@@ -37,20 +45,30 @@ type alarmTable struct {
 	tell  func(AlarmEvent)
 
 	mu      sync.Mutex
-	stand   map[string]*Alarm
+	stand   map[string]*standing
 	cleared map[string]flap // that may come back
 }
 
+// standing is an alarm that stands.
+type standing struct {
+	Alarm
+	returns int
+	quiet   bool // a flapping one: its condition is over
+	since   time.Duration
+}
+
+// flap is an alarm that ended.
 type flap struct {
-	at    time.Duration
-	count uint32
+	at      time.Duration
+	count   uint32
+	returns int
 }
 
 func newAlarmTable(clock func() time.Duration, log *slog.Logger, tell func(AlarmEvent)) *alarmTable {
 	if tell == nil {
 		tell = func(AlarmEvent) {}
 	}
-	return &alarmTable{clock: clock, log: log, tell: tell, stand: make(map[string]*Alarm), cleared: make(map[string]flap)}
+	return &alarmTable{clock: clock, log: log, tell: tell, stand: make(map[string]*standing), cleared: make(map[string]flap)}
 }
 
 // raise raises an alarm, or adds to one that stands. A severity never falls while
@@ -61,11 +79,12 @@ func (t *alarmTable) raise(name string, severity Severity, detail string) {
 	if a := t.stand[name]; a != nil {
 		worse := severity > a.Severity
 		a.Count++
+		a.quiet = false
 		a.Detail = detail
 		a.Severity = max(a.Severity, severity)
 		if worse {
 			t.log.Warn("Alarm is more severe", "alarm", name, "severity", severity, "detail", detail)
-			t.tell(AlarmEvent{Alarm: *a})
+			t.tell(AlarmEvent{Alarm: a.Alarm})
 		}
 		return
 	}
@@ -74,32 +93,58 @@ func (t *alarmTable) raise(name string, severity Severity, detail string) {
 		return
 	}
 	now := t.clock()
-	a := &Alarm{Name: name, Severity: severity, Detail: detail, Raised: now, Count: 1}
+	a := &standing{Alarm: Alarm{Name: name, Severity: severity, Detail: detail, Raised: now, Count: 1}}
 	if f, ok := t.cleared[name]; ok && now-f.at < flapWithin {
 		a.Count += f.count
+		a.returns = f.returns + 1
+		a.Flapping = a.returns >= flapReturns
 	}
 	t.forgetLocked(now)
 	t.stand[name] = a
-	t.log.Warn("Alarm", "alarm", name, "severity", severity, "detail", detail, "count", a.Count)
-	t.tell(AlarmEvent{Alarm: *a})
+	what := "Alarm"
+	if a.Flapping {
+		what = "Alarm comes and goes"
+	}
+	t.log.Warn(what, "alarm", name, "severity", severity, "detail", detail, "count", a.Count)
+	t.tell(AlarmEvent{Alarm: a.Alarm})
 }
 
-// clear ends an alarm, if it stands.
+// clear ends an alarm, if it stands. A flapping one ends when it has been quiet.
 func (t *alarmTable) clear(name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	a := t.stand[name]
-	if a == nil {
-		return
+	a, now := t.stand[name], t.clock()
+	switch {
+	case a == nil:
+	case a.Flapping:
+		if !a.quiet {
+			a.quiet, a.since = true, now
+		}
+	default:
+		t.endLocked(a, now)
 	}
+}
+
+// settle ends the flapping alarms that have been quiet.
+func (t *alarmTable) settle() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	now := t.clock()
-	delete(t.stand, name)
-	t.forgetLocked(now)
-	if len(t.cleared) < maxAlarms {
-		t.cleared[name] = flap{at: now, count: a.Count}
+	for _, a := range t.stand {
+		if a.quiet && now-a.since >= flapWithin {
+			t.endLocked(a, now)
+		}
 	}
-	t.log.Info("Alarm ended", "alarm", name, "count", a.Count)
-	t.tell(AlarmEvent{Alarm: *a, Cleared: true})
+}
+
+func (t *alarmTable) endLocked(a *standing, now time.Duration) {
+	delete(t.stand, a.Name)
+	t.forgetLocked(now)
+	if len(t.cleared) < maxAlarms && !a.Flapping { // it was quiet for so long: the next one is another
+		t.cleared[a.Name] = flap{at: now, count: a.Count, returns: a.returns}
+	}
+	t.log.Info("Alarm ended", "alarm", a.Name, "count", a.Count)
+	t.tell(AlarmEvent{Alarm: a.Alarm, Cleared: true})
 }
 
 func (t *alarmTable) forgetLocked(now time.Duration) {
@@ -116,7 +161,7 @@ func (t *alarmTable) list() []Alarm {
 	defer t.mu.Unlock()
 	all := make([]Alarm, 0, len(t.stand))
 	for _, a := range t.stand {
-		all = append(all, *a)
+		all = append(all, a.Alarm)
 	}
 	slices.SortFunc(all, func(a, b Alarm) int {
 		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(a.Raised, b.Raised), cmp.Compare(a.Name, b.Name))

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"virtualservicesinc.com/rrts/engine/alarm"
 	"virtualservicesinc.com/rrts/engine/router"
 	"virtualservicesinc.com/rrts/message"
 )
@@ -194,12 +195,10 @@ type Inlet interface {
 }
 
 // Severity of an alarm.
-type Severity uint8
+type Severity = alarm.Severity
 
 const (
-	Info Severity = iota
-	Warning
-	Critical
+	Info     = alarm.Info
+	Warning  = alarm.Warning
+	Critical = alarm.Critical
 )
-
-func (s Severity) String() string { return [...]string{"info", "warning", "critical"}[s] }

@@ -165,6 +165,7 @@ func (e *Engine) loop(ctx context.Context) {
 			if by := e.downBy.Load(); by == 0 || now < time.Duration(by) {
 				e.progress.Add(1)
 			}
+			e.alarms.settle()
 			look = now + watchEvery
 		}
 		wake := look

@@ -56,6 +56,38 @@ func TestAlarms(t *testing.T) {
 	}
 }
 
+// TestFlapping: what comes and goes is one alarm with a count, which says so once and
+// ends when it has been quiet.
+func TestFlapping(t *testing.T) {
+	now := time.Duration(0)
+	var told diary
+	table := newAlarmTable(func() time.Duration { return now }, slog.New(slog.DiscardHandler), func(e AlarmEvent) {
+		told.add("%v cleared=%v count=%d flapping=%v", now, e.Cleared, e.Count, e.Flapping)
+	})
+	for i := range 60 { // a plug with a loose contact, for an hour
+		now = time.Duration(i) * time.Minute
+		table.raise("a", Warning, "loose")
+		now += 30 * time.Second
+		table.settle()
+		table.clear("a")
+	}
+	told.expect(t, "0s cleared=false count=1 flapping=false", "30s cleared=true count=1 flapping=false",
+		"1m0s cleared=false count=2 flapping=false", "1m30s cleared=true count=2 flapping=false",
+		"2m0s cleared=false count=3 flapping=false", "2m30s cleared=true count=3 flapping=false",
+		"3m0s cleared=false count=4 flapping=true")
+	now += flapWithin - 1
+	table.clear("a") // once more changes nothing
+	if table.settle(); len(table.list()) != 1 {
+		t.Fatal("it ended before it was quiet")
+	}
+	now++
+	table.settle()
+	told.expect(t, "1h4m30s cleared=true count=60 flapping=true")
+	now++
+	table.raise("a", Warning, "another day")
+	told.expect(t, "1h4m30.000000001s cleared=false count=1 flapping=false")
+}
+
 // narrow is a Transport with room for so many records on each way.
 type narrow struct {
 	room map[way]int
