@@ -116,6 +116,11 @@ func (c *Config) ControlSocket(name string) string {
 	return filepath.Join(c.RunDir(name), "control.sock")
 }
 
+// MetricsSocket is where an SFU of this machine offers its figures, if it is told to.
+func (c *Config) MetricsSocket(name string) string {
+	return filepath.Join(c.RunDir(name), "metrics.sock")
+}
+
 // NetworkDir is where the SFUs of this machine exchange the frames of a network,
 // "a" or "b", as Unix datagrams. No SFU can have its name.
 func (c *Config) NetworkDir(network string) string {

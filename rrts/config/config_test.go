@@ -76,6 +76,13 @@ nic = "enp3s0"
 target = "/mnt/usb"
 keep = "90d"
 max_age = "2d"
+[alarms]
+cpu = "above 99.5% for 10m, until below 90%"
+memory = "below 5% for 30s, until above 6%"
+disk_space = "below 20% for 1h, until above 20%"
+disk_latency = "above 1s for 5s, until below 20ms"
+temperature = "above 70C for 1m, until below 65C"
+clock = "above 5ms for 2m, until below 1ms"
 `
 
 const goodSFU = `
@@ -90,6 +97,12 @@ window = 8
 cache = "8MiB"
 balances = 5000
 journal_segment = "16MiB"
+[alarms]
+network_loss = "above 1% for 5s, until below 0.5%"
+commit_latency = "above 50ms for 1m, until below 40ms"
+lag = "above 10 for 1m, until below 5"
+[metrics]
+listen = "127.0.0.1:7409"
 `
 
 func parseGood(t testing.TB) (*Cluster, *Machine, *SFU) {
@@ -239,7 +252,7 @@ func TestExamples(t *testing.T) {
 		pc := "pc" + string(rune('1'+i))
 		small.SFUs = append(small.SFUs, Member{Number: uint16(i + 1), Name: name, Type: TypeAll, Machine: pc, PublicKey: PublicKey{byte(i + 1)}, Voter: true, Gateways: []string{pc + ".example:7400"}})
 	}
-	m.RunDir, m.Backup = "", Backups{}
+	m.RunDir, m.Backup, m.Alarms = "", Backups{}, MachineAlarms{}
 	for path, data := range map[string][]byte{
 		"cluster.toml":   small.Marshal(),
 		"machine.toml":   m.Marshal(),

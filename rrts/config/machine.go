@@ -13,6 +13,7 @@ type Machine struct {
 	RunDir   string // holds sockets; each SFU's are in RunDir/NAME
 	NetworkA NIC
 	NetworkB NIC
+	Alarms   MachineAlarms
 	Backup   Backups
 }
 
@@ -57,6 +58,7 @@ func (m *Machine) keys(k *keys) {
 		"Where its SFUs keep their sockets.")
 	k.section("network_a", "The NIC of interconnect network A: its permanent MAC address, or its name. A larger mtu, such as 9000, needs NICs and a switch that carry jumbo frames.", m.NetworkA.keys)
 	k.section("network_b", "The NIC of interconnect network B.", m.NetworkB.keys)
+	k.section("alarms", "When an alarm about this machine is raised, and when it ends.", m.Alarms.keys)
 	k.section("backup", "Backups that this machine takes every night: rrts-backup.timer. One machine of the cluster is enough.", m.Backup.keys)
 }
 

@@ -10,6 +10,8 @@ type SFU struct {
 
 	Gateway GatewaySettings
 	Txn     TxnSettings
+	Alarms  SFUAlarms
+	Metrics MetricsSettings
 }
 
 // GatewaySettings bounds the gateway.
@@ -53,6 +55,8 @@ func (s *SFU) keys(name string, listen []string) func(*keys) {
 			key(k, "journal_segment", &s.Txn.JournalSegment, otherwise(64*mib), size(mib, gib),
 				"The journal is made of files of this size, which are used again.")
 		})
+		k.section("alarms", "When an alarm about this SFU is raised, and when it ends.", s.Alarms.keys)
+		k.section("metrics", "The SFU's figures, for Prometheus.", s.Metrics.keys)
 	}
 }
 
