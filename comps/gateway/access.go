@@ -44,17 +44,18 @@ type methodKey struct{ service, method uint16 }
 var open = table(
 	allow(anyone, &gatewaypb.GatewayDescriptor, gatewaypb.GatewayHelloMethod, gatewaypb.GatewayResumeMethod, gatewaypb.GatewayPingMethod),
 	allow(movers, &gatewaypb.GatewayDescriptor, gatewaypb.GatewaySubmitMethod),
-	allow(watchers, &gatewaypb.GatewayDescriptor, gatewaypb.GatewayStatusMethod),
+	allow(watchers, &gatewaypb.GatewayDescriptor, gatewaypb.GatewayStatusMethod, gatewaypb.GatewayTraceMethod),
 	allow(anyone, &loginpb.LoginDescriptor, loginpb.LoginLoginMethod),
 	allow(operator, &loginpb.LoginDescriptor, loginpb.LoginRegisterMethod),
 	allow(users, &txnpb.TxnDescriptor, txnpb.TxnStatusMethod, txnpb.TxnReadMethod),
 	allow(movers, &txnpb.TxnDescriptor, txnpb.TxnResolveMethod),
-	allow(watchers, &txnpb.ReplicaDescriptor, txnpb.ReplicaStatusMethod, txnpb.ReplicaDigestMethod),
+	allow(watchers, &txnpb.ReplicaDescriptor, txnpb.ReplicaStatusMethod, txnpb.ReplicaDigestMethod, txnpb.ReplicaTraceMethod),
 	allow(operator, &txnpb.BackupDescriptor, txnpb.BackupReadMethod),
 	allow(watchers, &txnpb.MembersDescriptor, txnpb.MembersListMethod),
 	allow(operator, &txnpb.MembersDescriptor, txnpb.MembersAddMethod, txnpb.MembersRemoveMethod),
 	allow(watchers, &enginepb.EngineDescriptor, enginepb.EngineStatusMethod),
-	allow(watchers, &monitorpb.MonitorDescriptor, monitorpb.MonitorStatusMethod),
+	allow(watchers, &monitorpb.MonitorDescriptor, monitorpb.MonitorStatusMethod, monitorpb.MonitorAlarmsMethod),
+	allow(operator, &monitorpb.MonitorDescriptor, monitorpb.MonitorAcknowledgeMethod, monitorpb.MonitorTestAlarmMethod),
 )
 
 type rules = map[methodKey]access

@@ -12,24 +12,26 @@ import (
 // answers is what one batch, or one look at the deadlines, tells the connections.
 type answers struct {
 	q     *queue
-	dirty []*conn // to be flushed
-	count int     // transactions answered
-	bytes int     // and their length
+	dirty []*conn  // to be flushed
+	marks []traced // to be remembered
+	count int      // transactions answered
+	bytes int      // and their length
 }
 
-// answer gives e's connection its answer: an encoded Outcome.
-func (a *answers) answer(e *entry, outcome []byte) {
-	a.done(e).reply(e.call, outcome)
+// answer gives the connection of b's entry e its answer: an encoded Outcome.
+func (a *answers) answer(b *batch, e *entry, outcome []byte) {
+	a.done(b, e).reply(e.call, outcome)
 }
 
 // refuse answers e with a failure.
-func (a *answers) refuse(e *entry, code message.Code, detail string) {
-	a.done(e).fail(e.call, code, detail)
+func (a *answers) refuse(b *batch, e *entry, code message.Code, detail string) {
+	a.done(b, e).fail(e.call, code, detail)
 }
 
 // done gives back what e took of the bounds, and returns its connection. It comes
 // before the answer: the client may send the next request as soon as it has that.
-func (a *answers) done(e *entry) *conn {
+func (a *answers) done(b *batch, e *entry) *conn {
+	a.marks = append(a.marks, traced{id: idOf(b.transaction(e)), arrived: e.arrived, left: b.lastSent, sent: e.earlier + b.sent})
 	c := e.c
 	e.c = nil
 	a.count++
@@ -44,6 +46,7 @@ func (a *answers) done(e *entry) *conn {
 
 // flush sends what was queued: all answers for one connection at once.
 func (a *answers) flush() {
+	a.q.g.remember(a.marks)
 	for _, c := range a.dirty {
 		c.dirty.Store(false)
 		c.fc.Flush()
@@ -78,7 +81,7 @@ func (a *answers) outcomes(b *batch, body []byte) (rest []*batch) {
 			left.partial = left.partial || o.state != txnpb.StateNotLeader
 			left.move(b, e, now)
 		default:
-			a.answer(e, o.body)
+			a.answer(b, e, o.body)
 		}
 	}
 	if stamp != 0 {
@@ -132,7 +135,7 @@ func (a *answers) failure(b *batch, r *engine.Reply) (rest []*batch) {
 func (a *answers) refuseAll(b *batch, code message.Code, detail string) {
 	for i := range b.entries {
 		if e := &b.entries[i]; e.c != nil {
-			a.refuse(e, code, detail)
+			a.refuse(b, e, code, detail)
 		}
 	}
 }
@@ -147,7 +150,7 @@ func (a *answers) expire(b *batch, now time.Duration) {
 		case e.deadline <= now:
 			a.q.g.counters.pending.Add(1)
 			b.overdue++
-			a.answer(e, message.Marshal(&txnpb.Outcome{Id: idOf(b.transaction(e)), State: txnpb.StatePending,
+			a.answer(b, e, message.Marshal(&txnpb.Outcome{Id: idOf(b.transaction(e)), State: txnpb.StatePending,
 				Reason: "the deadline came before the outcome: ask again with the same id"}))
 		default:
 			earliest = min(earliest, e.deadline)
@@ -199,6 +202,8 @@ func (b *batch) timely(now time.Duration) *batch {
 func (b *batch) move(from *batch, e *entry, now time.Duration) {
 	s := txnpb.Submission{Transaction: from.transaction(e), Principal: e.user.number, Role: uint32(e.role),
 		RemainingMillis: uint32(max((e.deadline - now).Milliseconds(), 1))}
-	b.add(*e, &s)
+	moved := *e
+	moved.earlier += from.sent
+	b.add(moved, &s)
 	e.c = nil
 }

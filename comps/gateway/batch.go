@@ -38,6 +38,8 @@ type entry struct {
 	role     message.Role
 	call     uint64
 	deadline time.Duration
+	arrived  time.Duration
+	earlier  int // how often it was sent in batches before this one
 	start, n int // body[start:start+n] is the encoded transaction
 }
 

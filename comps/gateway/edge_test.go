@@ -186,18 +186,19 @@ func TestAccess(t *testing.T) {
 	)
 	want := map[string][3]string{ // operator, auditor, client
 		"Gateway.Hello": {yes, yes, yes}, "Gateway.Resume": {yes, yes, yes}, "Gateway.Ping": {yes, yes, yes},
-		"Gateway.Submit": {yes, denied, yes}, "Gateway.Status": {yes, yes, denied},
+		"Gateway.Submit": {yes, denied, yes}, "Gateway.Status": {yes, yes, denied}, "Gateway.Trace": {yes, yes, denied},
 		"Gateway.Moved": {never, never, never}, "Gateway.Closed": {never, never, never},
 		"Login.Login": {yes, yes, yes}, "Login.Register": {yes, denied, denied},
 		"Txn.Submit": {never, never, never}, "Txn.Status": {yes, yes, yes}, "Txn.Resolve": {yes, denied, yes},
 		"Txn.Read": {yes, yes, yes}, "Txn.FindUser": {never, never, never},
 		"Replica.Control": {never, never, never}, "Replica.Append": {never, never, never}, "Replica.Install": {never, never, never},
 		"Replica.Entries": {never, never, never}, "Replica.Rest": {never, never, never},
-		"Replica.Status": {yes, yes, denied}, "Replica.Digest": {yes, yes, denied},
+		"Replica.Status": {yes, yes, denied}, "Replica.Digest": {yes, yes, denied}, "Replica.Trace": {yes, yes, denied},
 		"Backup.Read":     {yes, denied, denied},
 		"Engine.Announce": {never, never, never}, "Engine.Status": {yes, yes, denied},
-		"Monitor.Status": {yes, yes, denied},
-		"Members.List":   {yes, yes, denied}, "Members.Add": {yes, denied, denied}, "Members.Remove": {yes, denied, denied},
+		"Monitor.Status": {yes, yes, denied}, "Monitor.Alarms": {yes, yes, denied},
+		"Monitor.Acknowledge": {yes, denied, denied}, "Monitor.TestAlarm": {yes, denied, denied},
+		"Members.List": {yes, yes, denied}, "Members.Add": {yes, denied, denied}, "Members.Remove": {yes, denied, denied},
 		"RosterKeeper.Announce": {never, never, never},
 	}
 	seen := 0

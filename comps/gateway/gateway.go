@@ -12,9 +12,11 @@ import (
 	"time"
 
 	"virtualservicesinc.com/rrts/engine"
+	"virtualservicesinc.com/rrts/engine/trace"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/message/token"
 	"virtualservicesinc.com/rrts/schema/gatewaypb"
+	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
 // Gateway is the Component.
@@ -25,6 +27,7 @@ type Gateway struct {
 	log   *slog.Logger
 	queue *queue
 
+	traced   *trace.Ring[traced]
 	counters counters
 	quiet    quiet
 	gate     chan struct{} // one token for each handshake that computes
@@ -66,6 +69,7 @@ func New(cfg Config) (*Gateway, error) {
 		users:   make(map[uint64]*user),
 		gate:    make(chan struct{}, runtime.GOMAXPROCS(0)),
 		changed: make(chan struct{}),
+		traced:  trace.NewRing[traced](tracedTransactions),
 	}
 	g.queue = newQueue(g)
 	g.tls = &tls.Config{
@@ -123,11 +127,19 @@ func (g *Gateway) Start(context.Context) error {
 // Serve implements engine.Component.
 func (g *Gateway) Serve(batch []message.Request) {
 	for _, r := range batch {
-		if r.Envelope().Method != gatewaypb.GatewayStatusMethod {
-			r.Fail(message.NoMethod, "gateway: only its status is asked over the interconnect")
-			continue
+		switch r.Envelope().Method {
+		case gatewaypb.GatewayStatusMethod:
+			r.Reply(g.status())
+		case gatewaypb.GatewayTraceMethod:
+			var in txnpb.TraceRequest
+			if err := in.Parse(r.Envelope().Body); err != nil {
+				r.Fail(message.Invalid, err.Error())
+				continue
+			}
+			r.Reply(g.trace(in.Id))
+		default:
+			r.Fail(message.NoMethod, "gateway: only its status and its traces are asked over the interconnect")
 		}
-		r.Reply(g.status())
 	}
 }
 

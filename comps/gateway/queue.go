@@ -31,7 +31,8 @@ type queue struct {
 
 	count atomic.Int64 // transactions without an answer
 
-	dirty []*conn // reused by done, on the Component's goroutine
+	dirty []*conn  // reused by done, on the Component's goroutine
+	marks []traced // likewise
 }
 
 func newQueue(g *Gateway) *queue {
@@ -170,7 +171,7 @@ func (q *queue) done(b *batch, r *engine.Reply) {
 	q.work.Signal()
 	q.mu.Unlock()
 
-	a := answers{q: q, dirty: q.dirty[:0]}
+	a := answers{q: q, dirty: q.dirty[:0], marks: q.marks[:0]}
 	var rest []*batch
 	if r.Code == message.OK {
 		rest = a.outcomes(b, r.Body)
@@ -178,7 +179,7 @@ func (q *queue) done(b *batch, r *engine.Reply) {
 		rest = a.failure(b, r)
 	}
 	q.settle(&a, rest)
-	q.dirty = a.dirty
+	q.dirty, q.marks = a.dirty, a.marks
 }
 
 // settle flushes answers and lets what is left of a batch rest before it is sent

@@ -76,7 +76,7 @@ func (c *conn) submit(e *message.Envelope, role message.Role, u *user, now time.
 		deadline = now + time.Duration(e.RemainingMillis)*time.Millisecond
 	}
 	g.counters.submits.Add(1)
-	if !g.queue.submit(entry{c: c, user: u, role: role, call: e.Call, deadline: deadline}, &s) {
+	if !g.queue.submit(entry{c: c, user: u, role: role, call: e.Call, deadline: deadline, arrived: now}, &s) {
 		u.inFlight.Add(-1)
 		c.discharge(n)
 		c.fail(e.Call, message.Overloaded, "gateway: too many transactions wait for an answer")

@@ -9,6 +9,7 @@ import (
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 
+	"virtualservicesinc.com/rrts/engine/trace"
 	"virtualservicesinc.com/rrts/journal"
 )
 
@@ -188,6 +189,7 @@ func (a *appender) patiently(ctx context.Context, do func() error) bool {
 
 // respond delivers the responses of messages that are durable now.
 func (a *appender) respond(msgs []*raftpb.Message) {
+	a.c.note(trace.Durable, msgs)
 	var own []*raftpb.Message
 	for _, m := range msgs {
 		for _, r := range m.GetResponses() {

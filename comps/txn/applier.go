@@ -10,6 +10,7 @@ import (
 	"virtualservicesinc.com/comps/txn/entry"
 	"virtualservicesinc.com/comps/txn/machine"
 	"virtualservicesinc.com/comps/txn/replica"
+	"virtualservicesinc.com/rrts/engine/trace"
 )
 
 // applier is the thread that applies committed entries and owns the machine.
@@ -20,6 +21,7 @@ type applier struct {
 	work    []func()
 	wake    chan struct{}
 
+	placed   []placed  // reused
 	incoming *incoming // a snapshot that is being received
 	pin      *pinned   // the newest snapshot that was taken, whether the loop has heard of it or not
 }
@@ -88,7 +90,9 @@ func (a *applier) applyMessage(m *raftpb.Message) {
 		var err error
 		switch e.GetType() {
 		case raftpb.EntryNormal:
+			before := len(results)
 			results, err = a.machine.Apply(e.GetIndex(), e.GetTerm(), e.GetData(), results)
+			a.place(e.GetIndex(), results[before:])
 		case raftpb.EntryConfChangeV2:
 			err = a.machine.Reconfigure(e.GetIndex(), e.GetTerm(), e.GetData())
 		default:
@@ -99,6 +103,7 @@ func (a *applier) applyMessage(m *raftpb.Message) {
 			return
 		}
 	}
+	a.c.note(trace.Applied, []*raftpb.Message{m})
 	changes := a.machine.TakeChanges()
 	if len(changes) > 0 && !a.tookChanges(changes) {
 		return

@@ -44,6 +44,7 @@ type outgoing struct {
 	sealer  *backup.Sealer
 	part    txnpb.BackupPart // what was answered last
 	touched time.Duration
+	task    *task
 }
 
 // backupService answers operators.
@@ -151,6 +152,7 @@ func (b *backups) begin(in *txnpb.BackupRequest) (err error) {
 	}
 	o.part = txnpb.BackupPart{Backup: o.id, Data: head}
 	o.next, o.stop = iter.Pull2(chunks(rows))
+	o.task = c.tasks.begin(txnpb.TaskBackup, 0, c.host.Now())
 	b.current = o
 	c.host.Log().Info("backup begins", "csn", meta.Csn)
 	return nil
@@ -165,9 +167,8 @@ func (o *outgoing) advance(part uint32) error {
 	case !ok:
 		return errors.New("txn: a backup goes on behind its last chunk")
 	}
-	for i := range chunk.Rows {
-		o.part.RowBytes += uint64(len(chunk.Rows[i].Key) + len(chunk.Rows[i].Value))
-	}
+	o.task.count(chunk.Rows)
+	o.part.RowBytes = o.task.done.Load()
 	o.part.Part, o.part.Last = part, chunk.Last
 	o.part.Data, err = o.sealer.Seal(nil, chunk)
 	return err
@@ -204,6 +205,7 @@ func (b *backups) release(o *outgoing) {
 		return
 	}
 	o.stop()
+	o.task.end()
 	if err := o.rows.Close(); err != nil {
 		b.c.host.Log().Error("closing a snapshot", "err", err)
 	}

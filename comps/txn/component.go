@@ -100,6 +100,8 @@ type Component struct {
 	reads    chan func()
 	cramped  chan struct{} // work waits for journal space
 	backups  backups
+	traces   traces
+	tasks    tasks
 
 	mend  *raftlog.Mend // the damaged log; nil when it is sound
 	sound atomic.Bool   // the log is, and the threads run
@@ -147,7 +149,7 @@ func New(cfg Config) *Component {
 	if cfg.Wall == nil {
 		cfg.Wall = func() uint64 { return uint64(time.Now().UnixNano()) }
 	}
-	c := &Component{cfg: cfg, reads: make(chan func(), readQueue), cramped: make(chan struct{}, 1)}
+	c := &Component{cfg: cfg, reads: make(chan func(), readQueue), cramped: make(chan struct{}, 1), traces: newTraces()}
 	c.backups.c = c
 	return c
 }

@@ -3,11 +3,13 @@ package txn_test
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"virtualservicesinc.com/rrts/engine"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/schema/txnpb"
 	"virtualservicesinc.com/rrts/sim/disk"
@@ -29,18 +31,31 @@ func TestFullDiskMakesRoomItself(t *testing.T) {
 	for began := time.Now(); refused == 0 && time.Since(began) < 20*time.Second; {
 		if c.overloaded(s) {
 			refused++
+			if !s.alarmed("disk-full") && c.overloaded(s) {
+				t.Fatal("work is refused without an alarm")
+			}
 		}
 	}
 	if refused == 0 {
 		t.Fatal("the disk was never full: the test tests nothing")
 	}
 	mustCommit(t, c.submit(s, transferOf(1)))
+	for began := time.Now(); s.alarmed("disk-full"); time.Sleep(5 * time.Millisecond) {
+		if time.Since(began) > 20*time.Second {
+			t.Fatal("the alarm stands although there is room")
+		}
+	}
 
 	for range 3 {
 		c.stop(s)
 		c.start(s)
 		mustCommit(t, c.submit(s, transferOf(1)))
 	}
+}
+
+// alarmed reports whether an alarm stands at an SFU.
+func (s *sfu) alarmed(name string) bool {
+	return slices.ContainsFunc(s.engine.Alarms(), func(a engine.Alarm) bool { return a.Name == name })
 }
 
 // overloaded submits once and reports whether it was refused for want of room.

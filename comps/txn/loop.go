@@ -13,6 +13,8 @@ import (
 	"virtualservicesinc.com/comps/txn/machine"
 	"virtualservicesinc.com/comps/txn/replica"
 	"virtualservicesinc.com/rrts/engine"
+	"virtualservicesinc.com/rrts/engine/router"
+	"virtualservicesinc.com/rrts/engine/trace"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
@@ -39,6 +41,9 @@ type loop struct {
 	unpinned  []chan struct{} // closed when the pin is given up
 	transfers map[uint64]bool // nodes that are being sent a snapshot
 	installed bool            // the last flush handed a snapshot to the appender
+
+	commits router.Histogram // how long transactions took that were answered here
+	replied []replied        // reused
 }
 
 func newLoop(c *Component, m *machine.Machine) (*loop, error) {
@@ -137,9 +142,12 @@ func (l *loop) flush() {
 		for _, m := range o.Append {
 			l.installed = l.installed || !raft.IsEmptySnap(m.GetSnapshot())
 		}
+		l.c.note(trace.Appended, o.Append)
+		l.c.note(trace.Committed, o.Apply)
 		l.c.appender.add(o.Append)
 		l.c.applier.apply(o.Apply)
 		for _, b := range o.Finished {
+			l.replies(b)
 			finish(b)
 		}
 		for _, rd := range o.Reads {

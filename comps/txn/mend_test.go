@@ -79,8 +79,14 @@ func TestDamagedJournal(t *testing.T) {
 		hurt.rot(t, false, 300)
 		c.start(hurt)
 		c.role(hurt, "damaged") // its state does not hold what is lost
+		if !hurt.alarmed("journal-damaged") {
+			t.Error("no alarm says that the journal is damaged")
+		}
 		c.start(second)
 		c.role(hurt, "follower") // one other is enough
+		if hurt.alarmed("journal-damaged") {
+			t.Error("the journal is mended, and the alarm stands")
+		}
 		c.start(third)
 		c.goesOn(second, third)
 	})

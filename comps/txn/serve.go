@@ -54,9 +54,9 @@ func (d *dispatch) add(f func()) { d.events = append(d.events, f) }
 
 // Submit implements txnpb.TxnHandler.
 func (d txnService) Submit(r message.Responder[*txnpb.Outcomes], in *txnpb.SubmitBatch) {
-	c := d.c
+	c, arrived := d.c, d.c.host.Now()
 	d.add(func() {
-		b := &replica.Batch{Submissions: in.Submissions, Origin: r}
+		b := &replica.Batch{Submissions: in.Submissions, Origin: r, Arrived: arrived}
 		c.loop.replica.Submit(c.host.Now(), c.cfg.Wall(), b)
 	})
 }
@@ -65,7 +65,7 @@ func (d txnService) Submit(r message.Responder[*txnpb.Outcomes], in *txnpb.Submi
 func (d txnService) Resolve(r message.Responder[*txnpb.Outcome], in *txnpb.StatusRequest) {
 	c, env := d.c, r.Envelope()
 	tx := txnpb.Transaction{Id: in.Id}
-	b := &replica.Batch{Origin: r, Submissions: []txnpb.Submission{{
+	b := &replica.Batch{Origin: r, Arrived: c.host.Now(), Submissions: []txnpb.Submission{{
 		Transaction: message.Marshal(&tx), Principal: owner(env), RemainingMillis: env.RemainingMillis,
 	}}}
 	d.add(func() { c.loop.replica.Resolve(c.host.Now(), c.cfg.Wall(), b) })
@@ -219,6 +219,8 @@ func (d replicaService) Status(r message.Responder[*txnpb.ReplicaStatus], _ *txn
 		if r := c.loop.replica.Group().Roster; r != nil {
 			out.RosterVersion = r.Version
 		}
+		commitStatus(out, &c.loop.commits)
+		out.Progress = c.tasks.status(c.host.Now())
 		c.applier.do(func() {
 			digest := c.applier.machine.Digest()
 			out.Csn, out.Transactions = digest.Csn, digest.Transactions

@@ -187,6 +187,8 @@ func chunks(s store.Snapshot) iter.Seq2[*txnpb.SnapshotChunk, error] {
 
 // transfer sends all rows of a snapshot, chunk after chunk.
 func (c *Component) transfer(ctx context.Context, sfu uint16, p *pinned, install []byte) error {
+	task := c.tasks.begin(txnpb.TaskStateSent, sfu, c.host.Now())
+	defer task.end()
 	for chunk, err := range chunks(p.rows) {
 		if err != nil {
 			return err
@@ -202,6 +204,7 @@ func (c *Component) transfer(ctx context.Context, sfu uint16, p *pinned, install
 		case answer.Failed || answer.Next != chunk.Sequence+1:
 			return fmt.Errorf("txn: SFU %d does not take chunk %d", sfu, chunk.Sequence)
 		}
+		task.count(chunk.Rows)
 	}
 	return nil
 }
@@ -235,6 +238,7 @@ type incoming struct {
 	next     uint32
 	restore  store.Restore
 	complete bool // all rows are there; raft decides
+	task     *task
 }
 
 var errChunk = errors.New("txn: chunk out of order")
@@ -260,7 +264,7 @@ func (a *applier) takeChunk(from uint16, chunk *txnpb.SnapshotChunk) error {
 		if err != nil {
 			return err
 		}
-		a.incoming = &incoming{from: from, transfer: chunk.Transfer, restore: restore}
+		a.incoming = &incoming{from: from, transfer: chunk.Transfer, restore: restore, task: a.c.tasks.begin(txnpb.TaskStateReceived, from, a.c.host.Now())}
 		a.c.host.Log().Info("receiving the state", "from", from)
 	}
 	in := a.incoming
@@ -275,6 +279,7 @@ func (a *applier) takeChunk(from uint16, chunk *txnpb.SnapshotChunk) error {
 	if err := in.restore.Add(rows); err != nil {
 		return err
 	}
+	in.task.count(chunk.Rows)
 	if !chunk.Last {
 		return nil
 	}
@@ -305,6 +310,7 @@ func (a *applier) abandon() {
 	if err := a.incoming.restore.Abandon(); err != nil {
 		a.c.host.Log().Warn("abandoning a received state", "err", err)
 	}
+	a.incoming.task.end()
 	a.incoming = nil
 }
 
@@ -343,6 +349,7 @@ func (a *applier) switchNow(ctx context.Context, s *raftpb.Snapshot) error {
 	if err := a.incoming.restore.Switch(); err != nil {
 		return err
 	}
+	a.incoming.task.end()
 	a.incoming = nil
 	if !machine.Begun(a.c.store) {
 		return errors.New("txn: the received state is of no member")

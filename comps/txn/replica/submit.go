@@ -41,8 +41,9 @@ type Batch struct {
 	Submissions []txnpb.Submission
 	// Outcomes is filled in here, one for each submission in its order.
 	Outcomes []txnpb.Outcome
-	// Origin is the owner's: whom to answer.
-	Origin any
+	// Origin is the owner's: whom to answer. Arrived too: when it came.
+	Origin  any
+	Arrived time.Duration
 
 	states []submissionState
 	open   int           // submissions without an answer

@@ -28,11 +28,17 @@ type Histogram struct {
 }
 
 // Observe counts d.
-func (h *Histogram) Observe(d time.Duration) {
-	h.Count++
-	h.Sum += d
+func (h *Histogram) Observe(d time.Duration) { h.ObserveMany(d, 1) }
+
+// ObserveMany counts d n times.
+func (h *Histogram) ObserveMany(d time.Duration, n int) {
+	if n == 0 {
+		return
+	}
+	h.Count += uint64(n)
+	h.Sum += time.Duration(n) * d
 	h.Max = max(h.Max, d)
-	h.Seen[bucket(d)]++
+	h.Seen[bucket(d)] += uint64(n)
 }
 
 func bucket(d time.Duration) int {

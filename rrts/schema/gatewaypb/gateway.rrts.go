@@ -1357,6 +1357,7 @@ const (
 	GatewaySubmitMethod uint16 = 5
 	GatewayClosedMethod uint16 = 6
 	GatewayStatusMethod uint16 = 7
+	GatewayTraceMethod  uint16 = 8
 )
 
 // GatewayDescriptor is what routing knows of Gateway.
@@ -1428,6 +1429,15 @@ var GatewayDescriptor = message.ServiceDescriptor{
 			Request:    "rrts.gateway.GatewayStatusRequest",
 			Reply:      "rrts.gateway.GatewayStatus",
 		},
+		{
+			Number:     GatewayTraceMethod,
+			Name:       "Trace",
+			Lane:       message.LaneRequest,
+			Idempotent: true,
+			MaxBytes:   1024,
+			Request:    "rrts.txn.TraceRequest",
+			Reply:      "rrts.txn.TraceAnswer",
+		},
 	},
 }
 
@@ -1447,6 +1457,8 @@ type GatewayHandler interface {
 	Closed(r message.Request, in *Closing)
 	// Also on the interconnect, for the operator's view of any gateway.
 	Status(r message.Responder[*GatewayStatus], in *GatewayStatusRequest)
+	// When a transaction came, left for the leader and was answered.
+	Trace(r message.Responder[*txnpb.TraceAnswer], in *txnpb.TraceRequest)
 }
 
 // ServeGateway gives r to the method of h that it is for. A malformed request is
@@ -1487,6 +1499,11 @@ func ServeGateway(h GatewayHandler, r message.Request) {
 		in := new(GatewayStatusRequest)
 		if message.Accept(r, &GatewayDescriptor.Methods[6], in) {
 			h.Status(message.Responder[*GatewayStatus]{Request: r}, in)
+		}
+	case GatewayTraceMethod:
+		in := new(txnpb.TraceRequest)
+		if message.Accept(r, &GatewayDescriptor.Methods[7], in) {
+			h.Trace(message.Responder[*txnpb.TraceAnswer]{Request: r}, in)
 		}
 	default:
 		message.Refuse(r, &GatewayDescriptor)
@@ -1568,6 +1585,19 @@ func (c GatewayClient) Status(ctx context.Context, in *GatewayStatusRequest) (*G
 	}
 	out := new(GatewayStatus)
 	if err := message.Finish(&GatewayDescriptor.Methods[6], body, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// When a transaction came, left for the leader and was answered.
+func (c GatewayClient) Trace(ctx context.Context, in *txnpb.TraceRequest) (*txnpb.TraceAnswer, error) {
+	body, err := c.Call(ctx, &GatewayDescriptor.Methods[7], GatewayService, message.Marshal(in))
+	if err != nil {
+		return nil, err
+	}
+	out := new(txnpb.TraceAnswer)
+	if err := message.Finish(&GatewayDescriptor.Methods[7], body, out); err != nil {
 		return nil, err
 	}
 	return out, nil

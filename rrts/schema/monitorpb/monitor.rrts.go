@@ -11,6 +11,9 @@ import (
 	"unicode/utf8"
 
 	"virtualservicesinc.com/rrts/message"
+	"virtualservicesinc.com/rrts/schema/enginepb"
+	"virtualservicesinc.com/rrts/schema/gatewaypb"
+	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
 // Schema is what this package declares.
@@ -22,8 +25,18 @@ var Schema = message.Schema{
 	Messages: []message.Type{
 		{Name: "rrts.monitor.StatusRequest", New: func() message.Message { return new(StatusRequest) }},
 		{Name: "rrts.monitor.MonitorStatus", New: func() message.Message { return new(MonitorStatus) }},
+		{Name: "rrts.monitor.Recent", New: func() message.Message { return new(Recent) }},
 		{Name: "rrts.monitor.Alarm", New: func() message.Message { return new(Alarm) }},
 		{Name: "rrts.monitor.NetworkStatus", New: func() message.Message { return new(NetworkStatus) }},
+		{Name: "rrts.monitor.MachineStatus", New: func() message.Message { return new(MachineStatus) }},
+		{Name: "rrts.monitor.DiskStatus", New: func() message.Message { return new(DiskStatus) }},
+		{Name: "rrts.monitor.SensorStatus", New: func() message.Message { return new(SensorStatus) }},
+		{Name: "rrts.monitor.AlarmsRequest", New: func() message.Message { return new(AlarmsRequest) }},
+		{Name: "rrts.monitor.AlarmsAnswer", New: func() message.Message { return new(AlarmsAnswer) }},
+		{Name: "rrts.monitor.AcknowledgeRequest", New: func() message.Message { return new(AcknowledgeRequest) }},
+		{Name: "rrts.monitor.AcknowledgeAnswer", New: func() message.Message { return new(AcknowledgeAnswer) }},
+		{Name: "rrts.monitor.TestAlarmRequest", New: func() message.Message { return new(TestAlarmRequest) }},
+		{Name: "rrts.monitor.TestAlarmAnswer", New: func() message.Message { return new(TestAlarmAnswer) }},
 	},
 }
 
@@ -79,7 +92,8 @@ func (m StatusRequest) String() string {
 	return t.String()
 }
 
-// MonitorStatus is one SFU as its Monitor sees it.
+// MonitorStatus is one SFU as its Monitor sees it: what people and programs are shown
+// comes from here.
 type MonitorStatus struct {
 	Sfu          uint32
 	Name         string
@@ -89,9 +103,19 @@ type MonitorStatus struct {
 	// Resident memory of the engine's process, bytes.
 	ResidentBytes uint64
 	// Processor time of the engine's process since its start, milliseconds.
-	CpuMillis uint64
-	Alarms    []Alarm
-	Networks  []NetworkStatus
+	CpuMillis  uint64
+	Alarms     []Alarm
+	Networks   []NetworkStatus
+	Components []enginepb.ComponentStatus
+	// Absent where there is none, and when it did not answer.
+	Replica *txnpb.ReplicaStatus
+	Gateway *gatewaypb.GatewayStatus
+	// Only of the SFU that watches the machine.
+	Machine *MachineStatus
+	// Log entries that this SFU's state is behind the leader's.
+	Lag      uint64
+	Draining bool
+	Recent   *Recent
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -126,6 +150,37 @@ func (m *MonitorStatus) AppendTo(b []byte) []byte {
 		b = append(b, 0x4a, 0)
 		at := len(b)
 		b = message.CloseBytes(m.Networks[i].AppendTo(b), at)
+	}
+	for i := range m.Components {
+		b = append(b, 0x52, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Components[i].AppendTo(b), at)
+	}
+	if m.Replica != nil {
+		b = append(b, 0x5a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Replica.AppendTo(b), at)
+	}
+	if m.Gateway != nil {
+		b = append(b, 0x62, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Gateway.AppendTo(b), at)
+	}
+	if m.Machine != nil {
+		b = append(b, 0x6a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Machine.AppendTo(b), at)
+	}
+	if m.Lag != 0 {
+		b = message.AppendVarint(append(b, 0x70), m.Lag)
+	}
+	if m.Draining {
+		b = append(b, 0x78, 1)
+	}
+	if m.Recent != nil {
+		b = append(b, 0x82, 0x01, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Recent.AppendTo(b), at)
 	}
 	return b
 }
@@ -165,6 +220,30 @@ func (m *MonitorStatus) Size() int {
 		for i := range m.Networks {
 			n += message.SizeBytes(m.Networks[i].Size())
 		}
+	}
+	if len(m.Components) > 0 {
+		n += len(m.Components)
+		for i := range m.Components {
+			n += message.SizeBytes(m.Components[i].Size())
+		}
+	}
+	if m.Replica != nil {
+		n += 1 + message.SizeBytes(m.Replica.Size())
+	}
+	if m.Gateway != nil {
+		n += 1 + message.SizeBytes(m.Gateway.Size())
+	}
+	if m.Machine != nil {
+		n += 1 + message.SizeBytes(m.Machine.Size())
+	}
+	if m.Lag != 0 {
+		n += 1 + message.SizeVarint(m.Lag)
+	}
+	if m.Draining {
+		n += 1 + 1
+	}
+	if m.Recent != nil {
+		n += 2 + message.SizeBytes(m.Recent.Size())
 	}
 	return n
 }
@@ -277,6 +356,80 @@ func (m *MonitorStatus) ParseNested(b []byte, depth int) error {
 			if err := m.Networks[n].ParseNested(p, depth-1); err != nil {
 				return err
 			}
+		case 0x52: // components
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.monitor.MonitorStatus.components")
+			}
+			if len(m.Components) == cap(m.Components) {
+				m.Components = slices.Grow(m.Components, message.CountRun(b, i, 0x52))
+			}
+			n := len(m.Components)
+			m.Components = m.Components[:n+1]
+			m.Components[n].Reset()
+			if err := m.Components[n].ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x5a: // replica
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.monitor.MonitorStatus.replica")
+			}
+			if m.Replica == nil {
+				m.Replica = new(txnpb.ReplicaStatus)
+			}
+			if err := m.Replica.ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x62: // gateway
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.monitor.MonitorStatus.gateway")
+			}
+			if m.Gateway == nil {
+				m.Gateway = new(gatewaypb.GatewayStatus)
+			}
+			if err := m.Gateway.ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x6a: // machine
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.monitor.MonitorStatus.machine")
+			}
+			if m.Machine == nil {
+				m.Machine = new(MachineStatus)
+			}
+			if err := m.Machine.ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x70: // lag
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.MonitorStatus.lag")
+			}
+			m.Lag = v
+		case 0x78: // draining
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.MonitorStatus.draining")
+			}
+			m.Draining = v != 0
+		case 0x82: // recent
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.monitor.MonitorStatus.recent")
+			}
+			if m.Recent == nil {
+				m.Recent = new(Recent)
+			}
+			if err := m.Recent.ParseNested(p, depth-1); err != nil {
+				return err
+			}
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.monitor.MonitorStatus: unknown field")
@@ -289,8 +442,9 @@ func (m *MonitorStatus) ParseNested(b []byte, depth int) error {
 // Reset makes m empty, keeping the capacity of its slices.
 func (m *MonitorStatus) Reset() {
 	*m = MonitorStatus{
-		Alarms:   m.Alarms[:0],
-		Networks: m.Networks[:0],
+		Alarms:     m.Alarms[:0],
+		Networks:   m.Networks[:0],
+		Components: m.Components[:0],
 	}
 }
 
@@ -324,18 +478,199 @@ func (m MonitorStatus) String() string {
 	if len(m.Networks) > 0 {
 		message.AddList(&t, "networks", m.Networks)
 	}
+	if len(m.Components) > 0 {
+		message.AddList(&t, "components", m.Components)
+	}
+	if m.Replica != nil {
+		t.Add("replica", m.Replica)
+	}
+	if m.Gateway != nil {
+		t.Add("gateway", m.Gateway)
+	}
+	if m.Machine != nil {
+		t.Add("machine", m.Machine)
+	}
+	if m.Lag != 0 {
+		t.Add("lag", m.Lag)
+	}
+	if m.Draining {
+		t.Add("draining", m.Draining)
+	}
+	if m.Recent != nil {
+		t.Add("recent", m.Recent)
+	}
 	return t.String()
 }
 
-// Alarm is a condition that stands now.
+// Recent is what happened during the last seconds.
+type Recent struct {
+	// How long it is that the rest is about.
+	Millis uint32
+	// Transactions that were answered here as the leader, and how long half of them and
+	// all but the slowest hundredth took at most, microseconds.
+	Transactions uint64
+	P50Micros    uint64
+	P99Micros    uint64
+	// Processor time of the engine's process, in a thousand of one processor.
+	CpuThousandths uint32
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *Recent) AppendTo(b []byte) []byte {
+	if m.Millis != 0 {
+		b = message.AppendVarint(append(b, 0x08), uint64(m.Millis))
+	}
+	if m.Transactions != 0 {
+		b = message.AppendVarint(append(b, 0x10), m.Transactions)
+	}
+	if m.P50Micros != 0 {
+		b = message.AppendVarint(append(b, 0x18), m.P50Micros)
+	}
+	if m.P99Micros != 0 {
+		b = message.AppendVarint(append(b, 0x20), m.P99Micros)
+	}
+	if m.CpuThousandths != 0 {
+		b = message.AppendVarint(append(b, 0x28), uint64(m.CpuThousandths))
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *Recent) Size() int {
+	n := 0
+	if m.Millis != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Millis))
+	}
+	if m.Transactions != 0 {
+		n += 1 + message.SizeVarint(m.Transactions)
+	}
+	if m.P50Micros != 0 {
+		n += 1 + message.SizeVarint(m.P50Micros)
+	}
+	if m.P99Micros != 0 {
+		n += 1 + message.SizeVarint(m.P99Micros)
+	}
+	if m.CpuThousandths != 0 {
+		n += 1 + message.SizeVarint(uint64(m.CpuThousandths))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *Recent) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *Recent) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.monitor.Recent: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.monitor.Recent: tag")
+		}
+		switch tag {
+		case 0x08: // millis
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.Recent.millis")
+			}
+			m.Millis = uint32(v)
+		case 0x10: // transactions
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.Recent.transactions")
+			}
+			m.Transactions = v
+		case 0x18: // p50_micros
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.Recent.p50_micros")
+			}
+			m.P50Micros = v
+		case 0x20: // p99_micros
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.Recent.p99_micros")
+			}
+			m.P99Micros = v
+		case 0x28: // cpu_thousandths
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.Recent.cpu_thousandths")
+			}
+			m.CpuThousandths = uint32(v)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.monitor.Recent: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *Recent) Reset() {
+	*m = Recent{}
+}
+
+// String returns m for people and logs.
+func (m Recent) String() string {
+	t := message.NewText("Recent")
+	if m.Millis != 0 {
+		t.Add("millis", m.Millis)
+	}
+	if m.Transactions != 0 {
+		t.Add("transactions", m.Transactions)
+	}
+	if m.P50Micros != 0 {
+		t.Add("p50_micros", m.P50Micros)
+	}
+	if m.P99Micros != 0 {
+		t.Add("p99_micros", m.P99Micros)
+	}
+	if m.CpuThousandths != 0 {
+		t.Add("cpu_thousandths", m.CpuThousandths)
+	}
+	return t.String()
+}
+
+// Alarm is a condition that stands, or stood.
 type Alarm struct {
 	Name string
 	// "info", "warning", "critical".
 	Severity string
 	Detail   string
-	// Milliseconds since it was raised.
+	// Milliseconds since it was raised, where it stands.
 	AgeMillis uint64
 	Count     uint32
+	// It comes and goes.
+	Flapping bool
+	// Wall clock, milliseconds since 1970; cleared is 0 while it stands.
+	Raised  uint64
+	Cleared uint64
+	// Who looks after it, and since when; empty when nobody said so.
+	AcknowledgedBy string
+	Acknowledged   uint64
+	// It did not end by itself: the SFU was started anew, and it did not come back.
+	Lost bool
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -354,6 +689,24 @@ func (m *Alarm) AppendTo(b []byte) []byte {
 	}
 	if m.Count != 0 {
 		b = message.AppendVarint(append(b, 0x28), uint64(m.Count))
+	}
+	if m.Flapping {
+		b = append(b, 0x30, 1)
+	}
+	if m.Raised != 0 {
+		b = message.AppendVarint(append(b, 0x38), m.Raised)
+	}
+	if m.Cleared != 0 {
+		b = message.AppendVarint(append(b, 0x40), m.Cleared)
+	}
+	if m.AcknowledgedBy != "" {
+		b = message.AppendString(append(b, 0x4a), m.AcknowledgedBy)
+	}
+	if m.Acknowledged != 0 {
+		b = message.AppendVarint(append(b, 0x50), m.Acknowledged)
+	}
+	if m.Lost {
+		b = append(b, 0x58, 1)
 	}
 	return b
 }
@@ -375,6 +728,24 @@ func (m *Alarm) Size() int {
 	}
 	if m.Count != 0 {
 		n += 1 + message.SizeVarint(uint64(m.Count))
+	}
+	if m.Flapping {
+		n += 1 + 1
+	}
+	if m.Raised != 0 {
+		n += 1 + message.SizeVarint(m.Raised)
+	}
+	if m.Cleared != 0 {
+		n += 1 + message.SizeVarint(m.Cleared)
+	}
+	if m.AcknowledgedBy != "" {
+		n += 1 + message.SizeBytes(len(m.AcknowledgedBy))
+	}
+	if m.Acknowledged != 0 {
+		n += 1 + message.SizeVarint(m.Acknowledged)
+	}
+	if m.Lost {
+		n += 1 + 1
 	}
 	return n
 }
@@ -443,6 +814,55 @@ func (m *Alarm) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.Alarm.count")
 			}
 			m.Count = uint32(v)
+		case 0x30: // flapping
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.Alarm.flapping")
+			}
+			m.Flapping = v != 0
+		case 0x38: // raised
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.Alarm.raised")
+			}
+			m.Raised = v
+		case 0x40: // cleared
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.Alarm.cleared")
+			}
+			m.Cleared = v
+		case 0x4a: // acknowledged_by
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.monitor.Alarm.acknowledged_by")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.monitor.Alarm.acknowledged_by: not UTF-8")
+			}
+			m.AcknowledgedBy = string(p)
+		case 0x50: // acknowledged
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.Alarm.acknowledged")
+			}
+			m.Acknowledged = v
+		case 0x58: // lost
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.Alarm.lost")
+			}
+			m.Lost = v != 0
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.monitor.Alarm: unknown field")
@@ -475,13 +895,31 @@ func (m Alarm) String() string {
 	if m.Count != 0 {
 		t.Add("count", m.Count)
 	}
+	if m.Flapping {
+		t.Add("flapping", m.Flapping)
+	}
+	if m.Raised != 0 {
+		t.Add("raised", m.Raised)
+	}
+	if m.Cleared != 0 {
+		t.Add("cleared", m.Cleared)
+	}
+	if m.AcknowledgedBy != "" {
+		t.Add("acknowledged_by", m.AcknowledgedBy)
+	}
+	if m.Acknowledged != 0 {
+		t.Add("acknowledged", m.Acknowledged)
+	}
+	if m.Lost {
+		t.Add("lost", m.Lost)
+	}
 	return t.String()
 }
 
 // NetworkStatus is one interconnect network towards one peer.
 type NetworkStatus struct {
 	Peer uint32
-	// "A" or "B".
+	// "A" or "B"; "machine" for an SFU of the same machine.
 	Network         string
 	Up              bool
 	RttMicros       uint64
@@ -489,6 +927,11 @@ type NetworkStatus struct {
 	ReceivedFrames  uint64
 	LostFrames      uint64
 	DuplicateFrames uint64
+	SentBytes       uint64
+	ReceivedBytes   uint64
+	ProbesMissed    uint64
+	// Frames lost of those sent during the last seconds, in a million.
+	LossMillionths uint32
 	// The peer's wall clock less this one's, right to within the error; the error is 0
 	// when nothing is known.
 	ClockOffsetMicros int64
@@ -520,6 +963,18 @@ func (m *NetworkStatus) AppendTo(b []byte) []byte {
 	}
 	if m.DuplicateFrames != 0 {
 		b = message.AppendVarint(append(b, 0x40), m.DuplicateFrames)
+	}
+	if m.SentBytes != 0 {
+		b = message.AppendVarint(append(b, 0x48), m.SentBytes)
+	}
+	if m.ReceivedBytes != 0 {
+		b = message.AppendVarint(append(b, 0x50), m.ReceivedBytes)
+	}
+	if m.ProbesMissed != 0 {
+		b = message.AppendVarint(append(b, 0x58), m.ProbesMissed)
+	}
+	if m.LossMillionths != 0 {
+		b = message.AppendVarint(append(b, 0x60), uint64(m.LossMillionths))
 	}
 	if m.ClockOffsetMicros != 0 {
 		b = message.AppendVarint(append(b, 0x68), uint64(m.ClockOffsetMicros))
@@ -556,6 +1011,18 @@ func (m *NetworkStatus) Size() int {
 	}
 	if m.DuplicateFrames != 0 {
 		n += 1 + message.SizeVarint(m.DuplicateFrames)
+	}
+	if m.SentBytes != 0 {
+		n += 1 + message.SizeVarint(m.SentBytes)
+	}
+	if m.ReceivedBytes != 0 {
+		n += 1 + message.SizeVarint(m.ReceivedBytes)
+	}
+	if m.ProbesMissed != 0 {
+		n += 1 + message.SizeVarint(m.ProbesMissed)
+	}
+	if m.LossMillionths != 0 {
+		n += 1 + message.SizeVarint(uint64(m.LossMillionths))
 	}
 	if m.ClockOffsetMicros != 0 {
 		n += 1 + message.SizeVarint(uint64(m.ClockOffsetMicros))
@@ -652,6 +1119,38 @@ func (m *NetworkStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.NetworkStatus.duplicate_frames")
 			}
 			m.DuplicateFrames = v
+		case 0x48: // sent_bytes
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.NetworkStatus.sent_bytes")
+			}
+			m.SentBytes = v
+		case 0x50: // received_bytes
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.NetworkStatus.received_bytes")
+			}
+			m.ReceivedBytes = v
+		case 0x58: // probes_missed
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.NetworkStatus.probes_missed")
+			}
+			m.ProbesMissed = v
+		case 0x60: // loss_millionths
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.NetworkStatus.loss_millionths")
+			}
+			m.LossMillionths = uint32(v)
 		case 0x68: // clock_offset_micros
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -709,6 +1208,18 @@ func (m NetworkStatus) String() string {
 	if m.DuplicateFrames != 0 {
 		t.Add("duplicate_frames", m.DuplicateFrames)
 	}
+	if m.SentBytes != 0 {
+		t.Add("sent_bytes", m.SentBytes)
+	}
+	if m.ReceivedBytes != 0 {
+		t.Add("received_bytes", m.ReceivedBytes)
+	}
+	if m.ProbesMissed != 0 {
+		t.Add("probes_missed", m.ProbesMissed)
+	}
+	if m.LossMillionths != 0 {
+		t.Add("loss_millionths", m.LossMillionths)
+	}
 	if m.ClockOffsetMicros != 0 {
 		t.Add("clock_offset_micros", m.ClockOffsetMicros)
 	}
@@ -718,10 +1229,997 @@ func (m NetworkStatus) String() string {
 	return t.String()
 }
 
+// MachineStatus is the state of a whole machine.
+type MachineStatus struct {
+	Name       string
+	Processors uint32
+	// How busy all of them together are, in a thousand.
+	CpuThousandths uint32
+	MemoryBytes    uint64
+	// What can be had without swapping.
+	MemoryAvailableBytes uint64
+	Disks                []DiskStatus
+	Sensors              []SensorStatus
+	// The middle of the machines' clocks less this one's; nothing where no other clock is
+	// known.
+	ClockKnown        bool
+	ClockOffsetMicros int64
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *MachineStatus) AppendTo(b []byte) []byte {
+	if m.Name != "" {
+		b = message.AppendString(append(b, 0x0a), m.Name)
+	}
+	if m.Processors != 0 {
+		b = message.AppendVarint(append(b, 0x10), uint64(m.Processors))
+	}
+	if m.CpuThousandths != 0 {
+		b = message.AppendVarint(append(b, 0x18), uint64(m.CpuThousandths))
+	}
+	if m.MemoryBytes != 0 {
+		b = message.AppendVarint(append(b, 0x20), m.MemoryBytes)
+	}
+	if m.MemoryAvailableBytes != 0 {
+		b = message.AppendVarint(append(b, 0x28), m.MemoryAvailableBytes)
+	}
+	for i := range m.Disks {
+		b = append(b, 0x32, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Disks[i].AppendTo(b), at)
+	}
+	for i := range m.Sensors {
+		b = append(b, 0x3a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Sensors[i].AppendTo(b), at)
+	}
+	if m.ClockKnown {
+		b = append(b, 0x40, 1)
+	}
+	if m.ClockOffsetMicros != 0 {
+		b = message.AppendVarint(append(b, 0x48), uint64(m.ClockOffsetMicros))
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *MachineStatus) Size() int {
+	n := 0
+	if m.Name != "" {
+		n += 1 + message.SizeBytes(len(m.Name))
+	}
+	if m.Processors != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Processors))
+	}
+	if m.CpuThousandths != 0 {
+		n += 1 + message.SizeVarint(uint64(m.CpuThousandths))
+	}
+	if m.MemoryBytes != 0 {
+		n += 1 + message.SizeVarint(m.MemoryBytes)
+	}
+	if m.MemoryAvailableBytes != 0 {
+		n += 1 + message.SizeVarint(m.MemoryAvailableBytes)
+	}
+	if len(m.Disks) > 0 {
+		n += len(m.Disks)
+		for i := range m.Disks {
+			n += message.SizeBytes(m.Disks[i].Size())
+		}
+	}
+	if len(m.Sensors) > 0 {
+		n += len(m.Sensors)
+		for i := range m.Sensors {
+			n += message.SizeBytes(m.Sensors[i].Size())
+		}
+	}
+	if m.ClockKnown {
+		n += 1 + 1
+	}
+	if m.ClockOffsetMicros != 0 {
+		n += 1 + message.SizeVarint(uint64(m.ClockOffsetMicros))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *MachineStatus) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *MachineStatus) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.monitor.MachineStatus: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.monitor.MachineStatus: tag")
+		}
+		switch tag {
+		case 0x0a: // name
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.monitor.MachineStatus.name")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.monitor.MachineStatus.name: not UTF-8")
+			}
+			m.Name = string(p)
+		case 0x10: // processors
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.MachineStatus.processors")
+			}
+			m.Processors = uint32(v)
+		case 0x18: // cpu_thousandths
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.MachineStatus.cpu_thousandths")
+			}
+			m.CpuThousandths = uint32(v)
+		case 0x20: // memory_bytes
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.MachineStatus.memory_bytes")
+			}
+			m.MemoryBytes = v
+		case 0x28: // memory_available_bytes
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.MachineStatus.memory_available_bytes")
+			}
+			m.MemoryAvailableBytes = v
+		case 0x32: // disks
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.monitor.MachineStatus.disks")
+			}
+			if len(m.Disks) == cap(m.Disks) {
+				m.Disks = slices.Grow(m.Disks, message.CountRun(b, i, 0x32))
+			}
+			n := len(m.Disks)
+			m.Disks = m.Disks[:n+1]
+			m.Disks[n].Reset()
+			if err := m.Disks[n].ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x3a: // sensors
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.monitor.MachineStatus.sensors")
+			}
+			if len(m.Sensors) == cap(m.Sensors) {
+				m.Sensors = slices.Grow(m.Sensors, message.CountRun(b, i, 0x3a))
+			}
+			n := len(m.Sensors)
+			m.Sensors = m.Sensors[:n+1]
+			m.Sensors[n].Reset()
+			if err := m.Sensors[n].ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x40: // clock_known
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.MachineStatus.clock_known")
+			}
+			m.ClockKnown = v != 0
+		case 0x48: // clock_offset_micros
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.MachineStatus.clock_offset_micros")
+			}
+			m.ClockOffsetMicros = int64(v)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.monitor.MachineStatus: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *MachineStatus) Reset() {
+	*m = MachineStatus{
+		Disks:   m.Disks[:0],
+		Sensors: m.Sensors[:0],
+	}
+}
+
+// String returns m for people and logs.
+func (m MachineStatus) String() string {
+	t := message.NewText("MachineStatus")
+	if m.Name != "" {
+		t.Add("name", m.Name)
+	}
+	if m.Processors != 0 {
+		t.Add("processors", m.Processors)
+	}
+	if m.CpuThousandths != 0 {
+		t.Add("cpu_thousandths", m.CpuThousandths)
+	}
+	if m.MemoryBytes != 0 {
+		t.Add("memory_bytes", m.MemoryBytes)
+	}
+	if m.MemoryAvailableBytes != 0 {
+		t.Add("memory_available_bytes", m.MemoryAvailableBytes)
+	}
+	if len(m.Disks) > 0 {
+		message.AddList(&t, "disks", m.Disks)
+	}
+	if len(m.Sensors) > 0 {
+		message.AddList(&t, "sensors", m.Sensors)
+	}
+	if m.ClockKnown {
+		t.Add("clock_known", m.ClockKnown)
+	}
+	if m.ClockOffsetMicros != 0 {
+		t.Add("clock_offset_micros", m.ClockOffsetMicros)
+	}
+	return t.String()
+}
+
+// DiskStatus is a file system that holds the state of SFUs, and its disk.
+type DiskStatus struct {
+	// Of one SFU on it.
+	Directory string
+	Bytes     uint64
+	FreeBytes uint64
+	// What one write took, on the average of the last seconds, microseconds; 0 when none
+	// was seen.
+	WriteMicros uint64
+	// The kernel's name of the disk; empty when it tells nothing of it.
+	Device string
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *DiskStatus) AppendTo(b []byte) []byte {
+	if m.Directory != "" {
+		b = message.AppendString(append(b, 0x0a), m.Directory)
+	}
+	if m.Bytes != 0 {
+		b = message.AppendVarint(append(b, 0x10), m.Bytes)
+	}
+	if m.FreeBytes != 0 {
+		b = message.AppendVarint(append(b, 0x18), m.FreeBytes)
+	}
+	if m.WriteMicros != 0 {
+		b = message.AppendVarint(append(b, 0x20), m.WriteMicros)
+	}
+	if m.Device != "" {
+		b = message.AppendString(append(b, 0x2a), m.Device)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *DiskStatus) Size() int {
+	n := 0
+	if m.Directory != "" {
+		n += 1 + message.SizeBytes(len(m.Directory))
+	}
+	if m.Bytes != 0 {
+		n += 1 + message.SizeVarint(m.Bytes)
+	}
+	if m.FreeBytes != 0 {
+		n += 1 + message.SizeVarint(m.FreeBytes)
+	}
+	if m.WriteMicros != 0 {
+		n += 1 + message.SizeVarint(m.WriteMicros)
+	}
+	if m.Device != "" {
+		n += 1 + message.SizeBytes(len(m.Device))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *DiskStatus) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *DiskStatus) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.monitor.DiskStatus: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.monitor.DiskStatus: tag")
+		}
+		switch tag {
+		case 0x0a: // directory
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.monitor.DiskStatus.directory")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.monitor.DiskStatus.directory: not UTF-8")
+			}
+			m.Directory = string(p)
+		case 0x10: // bytes
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.DiskStatus.bytes")
+			}
+			m.Bytes = v
+		case 0x18: // free_bytes
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.DiskStatus.free_bytes")
+			}
+			m.FreeBytes = v
+		case 0x20: // write_micros
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.DiskStatus.write_micros")
+			}
+			m.WriteMicros = v
+		case 0x2a: // device
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.monitor.DiskStatus.device")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.monitor.DiskStatus.device: not UTF-8")
+			}
+			m.Device = string(p)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.monitor.DiskStatus: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *DiskStatus) Reset() {
+	*m = DiskStatus{}
+}
+
+// String returns m for people and logs.
+func (m DiskStatus) String() string {
+	t := message.NewText("DiskStatus")
+	if m.Directory != "" {
+		t.Add("directory", m.Directory)
+	}
+	if m.Bytes != 0 {
+		t.Add("bytes", m.Bytes)
+	}
+	if m.FreeBytes != 0 {
+		t.Add("free_bytes", m.FreeBytes)
+	}
+	if m.WriteMicros != 0 {
+		t.Add("write_micros", m.WriteMicros)
+	}
+	if m.Device != "" {
+		t.Add("device", m.Device)
+	}
+	return t.String()
+}
+
+// SensorStatus is one sensor of temperature.
+type SensorStatus struct {
+	Name         string
+	Millicelsius int32
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *SensorStatus) AppendTo(b []byte) []byte {
+	if m.Name != "" {
+		b = message.AppendString(append(b, 0x0a), m.Name)
+	}
+	if m.Millicelsius != 0 {
+		b = message.AppendVarint(append(b, 0x10), uint64(m.Millicelsius))
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *SensorStatus) Size() int {
+	n := 0
+	if m.Name != "" {
+		n += 1 + message.SizeBytes(len(m.Name))
+	}
+	if m.Millicelsius != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Millicelsius))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *SensorStatus) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *SensorStatus) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.monitor.SensorStatus: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.monitor.SensorStatus: tag")
+		}
+		switch tag {
+		case 0x0a: // name
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.monitor.SensorStatus.name")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.monitor.SensorStatus.name: not UTF-8")
+			}
+			m.Name = string(p)
+		case 0x10: // millicelsius
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.SensorStatus.millicelsius")
+			}
+			m.Millicelsius = int32(v)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.monitor.SensorStatus: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *SensorStatus) Reset() {
+	*m = SensorStatus{}
+}
+
+// String returns m for people and logs.
+func (m SensorStatus) String() string {
+	t := message.NewText("SensorStatus")
+	if m.Name != "" {
+		t.Add("name", m.Name)
+	}
+	if m.Millicelsius != 0 {
+		t.Add("millicelsius", m.Millicelsius)
+	}
+	return t.String()
+}
+
+// AlarmsRequest asks for the alarms that stand and for those that stood.
+type AlarmsRequest struct {
+	// How many of those that ended are wanted, the newest.
+	Ended uint32
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *AlarmsRequest) AppendTo(b []byte) []byte {
+	if m.Ended != 0 {
+		b = message.AppendVarint(append(b, 0x08), uint64(m.Ended))
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *AlarmsRequest) Size() int {
+	n := 0
+	if m.Ended != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Ended))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *AlarmsRequest) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *AlarmsRequest) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.monitor.AlarmsRequest: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.monitor.AlarmsRequest: tag")
+		}
+		switch tag {
+		case 0x08: // ended
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.AlarmsRequest.ended")
+			}
+			m.Ended = uint32(v)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.monitor.AlarmsRequest: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *AlarmsRequest) Reset() {
+	*m = AlarmsRequest{}
+}
+
+// String returns m for people and logs.
+func (m AlarmsRequest) String() string {
+	t := message.NewText("AlarmsRequest")
+	if m.Ended != 0 {
+		t.Add("ended", m.Ended)
+	}
+	return t.String()
+}
+
+// AlarmsAnswer lists alarms: those that stand, the most severe first, and those that
+// ended, the newest first.
+type AlarmsAnswer struct {
+	Standing []Alarm
+	Ended    []Alarm
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *AlarmsAnswer) AppendTo(b []byte) []byte {
+	for i := range m.Standing {
+		b = append(b, 0x0a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Standing[i].AppendTo(b), at)
+	}
+	for i := range m.Ended {
+		b = append(b, 0x12, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Ended[i].AppendTo(b), at)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *AlarmsAnswer) Size() int {
+	n := 0
+	if len(m.Standing) > 0 {
+		n += len(m.Standing)
+		for i := range m.Standing {
+			n += message.SizeBytes(m.Standing[i].Size())
+		}
+	}
+	if len(m.Ended) > 0 {
+		n += len(m.Ended)
+		for i := range m.Ended {
+			n += message.SizeBytes(m.Ended[i].Size())
+		}
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *AlarmsAnswer) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *AlarmsAnswer) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.monitor.AlarmsAnswer: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.monitor.AlarmsAnswer: tag")
+		}
+		switch tag {
+		case 0x0a: // standing
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.monitor.AlarmsAnswer.standing")
+			}
+			if len(m.Standing) == cap(m.Standing) {
+				m.Standing = slices.Grow(m.Standing, message.CountRun(b, i, 0x0a))
+			}
+			n := len(m.Standing)
+			m.Standing = m.Standing[:n+1]
+			m.Standing[n].Reset()
+			if err := m.Standing[n].ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x12: // ended
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.monitor.AlarmsAnswer.ended")
+			}
+			if len(m.Ended) == cap(m.Ended) {
+				m.Ended = slices.Grow(m.Ended, message.CountRun(b, i, 0x12))
+			}
+			n := len(m.Ended)
+			m.Ended = m.Ended[:n+1]
+			m.Ended[n].Reset()
+			if err := m.Ended[n].ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.monitor.AlarmsAnswer: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *AlarmsAnswer) Reset() {
+	*m = AlarmsAnswer{
+		Standing: m.Standing[:0],
+		Ended:    m.Ended[:0],
+	}
+}
+
+// String returns m for people and logs.
+func (m AlarmsAnswer) String() string {
+	t := message.NewText("AlarmsAnswer")
+	if len(m.Standing) > 0 {
+		message.AddList(&t, "standing", m.Standing)
+	}
+	if len(m.Ended) > 0 {
+		message.AddList(&t, "ended", m.Ended)
+	}
+	return t.String()
+}
+
+// AcknowledgeRequest says that somebody looks after an alarm.
+type AcknowledgeRequest struct {
+	// The alarm's name, with its subject.
+	Name string
+	// Who; at most 64 bytes. Empty takes an acknowledgement back.
+	By string
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *AcknowledgeRequest) AppendTo(b []byte) []byte {
+	if m.Name != "" {
+		b = message.AppendString(append(b, 0x0a), m.Name)
+	}
+	if m.By != "" {
+		b = message.AppendString(append(b, 0x12), m.By)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *AcknowledgeRequest) Size() int {
+	n := 0
+	if m.Name != "" {
+		n += 1 + message.SizeBytes(len(m.Name))
+	}
+	if m.By != "" {
+		n += 1 + message.SizeBytes(len(m.By))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *AcknowledgeRequest) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *AcknowledgeRequest) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.monitor.AcknowledgeRequest: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.monitor.AcknowledgeRequest: tag")
+		}
+		switch tag {
+		case 0x0a: // name
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.monitor.AcknowledgeRequest.name")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.monitor.AcknowledgeRequest.name: not UTF-8")
+			}
+			m.Name = string(p)
+		case 0x12: // by
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.monitor.AcknowledgeRequest.by")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.monitor.AcknowledgeRequest.by: not UTF-8")
+			}
+			m.By = string(p)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.monitor.AcknowledgeRequest: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *AcknowledgeRequest) Reset() {
+	*m = AcknowledgeRequest{}
+}
+
+// String returns m for people and logs.
+func (m AcknowledgeRequest) String() string {
+	t := message.NewText("AcknowledgeRequest")
+	if m.Name != "" {
+		t.Add("name", m.Name)
+	}
+	if m.By != "" {
+		t.Add("by", m.By)
+	}
+	return t.String()
+}
+
+// AcknowledgeAnswer says whether the alarm stands.
+type AcknowledgeAnswer struct {
+	Stands bool
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *AcknowledgeAnswer) AppendTo(b []byte) []byte {
+	if m.Stands {
+		b = append(b, 0x08, 1)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *AcknowledgeAnswer) Size() int {
+	n := 0
+	if m.Stands {
+		n += 1 + 1
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *AcknowledgeAnswer) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *AcknowledgeAnswer) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.monitor.AcknowledgeAnswer: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.monitor.AcknowledgeAnswer: tag")
+		}
+		switch tag {
+		case 0x08: // stands
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.AcknowledgeAnswer.stands")
+			}
+			m.Stands = v != 0
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.monitor.AcknowledgeAnswer: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *AcknowledgeAnswer) Reset() {
+	*m = AcknowledgeAnswer{}
+}
+
+// String returns m for people and logs.
+func (m AcknowledgeAnswer) String() string {
+	t := message.NewText("AcknowledgeAnswer")
+	if m.Stands {
+		t.Add("stands", m.Stands)
+	}
+	return t.String()
+}
+
+// TestAlarmRequest raises the alarm "alarm-test", which ends by itself after a minute.
+type TestAlarmRequest struct {
+	// Who tries; at most 64 bytes.
+	By string
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *TestAlarmRequest) AppendTo(b []byte) []byte {
+	if m.By != "" {
+		b = message.AppendString(append(b, 0x0a), m.By)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *TestAlarmRequest) Size() int {
+	n := 0
+	if m.By != "" {
+		n += 1 + message.SizeBytes(len(m.By))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *TestAlarmRequest) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *TestAlarmRequest) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.monitor.TestAlarmRequest: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.monitor.TestAlarmRequest: tag")
+		}
+		switch tag {
+		case 0x0a: // by
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.monitor.TestAlarmRequest.by")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.monitor.TestAlarmRequest.by: not UTF-8")
+			}
+			m.By = string(p)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.monitor.TestAlarmRequest: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *TestAlarmRequest) Reset() {
+	*m = TestAlarmRequest{}
+}
+
+// String returns m for people and logs.
+func (m TestAlarmRequest) String() string {
+	t := message.NewText("TestAlarmRequest")
+	if m.By != "" {
+		t.Add("by", m.By)
+	}
+	return t.String()
+}
+
+// TestAlarmAnswer: it was raised.
+type TestAlarmAnswer struct {
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *TestAlarmAnswer) AppendTo(b []byte) []byte {
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *TestAlarmAnswer) Size() int {
+	return 0
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *TestAlarmAnswer) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *TestAlarmAnswer) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.monitor.TestAlarmAnswer: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.monitor.TestAlarmAnswer: tag")
+		}
+		if i = message.Skip(b, i, tag); i < 0 {
+			return message.BadField("rrts.monitor.TestAlarmAnswer: unknown field")
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *TestAlarmAnswer) Reset() {
+	*m = TestAlarmAnswer{}
+}
+
+// String returns m for people and logs.
+func (m TestAlarmAnswer) String() string {
+	t := message.NewText("TestAlarmAnswer")
+	return t.String()
+}
+
 // The numbers by which engines route to Monitor.
 const (
-	MonitorService      uint16 = 6
-	MonitorStatusMethod uint16 = 1
+	MonitorService           uint16 = 6
+	MonitorStatusMethod      uint16 = 1
+	MonitorAlarmsMethod      uint16 = 2
+	MonitorAcknowledgeMethod uint16 = 3
+	MonitorTestAlarmMethod   uint16 = 4
 )
 
 // MonitorDescriptor is what routing knows of Monitor.
@@ -739,6 +2237,33 @@ var MonitorDescriptor = message.ServiceDescriptor{
 			Request:    "rrts.monitor.StatusRequest",
 			Reply:      "rrts.monitor.MonitorStatus",
 		},
+		{
+			Number:     MonitorAlarmsMethod,
+			Name:       "Alarms",
+			Lane:       message.LaneRequest,
+			Idempotent: true,
+			MaxBytes:   1024,
+			Request:    "rrts.monitor.AlarmsRequest",
+			Reply:      "rrts.monitor.AlarmsAnswer",
+		},
+		{
+			Number:     MonitorAcknowledgeMethod,
+			Name:       "Acknowledge",
+			Lane:       message.LaneRequest,
+			Idempotent: true,
+			MaxBytes:   1024,
+			Request:    "rrts.monitor.AcknowledgeRequest",
+			Reply:      "rrts.monitor.AcknowledgeAnswer",
+		},
+		{
+			Number:     MonitorTestAlarmMethod,
+			Name:       "TestAlarm",
+			Lane:       message.LaneRequest,
+			Idempotent: true,
+			MaxBytes:   1024,
+			Request:    "rrts.monitor.TestAlarmRequest",
+			Reply:      "rrts.monitor.TestAlarmAnswer",
+		},
 	},
 }
 
@@ -748,6 +2273,9 @@ var MonitorDescriptor = message.ServiceDescriptor{
 // handler until it is answered; in aliases the request's bytes.
 type MonitorHandler interface {
 	Status(r message.Responder[*MonitorStatus], in *StatusRequest)
+	Alarms(r message.Responder[*AlarmsAnswer], in *AlarmsRequest)
+	Acknowledge(r message.Responder[*AcknowledgeAnswer], in *AcknowledgeRequest)
+	TestAlarm(r message.Responder[*TestAlarmAnswer], in *TestAlarmRequest)
 }
 
 // ServeMonitor gives r to the method of h that it is for. A malformed request is
@@ -758,6 +2286,21 @@ func ServeMonitor(h MonitorHandler, r message.Request) {
 		in := new(StatusRequest)
 		if message.Accept(r, &MonitorDescriptor.Methods[0], in) {
 			h.Status(message.Responder[*MonitorStatus]{Request: r}, in)
+		}
+	case MonitorAlarmsMethod:
+		in := new(AlarmsRequest)
+		if message.Accept(r, &MonitorDescriptor.Methods[1], in) {
+			h.Alarms(message.Responder[*AlarmsAnswer]{Request: r}, in)
+		}
+	case MonitorAcknowledgeMethod:
+		in := new(AcknowledgeRequest)
+		if message.Accept(r, &MonitorDescriptor.Methods[2], in) {
+			h.Acknowledge(message.Responder[*AcknowledgeAnswer]{Request: r}, in)
+		}
+	case MonitorTestAlarmMethod:
+		in := new(TestAlarmRequest)
+		if message.Accept(r, &MonitorDescriptor.Methods[3], in) {
+			h.TestAlarm(message.Responder[*TestAlarmAnswer]{Request: r}, in)
 		}
 	default:
 		message.Refuse(r, &MonitorDescriptor)
@@ -775,6 +2318,45 @@ func (c MonitorClient) Status(ctx context.Context, in *StatusRequest) (*MonitorS
 	}
 	out := new(MonitorStatus)
 	if err := message.Finish(&MonitorDescriptor.Methods[0], body, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Alarms calls Monitor.Alarms.
+func (c MonitorClient) Alarms(ctx context.Context, in *AlarmsRequest) (*AlarmsAnswer, error) {
+	body, err := c.Call(ctx, &MonitorDescriptor.Methods[1], MonitorService, message.Marshal(in))
+	if err != nil {
+		return nil, err
+	}
+	out := new(AlarmsAnswer)
+	if err := message.Finish(&MonitorDescriptor.Methods[1], body, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Acknowledge calls Monitor.Acknowledge.
+func (c MonitorClient) Acknowledge(ctx context.Context, in *AcknowledgeRequest) (*AcknowledgeAnswer, error) {
+	body, err := c.Call(ctx, &MonitorDescriptor.Methods[2], MonitorService, message.Marshal(in))
+	if err != nil {
+		return nil, err
+	}
+	out := new(AcknowledgeAnswer)
+	if err := message.Finish(&MonitorDescriptor.Methods[2], body, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// TestAlarm calls Monitor.TestAlarm.
+func (c MonitorClient) TestAlarm(ctx context.Context, in *TestAlarmRequest) (*TestAlarmAnswer, error) {
+	body, err := c.Call(ctx, &MonitorDescriptor.Methods[3], MonitorService, message.Marshal(in))
+	if err != nil {
+		return nil, err
+	}
+	out := new(TestAlarmAnswer)
+	if err := message.Finish(&MonitorDescriptor.Methods[3], body, out); err != nil {
 		return nil, err
 	}
 	return out, nil

@@ -80,6 +80,10 @@ var Schema = message.Schema{
 		{Name: "rrts.txn.RestRequest", New: func() message.Message { return new(RestRequest) }},
 		{Name: "rrts.txn.ReplicaStatusRequest", New: func() message.Message { return new(ReplicaStatusRequest) }},
 		{Name: "rrts.txn.ReplicaStatus", New: func() message.Message { return new(ReplicaStatus) }},
+		{Name: "rrts.txn.Progress", New: func() message.Message { return new(Progress) }},
+		{Name: "rrts.txn.TraceRequest", New: func() message.Message { return new(TraceRequest) }},
+		{Name: "rrts.txn.TraceAnswer", New: func() message.Message { return new(TraceAnswer) }},
+		{Name: "rrts.txn.TraceMark", New: func() message.Message { return new(TraceMark) }},
 	},
 }
 
@@ -375,6 +379,84 @@ func (e Seat) String() string {
 		return "voter"
 	}
 	return "seat_" + strconv.FormatUint(uint64(e), 10)
+}
+
+// Task is what takes long. Append-only.
+type Task uint32
+
+// The values of Task. Numbers that are not among them are kept as they came.
+const (
+	TaskNone Task = 0
+	// A backup is handed out.
+	TaskBackup Task = 1
+	// The state is sent to a member that fell behind, and received here.
+	TaskStateSent     Task = 2
+	TaskStateReceived Task = 3
+)
+
+// String returns the value's name in lower case, or its number.
+func (e Task) String() string {
+	switch e {
+	case TaskNone:
+		return "none"
+	case TaskBackup:
+		return "backup"
+	case TaskStateSent:
+		return "state_sent"
+	case TaskStateReceived:
+		return "state_received"
+	}
+	return "task_" + strconv.FormatUint(uint64(e), 10)
+}
+
+// Step is a place on a transaction's way. Append-only.
+type Step uint32
+
+// The values of Step. Numbers that are not among them are kept as they came.
+const (
+	StepNone Step = 0
+	// At the gateway: it came from the client, and left for the leader.
+	StepReceived Step = 1
+	StepSent     Step = 2
+	// At the leader: it arrived.
+	StepQueued Step = 3
+	// At every replica: its entry went to the disk, was there, was committed as this
+	// replica learned it, and was applied.
+	StepAppended  Step = 4
+	StepDurable   Step = 5
+	StepCommitted Step = 6
+	StepApplied   Step = 7
+	// At the leader: its outcome went to the gateway.
+	StepReplied Step = 8
+	// At the gateway: its outcome went to the client.
+	StepAnswered Step = 9
+)
+
+// String returns the value's name in lower case, or its number.
+func (e Step) String() string {
+	switch e {
+	case StepNone:
+		return "none"
+	case StepReceived:
+		return "received"
+	case StepSent:
+		return "sent"
+	case StepQueued:
+		return "queued"
+	case StepAppended:
+		return "appended"
+	case StepDurable:
+		return "durable"
+	case StepCommitted:
+		return "committed"
+	case StepApplied:
+		return "applied"
+	case StepReplied:
+		return "replied"
+	case StepAnswered:
+		return "answered"
+	}
+	return "step_" + strconv.FormatUint(uint64(e), 10)
 }
 
 // Transaction is what a client submits under its own id.
@@ -7278,6 +7360,13 @@ type ReplicaStatus struct {
 	Learners     []uint32
 	// Of the roster that it has applied.
 	RosterVersion uint64
+	// Transactions that were answered here as the leader since the start, by how long
+	// they took from their arrival here: the buckets of the engine's histograms, and the
+	// sum of their times in nanoseconds. Buckets at the end that are empty are left out.
+	CommitSeen  []uint64
+	CommitNanos uint64
+	// What takes long and is under way.
+	Progress []Progress
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -7323,6 +7412,20 @@ func (m *ReplicaStatus) AppendTo(b []byte) []byte {
 	}
 	if m.RosterVersion != 0 {
 		b = message.AppendVarint(append(b, 0x60), m.RosterVersion)
+	}
+	if len(m.CommitSeen) > 0 {
+		b = append(b, 0xa2, 0x01, 0)
+		at := len(b)
+		b = message.AppendVarints(b, m.CommitSeen)
+		b = message.CloseBytes(b, at)
+	}
+	if m.CommitNanos != 0 {
+		b = message.AppendVarint(append(b, 0xa8, 0x01), m.CommitNanos)
+	}
+	for i := range m.Progress {
+		b = append(b, 0xb2, 0x01, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Progress[i].AppendTo(b), at)
 	}
 	return b
 }
@@ -7374,10 +7477,26 @@ func (m *ReplicaStatus) Size() int {
 	if m.RosterVersion != 0 {
 		n += 1 + message.SizeVarint(m.RosterVersion)
 	}
+	if len(m.CommitSeen) > 0 {
+		p := 0
+		for _, v := range m.CommitSeen {
+			p += message.SizeVarint(v)
+		}
+		n += 2 + message.SizeBytes(p)
+	}
+	if m.CommitNanos != 0 {
+		n += 2 + message.SizeVarint(m.CommitNanos)
+	}
+	if len(m.Progress) > 0 {
+		n += 2 * len(m.Progress)
+		for i := range m.Progress {
+			n += message.SizeBytes(m.Progress[i].Size())
+		}
+	}
 	return n
 }
 
-// Parse replaces m by what b holds, reusing its slices.
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
 // The error is message.ErrMalformed.
 func (m *ReplicaStatus) Parse(b []byte) error {
 	m.Reset()
@@ -7513,6 +7632,45 @@ func (m *ReplicaStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.ReplicaStatus.roster_version")
 			}
 			m.RosterVersion = v
+		case 0xa0: // commit_seen
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.ReplicaStatus.commit_seen")
+			}
+			m.CommitSeen = append(m.CommitSeen, v)
+		case 0xa2: // commit_seen, packed
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.ReplicaStatus.commit_seen")
+			}
+			var ok bool
+			if m.CommitSeen, ok = message.Varints(m.CommitSeen, p); !ok {
+				return message.BadField("rrts.txn.ReplicaStatus.commit_seen")
+			}
+		case 0xa8: // commit_nanos
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.ReplicaStatus.commit_nanos")
+			}
+			m.CommitNanos = v
+		case 0xb2: // progress
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.ReplicaStatus.progress")
+			}
+			if len(m.Progress) == cap(m.Progress) {
+				m.Progress = slices.Grow(m.Progress, message.CountRun(b, i, 0xb2))
+			}
+			n := len(m.Progress)
+			m.Progress = m.Progress[:n+1]
+			m.Progress[n].Reset()
+			if err := m.Progress[n].ParseNested(p, depth-1); err != nil {
+				return err
+			}
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.ReplicaStatus: unknown field")
@@ -7525,8 +7683,10 @@ func (m *ReplicaStatus) ParseNested(b []byte, depth int) error {
 // Reset makes m empty, keeping the capacity of its slices.
 func (m *ReplicaStatus) Reset() {
 	*m = ReplicaStatus{
-		Voters:   m.Voters[:0],
-		Learners: m.Learners[:0],
+		Voters:     m.Voters[:0],
+		Learners:   m.Learners[:0],
+		CommitSeen: m.CommitSeen[:0],
+		Progress:   m.Progress[:0],
 	}
 }
 
@@ -7568,6 +7728,436 @@ func (m ReplicaStatus) String() string {
 	}
 	if m.RosterVersion != 0 {
 		t.Add("roster_version", m.RosterVersion)
+	}
+	if len(m.CommitSeen) > 0 {
+		message.AddList(&t, "commit_seen", m.CommitSeen)
+	}
+	if m.CommitNanos != 0 {
+		t.Add("commit_nanos", m.CommitNanos)
+	}
+	if len(m.Progress) > 0 {
+		message.AddList(&t, "progress", m.Progress)
+	}
+	return t.String()
+}
+
+// Progress is how far a Task is.
+type Progress struct {
+	Task Task
+	// The SFU on the other side, where there is one.
+	Sfu uint32
+	// Bytes of rows up to now. How many there will be nobody knows.
+	Done uint64
+	// Milliseconds since it began.
+	AgeMillis uint64
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *Progress) AppendTo(b []byte) []byte {
+	if m.Task != 0 {
+		b = message.AppendVarint(append(b, 0x08), uint64(int32(m.Task)))
+	}
+	if m.Sfu != 0 {
+		b = message.AppendVarint(append(b, 0x10), uint64(m.Sfu))
+	}
+	if m.Done != 0 {
+		b = message.AppendVarint(append(b, 0x18), m.Done)
+	}
+	if m.AgeMillis != 0 {
+		b = message.AppendVarint(append(b, 0x20), m.AgeMillis)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *Progress) Size() int {
+	n := 0
+	if m.Task != 0 {
+		n += 1 + message.SizeVarint(uint64(int32(m.Task)))
+	}
+	if m.Sfu != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Sfu))
+	}
+	if m.Done != 0 {
+		n += 1 + message.SizeVarint(m.Done)
+	}
+	if m.AgeMillis != 0 {
+		n += 1 + message.SizeVarint(m.AgeMillis)
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *Progress) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *Progress) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.Progress: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.Progress: tag")
+		}
+		switch tag {
+		case 0x08: // task
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Progress.task")
+			}
+			m.Task = Task(v)
+		case 0x10: // sfu
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Progress.sfu")
+			}
+			m.Sfu = uint32(v)
+		case 0x18: // done
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Progress.done")
+			}
+			m.Done = v
+		case 0x20: // age_millis
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Progress.age_millis")
+			}
+			m.AgeMillis = v
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.Progress: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *Progress) Reset() {
+	*m = Progress{}
+}
+
+// String returns m for people and logs.
+func (m Progress) String() string {
+	t := message.NewText("Progress")
+	if m.Task != 0 {
+		t.Add("task", m.Task)
+	}
+	if m.Sfu != 0 {
+		t.Add("sfu", m.Sfu)
+	}
+	if m.Done != 0 {
+		t.Add("done", m.Done)
+	}
+	if m.AgeMillis != 0 {
+		t.Add("age_millis", m.AgeMillis)
+	}
+	return t.String()
+}
+
+// TraceRequest asks when a transaction was where. Only the newest ones are known.
+type TraceRequest struct {
+	Id u128.Int
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *TraceRequest) AppendTo(b []byte) []byte {
+	if !m.Id.IsZero() {
+		b = message.AppendU128(append(b, 0x0a), m.Id)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *TraceRequest) Size() int {
+	n := 0
+	if !m.Id.IsZero() {
+		n += 1 + 1 + m.Id.WireSize()
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *TraceRequest) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *TraceRequest) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.TraceRequest: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.TraceRequest: tag")
+		}
+		switch tag {
+		case 0x0a: // id
+			var v u128.Int
+			if v, i = message.U128(b, i); i < 0 {
+				return message.BadField("rrts.txn.TraceRequest.id")
+			}
+			m.Id = v
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.TraceRequest: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *TraceRequest) Reset() {
+	*m = TraceRequest{}
+}
+
+// String returns m for people and logs.
+func (m TraceRequest) String() string {
+	t := message.NewText("TraceRequest")
+	if !m.Id.IsZero() {
+		t.Add("id", m.Id)
+	}
+	return t.String()
+}
+
+// TraceAnswer is what one SFU remembers of a transaction; nothing when it remembers
+// none.
+type TraceAnswer struct {
+	Marks []TraceMark
+	// The log entry that it was in.
+	Index uint64
+	// At the gateway: how often it was sent.
+	Sent uint32
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *TraceAnswer) AppendTo(b []byte) []byte {
+	for i := range m.Marks {
+		b = append(b, 0x0a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Marks[i].AppendTo(b), at)
+	}
+	if m.Index != 0 {
+		b = message.AppendVarint(append(b, 0x10), m.Index)
+	}
+	if m.Sent != 0 {
+		b = message.AppendVarint(append(b, 0x18), uint64(m.Sent))
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *TraceAnswer) Size() int {
+	n := 0
+	if len(m.Marks) > 0 {
+		n += len(m.Marks)
+		for i := range m.Marks {
+			n += message.SizeBytes(m.Marks[i].Size())
+		}
+	}
+	if m.Index != 0 {
+		n += 1 + message.SizeVarint(m.Index)
+	}
+	if m.Sent != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Sent))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *TraceAnswer) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *TraceAnswer) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.TraceAnswer: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.TraceAnswer: tag")
+		}
+		switch tag {
+		case 0x0a: // marks
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.TraceAnswer.marks")
+			}
+			if len(m.Marks) == cap(m.Marks) {
+				m.Marks = slices.Grow(m.Marks, message.CountRun(b, i, 0x0a))
+			}
+			n := len(m.Marks)
+			m.Marks = m.Marks[:n+1]
+			m.Marks[n].Reset()
+			if err := m.Marks[n].ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x10: // index
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.TraceAnswer.index")
+			}
+			m.Index = v
+		case 0x18: // sent
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.TraceAnswer.sent")
+			}
+			m.Sent = uint32(v)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.TraceAnswer: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *TraceAnswer) Reset() {
+	*m = TraceAnswer{
+		Marks: m.Marks[:0],
+	}
+}
+
+// String returns m for people and logs.
+func (m TraceAnswer) String() string {
+	t := message.NewText("TraceAnswer")
+	if len(m.Marks) > 0 {
+		message.AddList(&t, "marks", m.Marks)
+	}
+	if m.Index != 0 {
+		t.Add("index", m.Index)
+	}
+	if m.Sent != 0 {
+		t.Add("sent", m.Sent)
+	}
+	return t.String()
+}
+
+// TraceMark is a Step and when it was, nanoseconds since 1970 by the SFU's clock.
+type TraceMark struct {
+	Step Step
+	At   uint64
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *TraceMark) AppendTo(b []byte) []byte {
+	if m.Step != 0 {
+		b = message.AppendVarint(append(b, 0x08), uint64(int32(m.Step)))
+	}
+	if m.At != 0 {
+		b = message.AppendVarint(append(b, 0x10), m.At)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *TraceMark) Size() int {
+	n := 0
+	if m.Step != 0 {
+		n += 1 + message.SizeVarint(uint64(int32(m.Step)))
+	}
+	if m.At != 0 {
+		n += 1 + message.SizeVarint(m.At)
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *TraceMark) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *TraceMark) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.TraceMark: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.TraceMark: tag")
+		}
+		switch tag {
+		case 0x08: // step
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.TraceMark.step")
+			}
+			m.Step = Step(v)
+		case 0x10: // at
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.TraceMark.at")
+			}
+			m.At = v
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.TraceMark: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *TraceMark) Reset() {
+	*m = TraceMark{}
+}
+
+// String returns m for people and logs.
+func (m TraceMark) String() string {
+	t := message.NewText("TraceMark")
+	if m.Step != 0 {
+		t.Add("step", m.Step)
+	}
+	if m.At != 0 {
+		t.Add("at", m.At)
 	}
 	return t.String()
 }
@@ -7766,6 +8356,7 @@ const (
 	ReplicaDigestMethod  uint16 = 5
 	ReplicaEntriesMethod uint16 = 6
 	ReplicaRestMethod    uint16 = 7
+	ReplicaTraceMethod   uint16 = 12
 )
 
 // ReplicaDescriptor is what routing knows of Replica.
@@ -7834,6 +8425,15 @@ var ReplicaDescriptor = message.ServiceDescriptor{
 			Request:    "rrts.txn.RestRequest",
 			Reply:      "rrts.txn.MembersAnswer",
 		},
+		{
+			Number:     ReplicaTraceMethod,
+			Name:       "Trace",
+			Lane:       message.LaneRequest,
+			Idempotent: true,
+			MaxBytes:   1024,
+			Request:    "rrts.txn.TraceRequest",
+			Reply:      "rrts.txn.TraceAnswer",
+		},
 	},
 }
 
@@ -7855,6 +8455,7 @@ type ReplicaHandler interface {
 	// Asks the leader to make the caller a learner: it is about to stop, and the others
 	// could not decide without it.
 	Rest(r message.Responder[*MembersAnswer], in *RestRequest)
+	Trace(r message.Responder[*TraceAnswer], in *TraceRequest)
 }
 
 // ServeReplica gives r to the method of h that it is for. A malformed request is
@@ -7895,6 +8496,11 @@ func ServeReplica(h ReplicaHandler, r message.Request) {
 		in := new(RestRequest)
 		if message.Accept(r, &ReplicaDescriptor.Methods[6], in) {
 			h.Rest(message.Responder[*MembersAnswer]{Request: r}, in)
+		}
+	case ReplicaTraceMethod:
+		in := new(TraceRequest)
+		if message.Accept(r, &ReplicaDescriptor.Methods[7], in) {
+			h.Trace(message.Responder[*TraceAnswer]{Request: r}, in)
 		}
 	default:
 		message.Refuse(r, &ReplicaDescriptor)
@@ -7977,6 +8583,19 @@ func (c ReplicaClient) Rest(ctx context.Context, in *RestRequest) (*MembersAnswe
 	}
 	out := new(MembersAnswer)
 	if err := message.Finish(&ReplicaDescriptor.Methods[6], body, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Trace calls Replica.Trace.
+func (c ReplicaClient) Trace(ctx context.Context, in *TraceRequest) (*TraceAnswer, error) {
+	body, err := c.Call(ctx, &ReplicaDescriptor.Methods[7], ReplicaService, message.Marshal(in))
+	if err != nil {
+		return nil, err
+	}
+	out := new(TraceAnswer)
+	if err := message.Finish(&ReplicaDescriptor.Methods[7], body, out); err != nil {
 		return nil, err
 	}
 	return out, nil
