@@ -213,6 +213,7 @@ func (c *Connector) Networks() []monitorpb.NetworkStatus {
 			}
 			all = append(all, monitorpb.NetworkStatus{Peer: uint32(p.Peer), Network: name, Up: s.Up, RttMicros: uint64(s.RTT / time.Microsecond),
 				SentFrames: s.FramesSent, ReceivedFrames: s.FramesReceived, LostFrames: s.FramesLost, DuplicateFrames: p.FramesDuplicate,
+				SentBytes: s.BytesSent, ReceivedBytes: s.BytesReceived, ProbesMissed: s.ProbesMissed,
 				ClockOffsetMicros: p.ClockOffset.Microseconds(), ClockErrorMicros: uint64((p.ClockError + time.Microsecond - 1) / time.Microsecond)})
 		}
 	}

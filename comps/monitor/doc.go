@@ -1,20 +1,24 @@
-// Package monitor is the Monitor: the Component that watches its engine and its
-// process, raises alarms, and tells whoever asks how this SFU is doing. Every SFU
-// runs one.
+// Package monitor is the Monitor: the Component that watches its engine, its process
+// and its machine, raises alarms, and tells whoever asks how this SFU is doing. Every
+// SFU runs one.
 //
-// Once a second it takes a sample: the process's memory and processor time from
-// /proc, the engine's view of itself, the networks. Requests are answered from the
-// last sample; alarms and uptime are those of the moment.
+// # What it looks at
 //
-// Its own alarms:
+//	each second     the engine's progress, whether this process ran, mailboxes
+//	each 5 s        the process, the networks, the replica, the gateway
+//	each 10 s       the machine: processors, memory, disks, temperatures, clock
 //
-//	engine-stalled        the engine's loop has made no progress for a while
-//	process-paused        this process did not run for a while: the machine is
-//	                      overloaded, was suspended, or its virtual machine was
-//	mailbox-filling@NAME  requests wait for Component NAME until they will be refused
-//	backup-missing        the machine has a target for backups, and no recent one
-//	monitor-blind         /proc cannot be read
+// The machine is looked at by one of its SFUs: the one whose Monitor has the machine's
+// watch (Config.Watch). When somebody asks for the status, what is older than half a
+// second is looked at anew, so that a live view is live and an idle SFU sleeps.
 //
-// Each has a level and a time at which it is raised, and a lower level and a longer
-// time at which it ends, so that a value at the edge is one alarm.
+// # The parts
+//
+//	judge      when alarms are raised and end: a state machine without I/O
+//	hardware   reads the machine
+//	metrics    the figures for Prometheus
+//	Book       remembers alarms, and who looks after them, across restarts
+//
+// What each alarm means stands in rrts/engine/alarm. Many are raised by others: the
+// Cluster Connector tells of networks and peers, txn of leader, journal and disk.
 package monitor

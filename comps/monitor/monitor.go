@@ -1,14 +1,15 @@
 package monitor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
 
-	"github.com/prometheus/procfs"
-
+	"virtualservicesinc.com/comps/monitor/hardware"
+	"virtualservicesinc.com/comps/monitor/judge"
 	"virtualservicesinc.com/rrts/engine"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/schema/enginepb"
@@ -16,23 +17,19 @@ import (
 )
 
 const (
-	// sampleEvery is the time between two samples: what people look at once a second,
-	// and about a thousandth of a core.
-	sampleEvery = time.Second
-	// stalledAfter is how long the engine's loop may make no progress. It counts every
-	// half second, and systemd's watchdog waits longer than this.
-	stalledAfter = 3 * time.Second
-	// pausedFor is how much later than due a sample must come to say that the process
-	// did not run: more than a busy machine ever does, less than what makes peers
-	// suspicious many times over.
-	pausedFor = 500 * time.Millisecond
-	// calm is how long a condition must be over before its alarm ends.
-	calm = 30 * time.Second
-	// fillAfter is how long a mailbox must be filling: a burst is no alarm.
-	fillAfter = 3 * time.Second
-	// A mailbox fills when more than fullParts of emptyParts of it are taken, and is fine
-	// again when less than fineParts are.
-	fullParts, fineParts, allParts = 8, 5, 10
+	// pulseEvery, sampleEvery and machineEvery are the times between two looks: what
+	// people would notice at once, what moves alarms of half a minute, and what is slow.
+	// All together cost about a thousandth of a core.
+	pulseEvery   = time.Second
+	sampleEvery  = 5 * time.Second
+	machineEvery = 10 * time.Second
+	// freshFor is how old what is answered may be.
+	freshFor = 500 * time.Millisecond
+	// maxAsking bounds those who wait for the status.
+	maxAsking = 64
+	// testFor is how long the alarm of a test stands.
+	testFor   = time.Minute
+	testAlarm = "alarm-test"
 )
 
 // Config describes a Monitor.
@@ -43,14 +40,29 @@ type Config struct {
 	Progress func() uint64
 	// Alarms are those that stand. Must be set.
 	Alarms func() []engine.Alarm
+	// Book is told of the same engine's alarms. Must be set.
+	Book *Book
 	// Networks says how the interconnect is doing; nil where there is none. It may take
 	// a moment.
 	Networks func() []monitorpb.NetworkStatus
+	// Replica and Gateway say what this SFU runs, and the Monitor asks.
+	Replica, Gateway bool
+	// Machine is the machine's name, and Dirs are where its SFUs keep their state.
+	Machine string
+	Dirs    []string
+	// Watch reports whether this SFU is the one that watches the machine; it tries to
+	// become that. nil means it is.
+	Watch func() bool
 	// Backup says what is missing of this machine's backups, in words for people; empty
-	// when nothing is. nil where nobody can say. It is asked at every sample.
+	// when nothing is. nil where nobody can say.
 	Backup func() string
-	// Proc is where the proc file system is. Default /proc.
-	Proc string
+	// Limits say when alarms are raised.
+	Limits judge.Limits
+	// Proc and Sys are where these file systems are. Default /proc and /sys.
+	Proc, Sys string
+	// Serve, if not nil, offers the figures to others until ctx ends; it is given what
+	// Status would answer now.
+	Serve func(ctx context.Context, status func(context.Context) (*monitorpb.MonitorStatus, error)) error
 }
 
 // validate reports every fault at once.
@@ -59,7 +71,7 @@ func (c *Config) validate() error {
 	for _, f := range []struct {
 		missing bool
 		name    string
-	}{{c.Engine == nil, "Engine"}, {c.Progress == nil, "Progress"}, {c.Alarms == nil, "Alarms"}} {
+	}{{c.Engine == nil, "Engine"}, {c.Progress == nil, "Progress"}, {c.Alarms == nil, "Alarms"}, {c.Book == nil, "Book"}} {
 		if f.missing {
 			faults = append(faults, fmt.Errorf("monitor: Config.%s must be set", f.name))
 		}
@@ -71,32 +83,29 @@ func (c *Config) validate() error {
 type Monitor struct {
 	cfg  Config
 	host engine.Host
+	asks chan func(*monitorpb.MonitorStatus) // of those who want the status
 
-	mu     sync.Mutex
-	status monitorpb.MonitorStatus // the last sample
-
-	// Of the sampling goroutine.
-	due       time.Duration // of the next sample
-	progress  uint64
-	blind     level
-	stalled   level
-	paused    level
-	backup    level
-	mailboxes map[string]*level
+	mu      sync.Mutex // guards what follows
+	machine *monitorpb.MachineStatus
+	clocks  []float64 // other machines' clocks less this one's, seconds
+	blind   [2]string // what could not be read: of the process, of the machine
+	tested  time.Duration
+	testing bool
+	raised  map[string]bool // alarms of this Monitor that stand
+	stopped bool
 }
 
 var _ engine.Component = (*Monitor)(nil)
 
 // New returns a Monitor.
 func New(cfg Config) (*Monitor, error) {
-	if cfg.Proc == "" {
-		cfg.Proc = procfs.DefaultMountPoint
+	if cfg.Watch == nil {
+		cfg.Watch = func() bool { return true }
 	}
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	return &Monitor{cfg: cfg, mailboxes: make(map[string]*level),
-		blind: level{clearAfter: calm}, stalled: level{raiseAfter: stalledAfter, clearAfter: calm}, paused: level{clearAfter: calm}}, nil
+	return &Monitor{cfg: cfg, asks: make(chan func(*monitorpb.MonitorStatus), maxAsking), raised: map[string]bool{}}, nil
 }
 
 // Name implements engine.Component.
@@ -115,32 +124,47 @@ func (m *Monitor) Validate() error { return nil }
 
 // Start implements engine.Component.
 func (m *Monitor) Start(context.Context) error {
-	now := m.host.Now()
-	m.due, m.progress = now+sampleEvery, m.cfg.Progress()
-	m.sample(now)
-	m.host.Go("sampler", func(ctx context.Context) {
-		tick := time.NewTicker(sampleEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				now := m.host.Now()
-				m.watchPauses(now)
-				m.sample(now)
+	m.host.Go("pulse", m.pulse)
+	m.host.Go("sampler", newSampler(m).run)
+	m.host.Go("machine", m.watchMachine)
+	m.host.Go("book", func(ctx context.Context) { m.cfg.Book.run(ctx, m.wrote()) })
+	if m.cfg.Serve != nil {
+		m.host.Go("metrics", func(ctx context.Context) {
+			if err := m.cfg.Serve(ctx, m.status); err != nil && ctx.Err() == nil {
+				m.host.Log().Error("the figures are not offered", "err", err)
 			}
-		}
-	})
+		})
+	}
 	m.host.Ready(true)
 	return nil
+}
+
+// wrote returns what is told of the book's writing: the first of several failures is
+// logged.
+func (m *Monitor) wrote() func(error) {
+	failed := false
+	return func(err error) {
+		if err != nil && !failed {
+			m.host.Log().Warn("the book of alarms", "err", err)
+		}
+		failed = err != nil
+	}
 }
 
 // Drain implements engine.Component: nothing is ever in flight.
 func (m *Monitor) Drain(context.Context) error { return nil }
 
-// Stop implements engine.Component; the sampler ends with its context.
-func (m *Monitor) Stop() {}
+// Stop implements engine.Component; the goroutines end with their context. Nobody looks
+// any more whether a condition is over: its alarm ends.
+func (m *Monitor) Stop() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.stopped = true
+	for name := range m.raised {
+		m.host.ClearAlarm(name)
+	}
+	clear(m.raised)
+}
 
 // Serve implements engine.Component.
 func (m *Monitor) Serve(batch []message.Request) {
@@ -149,18 +173,90 @@ func (m *Monitor) Serve(batch []message.Request) {
 	}
 }
 
-var _ monitorpb.MonitorHandler = (*Monitor)(nil)
-
-// Status implements monitorpb.MonitorHandler.
-func (m *Monitor) Status(r message.Responder[*monitorpb.MonitorStatus], _ *monitorpb.StatusRequest) {
+// tell raises and clears alarms.
+func (m *Monitor) tell(changes []judge.Change) {
 	m.mu.Lock()
-	s := m.status
-	m.mu.Unlock()
-	s.UptimeMillis = m.cfg.Engine().UptimeMillis
-	now := m.host.Now()
-	for _, a := range m.cfg.Alarms() {
-		s.Alarms = append(s.Alarms, monitorpb.Alarm{Name: a.Name, Severity: a.Severity.String(), Detail: a.Detail,
-			AgeMillis: uint64(max(now-a.Raised, 0) / time.Millisecond), Count: a.Count})
+	defer m.mu.Unlock()
+	for _, c := range changes {
+		switch {
+		case m.stopped:
+		case c.Raise:
+			m.raised[c.Name] = true
+			m.host.Alarm(c.Name, c.Severity, c.Detail)
+		default:
+			delete(m.raised, c.Name)
+			m.host.ClearAlarm(c.Name)
+		}
 	}
-	r.Reply(&s)
+}
+
+// every calls look at once and then again and again, until ctx ends.
+func every(ctx context.Context, d time.Duration, look func()) {
+	tick := time.NewTicker(d)
+	defer tick.Stop()
+	for {
+		look()
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// What could not be read: the indices of Monitor.blind.
+const ofProcess, ofMachine = 0, 1
+
+func reason(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// pulse looks at what shows life.
+func (m *Monitor) pulse(ctx context.Context) {
+	j, due, progress := judge.New(m.cfg.Limits), m.host.Now(), uint64(0)
+	every(ctx, pulseEvery, func() {
+		now, p := m.host.Now(), m.cfg.Progress()
+		look := judge.Pulse{Stuck: p == progress, Late: now - due}
+		due, progress = now+pulseEvery, p
+		for _, c := range m.cfg.Engine().Components {
+			look.Mailboxes = append(look.Mailboxes, judge.Mailbox{Component: c.Name, Depth: c.MailboxDepth, Bound: c.MailboxBound})
+		}
+		m.mu.Lock()
+		look.Blind = cmp.Or(m.blind[ofProcess], m.blind[ofMachine])
+		over := m.testing && now-m.tested >= testFor
+		m.testing = m.testing && !over
+		m.mu.Unlock()
+		m.tell(j.Pulse(now, &look))
+		if over {
+			m.tell([]judge.Change{{Name: testAlarm}})
+		}
+	})
+}
+
+// watchMachine looks at the machine, as long as this SFU is the one that does.
+func (m *Monitor) watchMachine(ctx context.Context) {
+	var j *judge.Judge
+	var r *hardware.Reader
+	every(ctx, machineEvery, func() {
+		if !m.cfg.Watch() {
+			return
+		}
+		if j == nil {
+			j, r = judge.New(m.cfg.Limits), hardware.New(m.cfg.Proc, m.cfg.Sys, m.cfg.Dirs)
+		}
+		got, err := r.Read()
+		m.mu.Lock()
+		clocks := m.clocks
+		m.blind[ofMachine] = reason(err)
+		m.machine = machineStatus(m.cfg.Machine, &got, clocks)
+		m.mu.Unlock()
+		look := machineLook(&got, clocks)
+		if m.cfg.Backup != nil {
+			look.NoBackup = m.cfg.Backup()
+		}
+		m.tell(j.Machine(m.host.Now(), look))
+	})
 }

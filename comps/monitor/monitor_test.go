@@ -13,11 +13,15 @@ import (
 	"testing/synctest"
 	"time"
 
+	"virtualservicesinc.com/comps/monitor/judge"
 	"virtualservicesinc.com/rrts/engine"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/schema/enginepb"
 	"virtualservicesinc.com/rrts/schema/monitorpb"
 )
+
+// never is a limit that no value of the machine that the test runs on exceeds.
+var never = judge.Limit{Raise: 1e9, Clear: 1e9}
 
 // scene is an engine with a Monitor, of which a test can change what is seen.
 type scene struct {
@@ -33,12 +37,17 @@ func newScene(t *testing.T, change func(*Config)) *scene {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &scene{t: t, done: make(chan error, 1)}
-	s.Engine, err = engine.New(engine.Config{SFU: 7, Name: "seven", Type: "edge", Software: "test", Registry: reg, Log: slog.New(slog.DiscardHandler)})
+	book, err := OpenBook("", time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := Config{Engine: s.Engine.Status, Progress: s.Progress, Alarms: s.Alarms}
+	s := &scene{t: t, done: make(chan error, 1)}
+	s.Engine, err = engine.New(engine.Config{SFU: 7, Name: "seven", Type: "edge", Software: "test", Registry: reg, Log: slog.New(slog.DiscardHandler), OnAlarm: book.Note})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := Config{Engine: s.Engine.Status, Progress: s.Progress, Alarms: s.Alarms, Book: book, Watch: func() bool { return false },
+		Limits: judge.Limits{CPU: never, DiskLatency: never, Temperature: never, CommitLatency: never, Lag: never, NetworkLoss: judge.Limit{Raise: 5, Clear: 1, Hold: 30 * time.Second}, Clock: judge.Limit{Raise: 0.25, Clear: 0.1, Hold: time.Minute}}}
 	if change != nil {
 		change(&cfg)
 	}
@@ -82,16 +91,20 @@ func (s *scene) names() string {
 
 func TestStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		asked := 0
 		s := newScene(t, func(c *Config) {
 			alarms := c.Alarms
 			c.Alarms = func() []engine.Alarm {
-				return append(alarms(), engine.Alarm{Name: "odd@3", Severity: engine.Critical, Detail: "it is", Raised: 0, Count: 2})
+				return append(alarms(), engine.Alarm{Name: "odd@3", Severity: engine.Critical, Detail: "it is", Raised: 0, Count: 2, Flapping: true})
 			}
-			c.Networks = func() []monitorpb.NetworkStatus { return []monitorpb.NetworkStatus{{Peer: 3, Network: "B", Up: true}} }
+			c.Networks = func() []monitorpb.NetworkStatus {
+				asked++
+				return []monitorpb.NetworkStatus{{Peer: 3, Network: "B", Up: true}}
+			}
 		})
-		time.Sleep(5 * time.Second)
+		time.Sleep(4 * time.Second)
 		st := s.ask()
-		if st.Sfu != 7 || st.Name != "seven" || st.Type != "edge" || st.Software != "test" || st.UptimeMillis != 5000 {
+		if st.Sfu != 7 || st.Name != "seven" || st.Type != "edge" || st.Software != "test" || st.UptimeMillis != 4000 || len(st.Components) != 1 {
 			t.Errorf("%v", st)
 		}
 		if st.ResidentBytes < 1<<20 || st.ResidentBytes > 1<<33 {
@@ -100,11 +113,133 @@ func TestStatus(t *testing.T) {
 		if len(st.Networks) != 1 || st.Networks[0].Peer != 3 {
 			t.Errorf("%+v", st.Networks)
 		}
-		want := monitorpb.Alarm{Name: "odd@3", Severity: "critical", Detail: "it is", AgeMillis: 5000, Count: 2}
+		want := monitorpb.Alarm{Name: "odd@3", Severity: "critical", Detail: "it is", AgeMillis: 4000, Count: 2, Flapping: true}
 		if len(st.Alarms) != 1 || st.Alarms[0] != want {
 			t.Errorf("%+v", st.Alarms)
 		}
+		if st.Machine != nil {
+			t.Errorf("%+v: this SFU does not watch the machine", st.Machine)
+		}
+		// Many who ask at once make no more work than one.
+		before := asked
+		for range 20 {
+			s.ask()
+		}
+		time.Sleep(freshFor + 1)
+		s.ask()
+		if asked != before+1 {
+			t.Errorf("networks were asked %d times for 21 answers", asked-before)
+		}
 		s.end()
+	})
+}
+
+// TestMachine: the SFU that has the machine's watch tells of the machine, and another
+// one does when that is gone.
+func TestMachine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mine atomic.Bool
+		s := newScene(t, func(c *Config) {
+			c.Watch, c.Machine, c.Dirs = mine.Load, "pc1", []string{t.TempDir()}
+			c.Networks = func() []monitorpb.NetworkStatus {
+				return []monitorpb.NetworkStatus{
+					{Peer: 2, Network: "A", Up: true, ClockOffsetMicros: -9e6, ClockErrorMicros: 100},
+					{Peer: 2, Network: "B", Up: true, ClockOffsetMicros: -9e6, ClockErrorMicros: 100},
+					{Peer: 3, Network: "machine", Up: true, ClockErrorMicros: 100}, // the same clock
+					{Peer: 4, Network: "A", ClockOffsetMicros: 1e6, ClockErrorMicros: 100},
+				}
+			}
+		})
+		time.Sleep(5 * time.Minute)
+		if got := s.names(); got != "[]" || s.ask().Machine != nil {
+			t.Fatalf("%s, although another SFU watches the machine", got)
+		}
+		mine.Store(true)
+		time.Sleep(2 * time.Minute)
+		got := s.ask().Machine
+		if got == nil || got.Name != "pc1" || got.Processors == 0 || got.MemoryBytes == 0 || len(got.Disks) != 1 || !got.ClockKnown || got.ClockOffsetMicros != -9e6 {
+			t.Fatalf("%+v", got)
+		}
+		if names := s.names(); names != "[clock-off]" {
+			t.Fatal(names)
+		}
+		s.end()
+	})
+}
+
+// TestLoss: what is lost of the frames of the last seconds, as it is judged and told.
+func TestLoss(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sent, lost uint64
+		var bad atomic.Bool
+		s := newScene(t, func(c *Config) {
+			c.Networks = func() []monitorpb.NetworkStatus {
+				if sent += 1000; bad.Load() {
+					lost += 100
+				}
+				return []monitorpb.NetworkStatus{{Peer: 3, Network: "B", Up: true, SentFrames: sent, LostFrames: lost}}
+			}
+		})
+		time.Sleep(30 * time.Second)
+		bad.Store(true)
+		time.Sleep(time.Minute)
+		if got, loss := s.names(), s.ask().Networks[0].LossMillionths; got != "[network-lossy@B.3]" || loss < 90_000 || loss > 110_000 {
+			t.Fatalf("%s, %d of a million lost; 100 of each 1000 were", got, loss)
+		}
+		bad.Store(false)
+		time.Sleep(time.Minute)
+		if got := s.names(); got != "[]" {
+			t.Fatal(got)
+		}
+		s.end()
+	})
+}
+
+// TestAlarmTest: an operator raises alarm-test, says that he looks after it, and it ends
+// by itself.
+func TestAlarmTest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, nil)
+		c := monitorpb.MonitorClient{Caller: s.Caller(7)}
+		if _, err := c.TestAlarm(t.Context(), &monitorpb.TestAlarmRequest{By: "anna"}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		for by, stands := range map[string]string{"anna": testAlarm, "bert": "peer-lost@9"} {
+			a, err := c.Acknowledge(t.Context(), &monitorpb.AcknowledgeRequest{Name: stands, By: by})
+			if err != nil || a.Stands != (stands == testAlarm) {
+				t.Fatal(a, err)
+			}
+		}
+		if _, err := c.Acknowledge(t.Context(), &monitorpb.AcknowledgeRequest{Name: testAlarm, By: strings.Repeat("x", 65)}); err == nil {
+			t.Fatal("any name will do")
+		}
+		a, err := c.Alarms(t.Context(), &monitorpb.AlarmsRequest{Ended: 10})
+		if err != nil || len(a.Standing) != 1 || len(a.Ended) != 0 || a.Standing[0].AcknowledgedBy != "anna" || a.Standing[0].Name != "alarm-test" || a.Standing[0].AgeMillis != 10_000 ||
+			!strings.Contains(a.Standing[0].Detail, "anna") {
+			t.Fatalf("%+v, %v", a, err)
+		}
+		time.Sleep(testFor)
+		a, err = c.Alarms(t.Context(), &monitorpb.AlarmsRequest{Ended: 10})
+		if err != nil || len(a.Standing) != 0 || len(a.Ended) != 1 || a.Ended[0].Name != testAlarm || a.Ended[0].AcknowledgedBy != "anna" {
+			t.Fatalf("%+v, %v", a, err)
+		}
+		s.end()
+	})
+}
+
+// TestStopEndsAlarms: what nobody looks at any more does not stand.
+func TestStopEndsAlarms(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, func(c *Config) { c.Progress = func() uint64 { return 1 } })
+		time.Sleep(10 * time.Second)
+		if got := s.names(); got != "[engine-stalled]" {
+			t.Fatal(got)
+		}
+		s.end()
+		if got := s.names(); got != "[]" {
+			t.Fatal(got)
+		}
 	})
 }
 
@@ -131,6 +266,7 @@ func TestBlind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "proc")
 		s := newScene(t, func(c *Config) { c.Proc = dir })
+		time.Sleep(2 * time.Second)
 		if got := s.names(); got != "[monitor-blind]" {
 			t.Fatal(got)
 		}
@@ -140,7 +276,7 @@ func TestBlind(t *testing.T) {
 		if err := os.Symlink("/proc", dir); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(calm + 2*sampleEvery)
+		time.Sleep(40 * time.Second)
 		synctest.Wait()
 		if got := s.names(); got != "[]" {
 			t.Fatal(got)
@@ -155,20 +291,20 @@ func TestBackupMissing(t *testing.T) {
 		var missing atomic.Pointer[string]
 		say := func(s string) { missing.Store(&s) }
 		say("")
-		s := newScene(t, func(c *Config) { c.Backup = func() string { return *missing.Load() } })
-		time.Sleep(3 * sampleEvery)
+		s := newScene(t, func(c *Config) { c.Backup, c.Watch = func() string { return *missing.Load() }, nil })
+		time.Sleep(2 * machineEvery)
 		synctest.Wait()
 		if got := s.names(); got != "[]" {
 			t.Fatal(got)
 		}
 		say("no backup has been taken yet")
-		time.Sleep(2 * sampleEvery)
+		time.Sleep(machineEvery)
 		synctest.Wait()
 		if a := s.Alarms(); len(a) != 1 || a[0].Name != "backup-missing" || a[0].Detail != "no backup has been taken yet" {
 			t.Fatalf("%+v", a)
 		}
 		say("")
-		time.Sleep(2 * sampleEvery)
+		time.Sleep(time.Minute)
 		synctest.Wait()
 		if got := s.names(); got != "[]" {
 			t.Fatal(got)
@@ -196,13 +332,13 @@ func TestStalled(t *testing.T) {
 			t.Fatal(got)
 		}
 		stuck.Store(true)
-		time.Sleep(stalledAfter + 3*sampleEvery)
+		time.Sleep(6 * time.Second)
 		synctest.Wait()
 		if got := s.names(); got != "[engine-stalled]" {
 			t.Fatal(got)
 		}
 		stuck.Store(false)
-		time.Sleep(calm + 2*sampleEvery)
+		time.Sleep(40 * time.Second)
 		synctest.Wait()
 		if got := s.names(); got != "[]" {
 			t.Fatal(got)
@@ -230,10 +366,10 @@ func TestMailboxFills(t *testing.T) {
 			{90, 2 * time.Second, "[]"},
 			{10, 2 * time.Second, "[]"}, // a burst
 			{81, 5 * time.Second, "[mailbox-filling@txn]"},
-			{60, 2 * calm, "[mailbox-filling@txn]"}, // neither full nor fine
-			{49, calm / 2, "[mailbox-filling@txn]"},
+			{60, time.Minute, "[mailbox-filling@txn]"}, // neither full nor fine
+			{49, 15 * time.Second, "[mailbox-filling@txn]"},
 			{81, time.Second, "[mailbox-filling@txn]"},
-			{49, calm + 3*time.Second, "[]"},
+			{49, 33 * time.Second, "[]"},
 		} {
 			depth.Store(step.depth)
 			time.Sleep(step.after)
@@ -251,11 +387,12 @@ func TestPaused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var block atomic.Bool
 		s := newScene(t, func(c *Config) {
-			c.Networks = func() []monitorpb.NetworkStatus {
+			progress := c.Progress
+			c.Progress = func() uint64 {
 				if block.CompareAndSwap(true, false) {
 					time.Sleep(3 * time.Second) // stands for a process that is stopped
 				}
-				return nil
+				return progress()
 			}
 		})
 		time.Sleep(10 * time.Second)
@@ -269,7 +406,7 @@ func TestPaused(t *testing.T) {
 		if got := s.names(); !strings.Contains(got, "process-paused") {
 			t.Fatal(got)
 		}
-		time.Sleep(2 * calm)
+		time.Sleep(time.Minute)
 		synctest.Wait()
 		if got := s.names(); got != "[]" {
 			t.Fatal(got)
@@ -280,7 +417,7 @@ func TestPaused(t *testing.T) {
 
 func TestConfig(t *testing.T) {
 	_, err := New(Config{})
-	for _, want := range []string{"Engine", "Progress", "Alarms"} {
+	for _, want := range []string{"Engine", "Progress", "Alarms", "Book"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s is not named: %v", want, err)
 		}

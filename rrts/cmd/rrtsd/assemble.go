@@ -21,6 +21,7 @@ import (
 	"virtualservicesinc.com/comps/gateway"
 	"virtualservicesinc.com/comps/ledger"
 	"virtualservicesinc.com/comps/login"
+	"virtualservicesinc.com/comps/monitor"
 	"virtualservicesinc.com/comps/txn"
 	"virtualservicesinc.com/comps/txn/backup"
 	"virtualservicesinc.com/comps/txn/machine"
@@ -58,6 +59,7 @@ type sfu struct {
 	reload  func() error // takes up what may change while it runs: the gateway's certificate
 	ready   atomic.Bool  // systemd has been told READY
 	keeper  *keeper
+	turn    *turn
 }
 
 // assembler holds what the parts of an SFU have in common.
@@ -70,6 +72,8 @@ type assembler struct {
 	sockets     *sysd.Sockets
 	engine      *engine.Engine
 	networks    newest
+	book        *monitor.Book
+	turn        *turn
 	clock       func() time.Duration
 	seed        *config.Cluster // cluster.toml; cfg.Cluster may have a newer list of SFUs
 	keeper      *keeper
@@ -106,10 +110,12 @@ func assemble(cfg *config.Config, log *slog.Logger) (*sfu, error) {
 	if err != nil {
 		return nil, errors.Join(err, release())
 	}
+	a.openBook()
+	a.turn = newTurn(cfg)
 	a.engine, err = engine.New(engine.Config{
 		SFU: cfg.Self.Number, Name: cfg.Self.Name, Type: string(cfg.Self.Type), Software: version,
 		Incarnation: incarnation, Registry: registry, Log: log, Clock: a.clock, Quarantine: held,
-		Permit: permit,
+		Permit: permit, OnAlarm: a.book.Note,
 	})
 	if err != nil {
 		return nil, errors.Join(err, release())
@@ -117,7 +123,7 @@ func assemble(cfg *config.Config, log *slog.Logger) (*sfu, error) {
 	if err := a.addComponents(); err != nil {
 		return nil, errors.Join(err, release())
 	}
-	return &sfu{name: cfg.Self.Name, engine: a.engine, clock: a.clock, sockets: a.sockets, release: release, reload: a.reload, keeper: a.keeper}, nil
+	return &sfu{name: cfg.Self.Name, engine: a.engine, clock: a.clock, sockets: a.sockets, release: release, reload: a.reload, keeper: a.keeper, turn: a.turn}, nil
 }
 
 // adoptRoster makes the newest list of SFUs that is known here the cluster's.
@@ -157,6 +163,7 @@ func (a *assembler) quarantineKey() []byte {
 
 // close releases what assemble took, after the engine has ended.
 func (s *sfu) close() error {
+	s.turn.release()
 	s.sockets.Close()
 	return s.release()
 }

@@ -1,4 +1,4 @@
-package monitor
+package judge
 
 import "time"
 
