@@ -8,6 +8,8 @@
 //	rrts sfu         add, stop, start, replace and remove SFUs
 //	rrts watchdog    arm the hardware that resets a machine that hangs
 //	rrts status      the cluster at a glance
+//	rrts top         the same, live
+//	rrts alarms      what stands, who looks after it, and what was
 //	rrts user        create users
 //	rrts ledger      read and change the ledger by JSON lines, print statements, audit it
 //	rrts tx          submit transactions, ask what became of them, make them final
@@ -103,6 +105,8 @@ func root() *cobra.Command {
 		c.upgradeCommand(),
 		c.watchdogCommand(),
 		c.statusCommand(),
+		c.topCommand(),
+		c.alarmsCommand(),
 		c.userCommand(),
 		c.ledgerCommand(),
 		c.txCommand(),

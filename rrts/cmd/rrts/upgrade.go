@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"virtualservicesinc.com/rrts/client"
+	"virtualservicesinc.com/rrts/cmd/rrts/internal/glance"
 	"virtualservicesinc.com/rrts/config"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/schema/monitorpb"
@@ -291,15 +292,9 @@ func (u *upgrade) isLevel(ctx context.Context, s candidate) error {
 		return fmt.Errorf("its seat is %v", seat)
 	}
 	var own, highest uint64
-	cluster = u.newest(ctx, op, cluster)
-	for i := range cluster.SFUs {
-		m := &cluster.SFUs[i]
-		if !m.Type.Transactions() {
-			continue
-		}
-		st := askStatus(ctx, op, m)
+	for _, st := range glance.Ask(ctx, op, u.newest(ctx, op, cluster)).SFUs {
 		highest = max(highest, st.AppliedIndex)
-		if m.Number == s.number {
+		if st.SFU == s.number {
 			own = st.AppliedIndex
 		}
 	}

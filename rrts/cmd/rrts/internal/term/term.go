@@ -63,6 +63,15 @@ func (o *Out) Table(header []string, rows [][]string) error {
 	return w.Flush()
 }
 
+// Text prints what is laid out already.
+func (o *Out) Text(text string) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.clearLocked()
+	_, err := io.WriteString(o.Std, text)
+	return err
+}
+
 // Say prints one remark for people; it goes to Err, so that results stay alone.
 func (o *Out) Say(format string, a ...any) {
 	o.mu.Lock()
