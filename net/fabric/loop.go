@@ -126,10 +126,14 @@ func (f *Fabric) transmitLocked(now time.Duration) {
 	f.armLocked(now)
 }
 
-// armLocked sets the timer, if it is to fire sooner than it would. To put it off with
-// every ack costs more than to let it fire for nothing.
+// soon is how shortly before it fires the timer is put off, if there is nothing to do
+// then any more. With every ack that makes a time-out pointless it would cost more than it
+// saves; but a wake-up for nothing, under traffic, is at the expense of somebody's turn.
+const soon = 300 * time.Microsecond
+
+// armLocked sets the timer, if it is to fire sooner than it would, or would in vain.
 func (f *Fabric) armLocked(now time.Duration) {
-	if next := f.core.NextTimeout(); next < f.armed {
+	if next := f.core.NextTimeout(); next < f.armed || f.armed < now+soon && next > now+soon {
 		f.armed = next
 		if f.poller != nil {
 			f.poller.Arm(next - now)

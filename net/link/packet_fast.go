@@ -1,6 +1,8 @@
 package link
 
 import (
+	"errors"
+	"io"
 	"net"
 
 	"github.com/mdlayher/packet"
@@ -30,7 +32,7 @@ var _ polled = (*fastSocket)(nil)
 // the frames.
 type fastSocket struct {
 	*batch
-	conn *packet.Conn
+	conn io.Closer // the packet.Conn, or the descriptor that took its place
 }
 
 func openFast(nic *net.Interface, etherType uint16, filter []bpf.RawInstruction, want int, count *counters) (packetSocket, buffers, error) {
@@ -55,4 +57,13 @@ func openFast(nic *net.Interface, etherType uint16, filter []bpf.RawInstruction,
 func (s *fastSocket) overrun() uint64 { return dropped(s.rc) }
 func (s *fastSocket) close() error    { return s.conn.Close() }
 
-func (s *fastSocket) waitWith(p *Poller) error { return p.add(s.rc) }
+// waitWith takes the socket from the runtime's poller.
+func (s *fastSocket) waitWith(p *Poller) error {
+	d, err := duplicate(s.rc)
+	if err != nil {
+		return err
+	}
+	err = s.conn.Close()
+	s.conn, s.rc = d, d
+	return errors.Join(err, p.add(d))
+}
