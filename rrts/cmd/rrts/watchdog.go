@@ -173,7 +173,10 @@ func (c *cli) showWatchdog() error {
 		rows = append(rows, []string{"why", s.Why})
 	}
 	if s.Device != "" {
-		rows = append(rows, []string{"device", s.Device}, []string{"driver", s.Driver}, []string{"resets after", (time.Duration(s.TimeoutS) * time.Second).String()})
+		rows = append(rows, []string{"device", s.Device})
+	}
+	if s.Driver != "" { // what it says of itself, and its time-out, are known while it runs
+		rows = append(rows, []string{"driver", s.Driver}, []string{"resets after", (time.Duration(s.TimeoutS) * time.Second).String()})
 	}
 	for _, r := range s.Resets {
 		rows = append(rows, []string{"reset", r.Noticed.Local().Format(time.DateTime) + "  " + r.Why})
