@@ -37,6 +37,7 @@ type member struct {
 	held   bool                       // its append thread waits
 	until  func(*raftpb.Message) bool // its append thread waits before such a message
 	lazy   bool                       // its apply thread waits
+	light  bool                       // it is a witness
 	told   []string
 	out    Output
 }
@@ -125,7 +126,7 @@ func (b begun) InitialState() (*raftpb.HardState, *raftpb.ConfState, error) {
 func (g *group) start(m *member) {
 	var err error
 	m.Replica, err = New(Config{
-		ID: m.id, Epoch: 1, Log: begun{m.log, m.state.group.Conf}, Applied: m.state.applied, NextExpiry: m.state.nextExpiry(), Group: m.state.group, Found: g.found,
+		ID: m.id, Epoch: 1, Log: begun{m.log, m.state.group.Conf}, Applied: m.state.applied, NextExpiry: m.state.nextExpiry(), Group: m.state.group, Found: g.found, Witness: m.light,
 		Logger: &raft.DefaultLogger{Logger: log.New(io.Discard, "", 0)},
 	})
 	if err != nil {

@@ -3,8 +3,9 @@ package replica
 import "go.etcd.io/raft/v3"
 
 // Suspect tells what the interconnect thinks of a peer. When the leader falls
-// silent, the lowest of the other voters campaigns at once and the rest are ready
-// to vote for it: two candidates at the same time would split the votes.
+// silent, the lowest of the other voters campaigns at once and the rest, witnesses
+// among them, are ready to vote for it: two candidates at the same time would split the
+// votes.
 func (r *Replica) Suspect(peer uint64, suspect bool) {
 	if !suspect {
 		delete(r.suspects, peer)
@@ -15,7 +16,7 @@ func (r *Replica) Suspect(peer uint64, suspect bool) {
 		return
 	}
 	for id := range r.node.Status().Config.Voters.IDs() {
-		if id < r.cfg.ID && !r.suspects[id] {
+		if r.cfg.Witness || id < r.cfg.ID && !r.suspects[id] && !r.isWitness(id) {
 			_ = r.node.ForgetLeader() // refused by a learner only, which has no vote to lend
 			return
 		}
@@ -54,9 +55,9 @@ func (r *Replica) SnapshotSent(peer uint64, ok bool) {
 	r.node.ReportSnapshot(peer, status)
 }
 
-// HandOver passes leadership to the voter that has most of the log, if this
-// replica leads and another voter is there. It reports whether it tries, now or
-// since an earlier call; success shows in Output.Lead. What is submitted meanwhile
+// HandOver passes leadership to the voter that has most of the log, if this replica
+// leads and another voter is there that is no witness. It reports whether it tries, now
+// or since an earlier call; success shows in Output.Lead. What is submitted meanwhile
 // waits. Raft gives up after an election's time.
 func (r *Replica) HandOver() bool { return r.handOver(true) }
 
@@ -66,11 +67,12 @@ func (r *Replica) Yield() bool { return r.handOver(false) }
 
 // handOver is HandOver; a voter without room is the last choice, or none.
 func (r *Replica) handOver(toFull bool) bool {
-	if !r.leading {
+	if !r.leading && !r.witness.lifting {
 		return false
 	}
 	status := r.node.Status()
-	if status.LeadTransferee != 0 { // another target would campaign against this one
+	under := status.LeadTransferee
+	if under != 0 && !r.witness.lifting { // another target would campaign against this one
 		return true
 	}
 	var best, match uint64
@@ -78,14 +80,17 @@ func (r *Replica) handOver(toFull bool) bool {
 	for id := range status.Config.Voters[0] { // not to one that is leaving
 		p := status.Progress[id]
 		full := r.fullPeers[id]
-		if id == r.cfg.ID || r.suspects[id] || r.draining[id] || !p.RecentActive || full && !toFull {
+		if id == r.cfg.ID || r.isWitness(id) || r.suspects[id] || r.draining[id] || !p.RecentActive || full && !toFull {
 			continue
 		}
 		if best == 0 || bestFull && !full || bestFull == full && (p.Match > match || p.Match == match && id < best) {
 			best, match, bestFull = id, p.Match, full
 		}
 	}
-	if best == 0 {
+	switch {
+	case under != 0 && (best == 0 || match <= status.Progress[under].Match):
+		return true // a witness leaves a voter that takes long for one that has more
+	case best == 0:
 		return false
 	}
 	r.node.TransferLeader(best)

@@ -197,6 +197,9 @@ func (r *Replica) begin(c *Change, wall uint64) bool {
 	if err == nil {
 		after, err = r.group.After(&wish, r.group.ConfChange(&wish))
 	}
+	if err == nil && !after.CanLead() {
+		err = errNobodyLeads
+	}
 	if err == nil && wish.Add != nil && r.cfg.Valid != nil {
 		err = r.cfg.Valid(after.Roster)
 	}

@@ -48,6 +48,10 @@ type Config struct {
 	NextExpiry uint64
 	// Group is the roster and the group in that state; without its Conf, the Log's.
 	Group roster.State
+	// Witness says that this member votes and keeps the log and has no state: Applied is
+	// as far as it has read the log for changes of the group. It leads only to catch up a
+	// voter, takes no submission, read or change, and founds nothing.
+	Witness bool
 	// Found is the roster with which the first leader founds the cluster, and Window how
 	// long outcomes are kept from then on; nil means that this one does not.
 	Found  *txnpb.Roster
@@ -110,6 +114,7 @@ type Replica struct {
 	reads   reads
 	changes changes
 	lease   lease
+	witness witness
 
 	applied    uint64
 	nextExpiry uint64
@@ -161,6 +166,10 @@ func New(cfg Config) (*Replica, error) {
 // Tick advances raft's time by one tick. wall is the wall clock in
 // nanoseconds since 1970, now the monotonic clock that deadlines refer to.
 func (r *Replica) Tick(now time.Duration, wall uint64) {
+	if r.cfg.Witness {
+		r.tickWitness()
+		return
+	}
 	r.node.Tick()
 	if r.handing && r.node.BasicStatus().LeadTransferee == 0 {
 		r.handing = false // raft gave it up
@@ -191,6 +200,9 @@ func (r *Replica) Step(m *raftpb.Message) {
 		return
 	}
 	_ = r.node.Step(m) // of an unknown peer: answered by silence
+	if r.cfg.Witness {
+		r.witnessed(m)
+	}
 }
 
 // Respond delivers a response of the append thread that is addressed to this
@@ -297,6 +309,10 @@ func (r *Replica) take(rd raft.Ready, out *Output) {
 func (r *Replica) roleChanged(s *raft.SoftState) {
 	r.lead = s.Lead
 	leading := s.RaftState == raft.StateLeader
+	if r.cfg.Witness {
+		r.witness.lifting = leading
+		return
+	}
 	if leading == r.leading {
 		return
 	}
@@ -319,7 +335,7 @@ func (r *Replica) Lead() uint64 { return r.lead }
 
 // Status is the replica's own view of its group.
 type Status struct {
-	Role            string // "leader", "follower", "candidate", "learner"
+	Role            string // "leader", "follower", "candidate", "learner", "witness"
 	Lead, Term      uint64
 	Commit, Applied uint64
 	Voters          []uint64 // ascending
@@ -338,6 +354,9 @@ func (r *Replica) Status() Status {
 		s.Role = "follower"
 	default:
 		s.Role = "candidate"
+	}
+	if r.cfg.Witness && s.Role != "leader" {
+		s.Role = "witness"
 	}
 	if _, ok := st.Config.Learners[r.cfg.ID]; ok {
 		s.Role = "learner"

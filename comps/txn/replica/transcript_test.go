@@ -12,7 +12,8 @@ import (
 )
 
 // TestTranscripts plays testdata; `go test -rewrite` writes what is said now.
-// Commands are given to the member at=N; "new members=1" begins another group.
+// Commands are given to the member at=N; "new members=3 founded witness=3" begins another
+// group.
 func TestTranscripts(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		g := newGroup(t, 1, 3)
@@ -79,8 +80,11 @@ func (g *group) command(d *datadriven.TestData) string {
 		*g = *newGroup(g.t, 1, n)
 		if d.HasArg("founded") {
 			g.found = founding(n)
-			for _, m := range g.members {
-				g.start(m)
+			if w := number(g.t, d, "witness"); w > 0 {
+				g.found.Members[w-1].Type, g.members[w].light = "witness", true
+			}
+			for _, id := range g.ids() {
+				g.start(g.members[id])
 			}
 		}
 	case "join": // id=N

@@ -45,7 +45,7 @@ type State struct {
 }
 
 // Replicates reports whether SFUs of a type run a replica.
-func Replicates(kind string) bool { return kind == "all" || kind == "core" || kind == "witness" }
+func Replicates(kind string) bool { return kind == "all" || kind == "core" || kind == typeWitness }
 
 // Founders is the group with which a cluster of this roster begins.
 func Founders(r *txnpb.Roster) *raftpb.ConfState {

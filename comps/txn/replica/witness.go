@@ -1,0 +1,109 @@
+package replica
+
+import (
+	"errors"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"virtualservicesinc.com/comps/txn/roster"
+)
+
+// othersTurn is how many election times a witness leaves to the other voters that are
+// there, to find a leader among themselves, before it leads to catch one of them up.
+const othersTurn = 3
+
+var errNobodyLeads = errors.New("only witnesses would vote, and they cannot lead: add an SFU of type all or core that votes, and let it catch up first")
+
+// witness is what a replica that applies nothing does in its own way. It never stands
+// for election on its own account: raft's clock, which makes members campaign, stands
+// still while it follows.
+type witness struct {
+	lifting bool // it leads, to catch a voter up and to hand over
+	silent  int  // ticks since a leader was heard
+}
+
+// isWitness reports whether a member applies nothing. Until the cluster is founded the
+// roster that it is founded with tells.
+func (r *Replica) isWitness(id uint64) bool {
+	if id == r.cfg.ID {
+		return r.cfg.Witness
+	}
+	s := r.group
+	if s.Roster == nil {
+		s = roster.State{Roster: r.cfg.Found, Conf: s.Conf}
+	}
+	return s.Witness(id)
+}
+
+// Witness reports whether a member, 0 for none, is known to apply nothing: while it
+// leads, nothing is decided.
+func (r *Replica) Witness(id uint64) bool { return id != 0 && r.isWitness(id) }
+
+// tickWitness advances a witness by one tick.
+func (r *Replica) tickWitness() {
+	w := &r.witness
+	if w.lifting {
+		r.node.Tick()
+		r.lift()
+		return
+	}
+	if w.silent++; w.silent == r.cfg.Election {
+		_ = r.node.ForgetLeader() // who stands now may have its vote
+	}
+}
+
+// lift hands over, as soon as a voter that holds the state is there. Raft completes its
+// log first, and has it campaign in the moment in which it lacks nothing; what takes
+// longer than an election time is begun anew.
+func (r *Replica) lift() {
+	if r.witness.lifting {
+		r.HandOver()
+	}
+}
+
+// witnessed takes note of a message that raft has had. A voter that asks for a vote,
+// and lacks what is in the log here, cannot win: nobody but this witness may hold what
+// was committed with its acknowledgement. So it stands itself, where it can give that
+// voter all that it lacks.
+func (r *Replica) witnessed(m *raftpb.Message) {
+	switch m.GetType() {
+	case raftpb.MsgApp, raftpb.MsgHeartbeat, raftpb.MsgSnap:
+		r.witness.silent = 0
+	case raftpb.MsgAppResp:
+		r.lift()
+	case raftpb.MsgPreVote, raftpb.MsgVote:
+		if !r.isWitness(m.GetFrom()) && r.lacks(m) && r.isWanted(m.GetFrom()) {
+			_ = r.node.Campaign() // refused with a membership change to apply: it will ask again
+		}
+	}
+}
+
+// lacks reports whether a voter that asks for a vote lacks entries that this log holds,
+// and nothing before them. What is not durable here yet does not count.
+func (r *Replica) lacks(m *raftpb.Message) bool {
+	first, err := r.cfg.Log.FirstIndex()
+	if err != nil || m.GetIndex()+1 < first {
+		return false // it needs the state, which no witness has
+	}
+	last, err := r.cfg.Log.LastIndex()
+	if err != nil {
+		return false
+	}
+	term, err := r.cfg.Log.Term(last)
+	return err == nil && (m.GetLogTerm() < term || m.GetLogTerm() == term && m.GetIndex() < last)
+}
+
+// isWanted reports whether nobody leads, nor is likely to without this witness: no other
+// voter is there, or they have had their time.
+func (r *Replica) isWanted(asker uint64) bool {
+	status := r.node.Status()
+	if status.Lead != 0 {
+		return false
+	}
+	for id := range status.Config.Voters.IDs() {
+		if id != asker && id != r.cfg.ID && !r.suspects[id] && !r.isWitness(id) {
+			return r.witness.silent >= othersTurn*r.cfg.Election
+		}
+	}
+	return true
+}
