@@ -49,14 +49,18 @@ func (m *Machine) loadGroup() error {
 	return nil
 }
 
+func encodeMembers(conf *raftpb.ConfState) []byte {
+	b, err := (proto.MarshalOptions{Deterministic: true}).Marshal(conf)
+	if err != nil {
+		panic(fmt.Sprintf("machine: members %v: %v", conf, err)) // numbers only
+	}
+	return b
+}
+
 // setGroup makes a group the machine's, and puts into the batch what is new in it.
 func (m *Machine) setGroup(index uint64, s roster.State) {
 	if s.Conf != m.group.Conf {
-		var err error
-		if m.meta.Members, err = (proto.MarshalOptions{Deterministic: true}).Marshal(s.Conf); err != nil {
-			panic(fmt.Sprintf("machine: members %v: %v", s.Conf, err)) // numbers only
-		}
-		m.meta.MembersIndex = index
+		m.meta.Members, m.meta.MembersIndex = encodeMembers(s.Conf), index
 		m.digest.Write(m.meta.Members)
 	}
 	if s.Roster != m.group.Roster {
@@ -72,75 +76,105 @@ func (m *Machine) Reconfigure(index, term uint64, data []byte) error {
 	if err := m.checkNext(index); err != nil {
 		return err
 	}
-	cc := &raftpb.ConfChangeV2{}
-	if err := proto.Unmarshal(data, cc); err != nil {
-		return fmt.Errorf("machine: entry %d: %w", index, err)
+	cc, c, err := decodeReconfiguration(index, data)
+	if err != nil {
+		return err
 	}
 	m.digest.Reset()
 	m.digest.Write(m.meta.Chain)
 	m.digest.Write(data)
-	if cc.LeaveJoint() {
-		if err := m.leave(index, term, cc); err != nil {
-			return err
-		}
-		m.seal(index, term)
-		return nil
+	if c == nil {
+		err = m.leave(index, term, cc)
+	} else {
+		err = m.change(index, term, c, cc)
 	}
-	c := &txnpb.RosterChange{}
-	if err := c.Parse(slices.Clone(cc.GetContext())); err != nil {
-		return fmt.Errorf("machine: entry %d: %w", index, err)
-	}
-	if err := checkVersion(index, c.ApplyVersion); err != nil {
-		return err
-	}
-	if c.ApplyVersion < entry.VersionRoster || !entry.KnownChange(cc.GetContext()) {
-		return fmt.Errorf("%w (entry %d)", ErrUnknownField, index)
-	}
-	if err := m.change(index, term, c, cc); err != nil {
+	if err != nil {
 		return err
 	}
 	m.seal(index, term)
 	return nil
 }
 
+// decodeReconfiguration returns what an entry does to the group and the change of the
+// roster that it does it for; nil for the second step of one.
+func decodeReconfiguration(index uint64, data []byte) (*raftpb.ConfChangeV2, *txnpb.RosterChange, error) {
+	cc := &raftpb.ConfChangeV2{}
+	if err := proto.Unmarshal(data, cc); err != nil {
+		return nil, nil, fmt.Errorf("machine: entry %d: %w", index, err)
+	}
+	if cc.LeaveJoint() {
+		return cc, nil, nil
+	}
+	c := &txnpb.RosterChange{}
+	if err := c.Parse(slices.Clone(cc.GetContext())); err != nil {
+		return nil, nil, fmt.Errorf("machine: entry %d: %w", index, err)
+	}
+	if err := checkVersion(index, c.ApplyVersion); err != nil {
+		return nil, nil, err
+	}
+	if c.ApplyVersion < entry.VersionRoster || !entry.KnownChange(cc.GetContext()) {
+		return nil, nil, fmt.Errorf("%w (entry %d)", ErrUnknownField, index)
+	}
+	return cc, c, nil
+}
+
 // change applies a change of the roster; cc is what it does to the group, nil where
 // the entry is a normal one. One that breaks a rule, or says something else than cc,
 // changes nothing.
 func (m *Machine) change(index, term uint64, c *txnpb.RosterChange, cc *raftpb.ConfChangeV2) error {
-	a := roster.Applied{Index: index, Term: term, Change: c, Group: cc, State: m.group}
-	if a.Refused = m.group.Check(c); a.Refused == nil && !m.group.Does(c, cc) {
+	a, err := changed(m.group, index, term, c, cc)
+	if err != nil {
+		return err
+	}
+	if a.Refused == nil {
+		if c.Found != nil && m.group.Roster == nil && c.Window != 0 {
+			m.meta.Window, m.window = c.Window, c.Window
+		}
+		m.setGroup(index, a.State)
+	}
+	m.changes = append(m.changes, a)
+	return nil
+}
+
+// changed is what change makes of a group.
+func changed(group roster.State, index, term uint64, c *txnpb.RosterChange, cc *raftpb.ConfChangeV2) (roster.Applied, error) {
+	a := roster.Applied{Index: index, Term: term, Change: c, Group: cc, State: group}
+	if a.Refused = group.Check(c); a.Refused == nil && !group.Does(c, cc) {
 		a.Refused = fmt.Errorf("the change of the roster is not that of the group")
 	}
 	if a.Refused != nil {
 		a.Group = nil
-		m.changes = append(m.changes, a)
-		return nil
+		return a, nil
 	}
-	if c.Found != nil && m.group.Roster == nil && c.Window != 0 {
-		m.meta.Window, m.window = c.Window, c.Window
+	var err error
+	if a.State, err = group.After(c, cc); err != nil {
+		return a, fmt.Errorf("machine: entry %d: %w", index, err)
 	}
-	after, err := m.group.After(c, cc)
-	if err != nil {
-		return fmt.Errorf("machine: entry %d: %w", index, err)
-	}
-	m.setGroup(index, after)
-	a.State = after
-	m.changes = append(m.changes, a)
-	return nil
+	return a, nil
 }
 
 // leave applies the second step of a change. A leader adds it once; if it came again
 // it would change nothing.
 func (m *Machine) leave(index, term uint64, cc *raftpb.ConfChangeV2) error {
-	if !m.group.Joint() {
-		m.changes = append(m.changes, roster.Applied{Index: index, Term: term, State: m.group})
-		return nil
-	}
-	after, err := m.group.Left()
+	a, err := left(m.group, index, term, cc)
 	if err != nil {
-		return fmt.Errorf("machine: entry %d: %w", index, err)
+		return err
 	}
-	m.setGroup(index, after)
-	m.changes = append(m.changes, roster.Applied{Index: index, Term: term, Group: cc, State: after})
+	m.setGroup(index, a.State)
+	m.changes = append(m.changes, a)
 	return nil
+}
+
+// left is what leave makes of a group.
+func left(group roster.State, index, term uint64, cc *raftpb.ConfChangeV2) (roster.Applied, error) {
+	a := roster.Applied{Index: index, Term: term, State: group}
+	if !group.Joint() {
+		return a, nil
+	}
+	var err error
+	if a.State, err = group.Left(); err != nil {
+		return a, fmt.Errorf("machine: entry %d: %w", index, err)
+	}
+	a.Group = cc
+	return a, nil
 }

@@ -67,6 +67,7 @@ var Schema = message.Schema{
 		{Name: "rrts.txn.MembersAnswer", New: func() message.Message { return new(MembersAnswer) }},
 		{Name: "rrts.txn.ResolveRequest", New: func() message.Message { return new(ResolveRequest) }},
 		{Name: "rrts.txn.SnapshotChunk", New: func() message.Message { return new(SnapshotChunk) }},
+		{Name: "rrts.txn.Marker", New: func() message.Message { return new(Marker) }},
 		{Name: "rrts.txn.StoredOutcome", New: func() message.Message { return new(StoredOutcome) }},
 		{Name: "rrts.txn.Meta", New: func() message.Message { return new(Meta) }},
 		{Name: "rrts.txn.Row", New: func() message.Message { return new(Row) }},
@@ -5664,6 +5665,8 @@ type SnapshotChunk struct {
 	Last     bool
 	// In the last chunk: the encoded raft message that installs the snapshot.
 	Install []byte
+	// For a witness, instead of rows: one chunk is all that it needs.
+	Marker *Marker
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -5684,6 +5687,11 @@ func (m *SnapshotChunk) AppendTo(b []byte) []byte {
 	}
 	if len(m.Install) > 0 {
 		b = message.AppendBytes(append(b, 0x2a), m.Install)
+	}
+	if m.Marker != nil {
+		b = append(b, 0x32, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Marker.AppendTo(b), at)
 	}
 	return b
 }
@@ -5708,6 +5716,9 @@ func (m *SnapshotChunk) Size() int {
 	}
 	if len(m.Install) > 0 {
 		n += 1 + message.SizeBytes(len(m.Install))
+	}
+	if m.Marker != nil {
+		n += 1 + message.SizeBytes(m.Marker.Size())
 	}
 	return n
 }
@@ -5777,6 +5788,17 @@ func (m *SnapshotChunk) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.SnapshotChunk.install")
 			}
 			m.Install = p
+		case 0x32: // marker
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.SnapshotChunk.marker")
+			}
+			if m.Marker == nil {
+				m.Marker = new(Marker)
+			}
+			if err := m.Marker.ParseNested(p, depth-1); err != nil {
+				return err
+			}
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.SnapshotChunk: unknown field")
@@ -5810,6 +5832,162 @@ func (m SnapshotChunk) String() string {
 	}
 	if len(m.Install) > 0 {
 		t.Add("install", m.Install)
+	}
+	if m.Marker != nil {
+		t.Add("marker", m.Marker)
+	}
+	return t.String()
+}
+
+// Marker is all that a witness has beside its log: where it stands, and who its group
+// is there.
+type Marker struct {
+	AppliedIndex uint64
+	AppliedTerm  uint64
+	// Encoded raftpb.ConfState.
+	Members []byte
+	// The entry that last changed members; 0 as long as they are those of the beginning.
+	MembersIndex uint64
+	// Absent until the cluster is founded.
+	Roster *Roster
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *Marker) AppendTo(b []byte) []byte {
+	if m.AppliedIndex != 0 {
+		b = message.AppendVarint(append(b, 0x08), m.AppliedIndex)
+	}
+	if m.AppliedTerm != 0 {
+		b = message.AppendVarint(append(b, 0x10), m.AppliedTerm)
+	}
+	if len(m.Members) > 0 {
+		b = message.AppendBytes(append(b, 0x1a), m.Members)
+	}
+	if m.MembersIndex != 0 {
+		b = message.AppendVarint(append(b, 0x20), m.MembersIndex)
+	}
+	if m.Roster != nil {
+		b = append(b, 0x2a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Roster.AppendTo(b), at)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *Marker) Size() int {
+	n := 0
+	if m.AppliedIndex != 0 {
+		n += 1 + message.SizeVarint(m.AppliedIndex)
+	}
+	if m.AppliedTerm != 0 {
+		n += 1 + message.SizeVarint(m.AppliedTerm)
+	}
+	if len(m.Members) > 0 {
+		n += 1 + message.SizeBytes(len(m.Members))
+	}
+	if m.MembersIndex != 0 {
+		n += 1 + message.SizeVarint(m.MembersIndex)
+	}
+	if m.Roster != nil {
+		n += 1 + message.SizeBytes(m.Roster.Size())
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *Marker) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *Marker) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.Marker: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.Marker: tag")
+		}
+		switch tag {
+		case 0x08: // applied_index
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Marker.applied_index")
+			}
+			m.AppliedIndex = v
+		case 0x10: // applied_term
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Marker.applied_term")
+			}
+			m.AppliedTerm = v
+		case 0x1a: // members
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Marker.members")
+			}
+			m.Members = p
+		case 0x20: // members_index
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Marker.members_index")
+			}
+			m.MembersIndex = v
+		case 0x2a: // roster
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Marker.roster")
+			}
+			if m.Roster == nil {
+				m.Roster = new(Roster)
+			}
+			if err := m.Roster.ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.Marker: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *Marker) Reset() {
+	*m = Marker{}
+}
+
+// String returns m for people and logs.
+func (m Marker) String() string {
+	t := message.NewText("Marker")
+	if m.AppliedIndex != 0 {
+		t.Add("applied_index", m.AppliedIndex)
+	}
+	if m.AppliedTerm != 0 {
+		t.Add("applied_term", m.AppliedTerm)
+	}
+	if len(m.Members) > 0 {
+		t.Add("members", m.Members)
+	}
+	if m.MembersIndex != 0 {
+		t.Add("members_index", m.MembersIndex)
+	}
+	if m.Roster != nil {
+		t.Add("roster", m.Roster)
 	}
 	return t.String()
 }
@@ -7347,7 +7525,7 @@ func (m ReplicaStatusRequest) String() string {
 // ReplicaStatus is one member's view of its group.
 type ReplicaStatus struct {
 	Sfu uint32
-	// "leader", "follower", "candidate", "learner", "recovering", "damaged".
+	// "leader", "follower", "candidate", "learner", "witness", "recovering", "damaged".
 	Role         string
 	Leader       uint32
 	Term         uint64
@@ -7360,6 +7538,8 @@ type ReplicaStatus struct {
 	Learners     []uint32
 	// Of the roster that it has applied.
 	RosterVersion uint64
+	// What it has applied of it durably: it needs no entry up to here from anybody.
+	FlushedIndex uint64
 	// Transactions that were answered here as the leader since the start, by how long
 	// they took from their arrival here: the buckets of the engine's histograms, and the
 	// sum of their times in nanoseconds. Buckets at the end that are empty are left out.
@@ -7412,6 +7592,9 @@ func (m *ReplicaStatus) AppendTo(b []byte) []byte {
 	}
 	if m.RosterVersion != 0 {
 		b = message.AppendVarint(append(b, 0x60), m.RosterVersion)
+	}
+	if m.FlushedIndex != 0 {
+		b = message.AppendVarint(append(b, 0x68), m.FlushedIndex)
 	}
 	if len(m.CommitSeen) > 0 {
 		b = append(b, 0xa2, 0x01, 0)
@@ -7476,6 +7659,9 @@ func (m *ReplicaStatus) Size() int {
 	}
 	if m.RosterVersion != 0 {
 		n += 1 + message.SizeVarint(m.RosterVersion)
+	}
+	if m.FlushedIndex != 0 {
+		n += 1 + message.SizeVarint(m.FlushedIndex)
 	}
 	if len(m.CommitSeen) > 0 {
 		p := 0
@@ -7632,6 +7818,14 @@ func (m *ReplicaStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.ReplicaStatus.roster_version")
 			}
 			m.RosterVersion = v
+		case 0x68: // flushed_index
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.ReplicaStatus.flushed_index")
+			}
+			m.FlushedIndex = v
 		case 0xa0: // commit_seen
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -7728,6 +7922,9 @@ func (m ReplicaStatus) String() string {
 	}
 	if m.RosterVersion != 0 {
 		t.Add("roster_version", m.RosterVersion)
+	}
+	if m.FlushedIndex != 0 {
+		t.Add("flushed_index", m.FlushedIndex)
 	}
 	if len(m.CommitSeen) > 0 {
 		message.AddList(&t, "commit_seen", m.CommitSeen)
