@@ -250,6 +250,7 @@ func (c *Component) upkeep(ctx context.Context) {
 	ticker := time.NewTicker(upkeepInterval)
 	defer ticker.Stop()
 	full := false
+	needs := needs{c: c}
 	flushedAt, flushedPos := c.host.Now(), c.log.Journal().Synced()
 	for {
 		err := c.log.Journal().Reserve() // as a rule the next segment stands ready
@@ -269,9 +270,9 @@ func (c *Component) upkeep(ctx context.Context) {
 		if pos.Segment() != flushedPos.Segment() {
 			grown = c.cfg.FlushBytes // segments are no smaller in the field
 		}
-		if c.store.Flushed() < c.store.Applied() && (grown >= c.cfg.FlushBytes || now-flushedAt >= flushAge) {
+		if c.keep.Flushed() < c.keep.Applied() && (grown >= c.cfg.FlushBytes || now-flushedAt >= flushAge) {
 			c.storeMu.RLock()
-			err := c.store.Flush()
+			err := c.keep.Flush()
 			c.storeMu.RUnlock()
 			if err != nil {
 				c.host.Fatal(err)
@@ -280,8 +281,17 @@ func (c *Component) upkeep(ctx context.Context) {
 			flushedAt, flushedPos = now, pos
 			cut = true
 		}
+		if c.witness() {
+			needs.look(ctx)
+		}
 		if cut {
-			if to := c.log.CompactTo(c.store.Flushed(), c.cfg.KeepBytes); to > 0 {
+			to := uint64(0)
+			if c.witness() {
+				to = needs.cut()
+			} else {
+				to = c.log.CompactTo(c.keep.Flushed(), c.cfg.KeepBytes)
+			}
+			if to > 0 {
 				c.appender.compactTo(to)
 			}
 		}

@@ -8,7 +8,6 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"virtualservicesinc.com/comps/txn/entry"
-	"virtualservicesinc.com/comps/txn/machine"
 	"virtualservicesinc.com/comps/txn/replica"
 	"virtualservicesinc.com/rrts/engine/trace"
 )
@@ -16,7 +15,7 @@ import (
 // applier is the thread that applies committed entries and owns the machine.
 type applier struct {
 	c       *Component
-	machine *machine.Machine
+	machine body
 	mu      sync.Mutex
 	work    []func()
 	wake    chan struct{}
@@ -26,7 +25,7 @@ type applier struct {
 	pin      *pinned   // the newest snapshot that was taken, whether the loop has heard of it or not
 }
 
-func newApplier(c *Component, m *machine.Machine) *applier {
+func newApplier(c *Component, m body) *applier {
 	return &applier{c: c, machine: m, wake: make(chan struct{}, 1)}
 }
 

@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"virtualservicesinc.com/comps/txn/machine"
+	"virtualservicesinc.com/comps/txn/marker"
 	"virtualservicesinc.com/comps/txn/raftlog"
 	"virtualservicesinc.com/comps/txn/replica"
 	"virtualservicesinc.com/comps/txn/roster"
@@ -59,12 +60,15 @@ type Config struct {
 	SegmentBytes int64
 	// FlushBytes is the growth of the journal after which the state is flushed, and
 	// KeepBytes how much of the journal stays for members that lag; 0 means 64 and
-	// 256 MiB.
+	// 256 MiB, in a witness 64 and 64 MiB.
 	FlushBytes, KeepBytes int64
 	// HungAfter is how long the disk may take for a write of the log before this SFU
 	// ends, to be started anew: it can promise nothing any more, and others can. 0 means
 	// 30 s: a disk that only wakes up, or shares a queue with a backup, takes seconds.
 	HungAfter time.Duration
+	// WitnessBytes bounds the journal of a witness, which keeps what a voter lacks as
+	// long as that lacks it; 0 means 4 GiB.
+	WitnessBytes int64
 	// Full, if not nil, reports whether the state waits for space on the disk: then
 	// new work is refused. It is asked at every tick.
 	Full func() bool
@@ -73,6 +77,9 @@ type Config struct {
 	Stopping func()
 	// OpenStore opens the state. The Component closes it.
 	OpenStore func() (store.Store, error)
+	// OpenMarker, if not nil, makes this member a witness: it opens what it keeps, and
+	// OpenStore is not called.
+	OpenMarker func() (*marker.File, error)
 	// Machine bounds caches and names the window in which outcomes are kept.
 	Machine machine.Config
 	// Backup says how backups are sealed; nil means that none are made.
@@ -86,8 +93,10 @@ type Component struct {
 	cfg  Config
 	host engine.Host
 
-	log   *raftlog.Log
-	store store.Store
+	log    *raftlog.Log
+	keep   keep         // what is below
+	store  store.Store  // nil in a witness
+	marker *marker.File // nil in others
 
 	// storeMu is held for reading by queries and for writing while a received
 	// snapshot takes the store's place.
@@ -137,11 +146,16 @@ func New(cfg Config) *Component {
 	if cfg.FlushBytes == 0 {
 		cfg.FlushBytes = defaultFlushBytes
 	}
-	if cfg.KeepBytes == 0 {
+	if cfg.KeepBytes == 0 && cfg.OpenMarker != nil {
+		cfg.KeepBytes = defaultWitnessKeep
+	} else if cfg.KeepBytes == 0 {
 		cfg.KeepBytes = defaultKeepBytes
 	}
 	if cfg.HungAfter == 0 {
 		cfg.HungAfter = defaultHungAfter
+	}
+	if cfg.WitnessBytes == 0 {
+		cfg.WitnessBytes = defaultWitnessMost
 	}
 	if cfg.Full == nil {
 		cfg.Full = func() bool { return false }
@@ -157,8 +171,11 @@ func New(cfg Config) *Component {
 // Name implements engine.Component.
 func (c *Component) Name() string { return "txn" }
 
-// Services implements engine.Component.
+// Services implements engine.Component. A witness answers the other members alone.
 func (c *Component) Services() []engine.Service {
+	if c.witness() {
+		return []engine.Service{{Descriptor: &txnpb.ReplicaDescriptor, Mailbox: mailbox}}
+	}
 	return []engine.Service{
 		{Descriptor: &txnpb.TxnDescriptor, Mailbox: mailbox},
 		{Descriptor: &txnpb.ReplicaDescriptor, Mailbox: mailbox},
@@ -171,10 +188,8 @@ func (c *Component) Services() []engine.Service {
 func (c *Component) Provision(h engine.Host) error {
 	c.host = h
 	c.inbox.wake = make(chan struct{}, 1)
-	var err error
-	if c.store, err = c.cfg.OpenStore(); err != nil {
-		c.store = nil // it may be an interface around a nil pointer
-	} else {
+	err := c.openKeep()
+	if err == nil {
 		err = c.open()
 	}
 	if store.IsDamage(err) {
@@ -188,7 +203,12 @@ func (c *Component) Provision(h engine.Host) error {
 }
 
 func (c *Component) logConfig() raftlog.Config {
+	cache := 0
+	if c.witness() {
+		cache = witnessCache
+	}
 	return raftlog.Config{
+		CacheBytes: cache,
 		Journal: journal.Config{
 			FS: c.cfg.FS, Dir: c.cfg.Dir, Keys: c.cfg.Keys, Cluster: c.cfg.Cluster,
 			Epoch: uint64(c.cfg.Epoch), SegmentBytes: c.cfg.SegmentBytes, Log: c.host.Log(),
@@ -203,7 +223,7 @@ func (c *Component) open() error {
 	if c.log, err = raftlog.Open(c.logConfig()); err != nil {
 		return err
 	}
-	if c.log.Fresh() && !c.cfg.Birth || !c.cfg.Birth && c.cfg.Seed.Version > 0 && !machine.Begun(c.store) {
+	if c.log.Fresh() && !c.cfg.Birth || !c.cfg.Birth && c.cfg.Seed.Version > 0 && !c.begun() {
 		return fmt.Errorf("txn: %s holds no journal, or no state with it, although this SFU has run before: its disk was lost; "+
 			"give the SFU a new identity with `rrts sfu replace` instead of starting it empty", c.cfg.Dir)
 	}
@@ -224,17 +244,17 @@ func (c *Component) open() error {
 	return err
 }
 
-// begin opens the machine. Which members an empty state begins with is durable before
+// begin opens the body. Which members an empty state begins with is durable before
 // the log holds anything: it must not depend on what the seed says later.
-func (c *Component) begin() (*machine.Machine, error) {
+func (c *Component) begin() (body, error) {
 	members := &raftpb.ConfState{}
 	if c.cfg.Seed.Version == 0 {
 		members = roster.Founders(c.cfg.Seed)
 	}
-	fresh := !machine.Begun(c.store)
-	m, err := machine.Open(c.store, c.cfg.Machine, members)
+	fresh := !c.begun()
+	m, err := c.newBody(members)
 	if err == nil && fresh {
-		err = c.store.Flush()
+		err = c.keep.Flush()
 	}
 	return m, err
 }
@@ -248,6 +268,8 @@ func (c *Component) Validate() error {
 	seed := roster.State{Roster: c.cfg.Seed}
 	if m := seed.Member(uint32(c.cfg.Node)); m == nil || !roster.Replicates(m.Type) {
 		faults = append(faults, fmt.Errorf("txn: SFU %d has no replica by its roster", c.host.SFU()))
+	} else if seed.Witness(c.cfg.Node) != c.witness() {
+		faults = append(faults, fmt.Errorf("txn: SFU %d is of type %q by its roster, and runs as another", c.host.SFU(), m.Type))
 	}
 	return errors.Join(faults...)
 }
@@ -274,8 +296,10 @@ func (c *Component) takePart(ctx context.Context) {
 	c.goRun(ctx, "appender", c.appender.run)
 	c.goRun(ctx, "applier", c.applier.run)
 	c.goRun(ctx, "upkeep", c.upkeep)
-	for range readers {
-		c.goRun(ctx, "reader", c.read)
+	if !c.witness() {
+		for range readers {
+			c.goRun(ctx, "reader", c.read)
+		}
 	}
 	c.goRun(ctx, "loop", c.loop.run)
 	c.host.WatchPeers(func(ev engine.PeerEvent) { c.post(func() { c.loop.peer(ev) }) })
@@ -362,14 +386,14 @@ func (c *Component) Stop() {
 		}
 		c.log = nil
 	}
-	if c.store != nil {
-		if err := c.store.Flush(); err != nil {
-			c.host.Log().Error("flushing the store: the next start replays the log", "err", err)
+	if c.keep != nil {
+		if err := c.keep.Flush(); err != nil {
+			c.host.Log().Error("flushing the state: the next start replays the log", "err", err)
 		}
-		if err := c.store.Close(); err != nil {
-			c.host.Log().Error("closing the store", "err", err)
+		if err := c.keep.Close(); err != nil {
+			c.host.Log().Error("closing the state", "err", err)
 		}
-		c.store = nil
+		c.keep, c.store, c.marker = nil, nil, nil
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"virtualservicesinc.com/comps/txn"
+	"virtualservicesinc.com/comps/txn/marker"
 	"virtualservicesinc.com/comps/txn/store"
 	"virtualservicesinc.com/rrts/engine"
 	"virtualservicesinc.com/rrts/journal/keyring"
@@ -169,6 +170,7 @@ type sfu struct {
 	journal vfs.FS // fs, as a rule
 	state   vfs.FS // of the store; nil means fs
 	born    atomic.Bool
+	witness bool
 	seed    *txnpb.Roster
 	engine  *engine.Engine
 	cancel  context.CancelFunc
@@ -202,15 +204,45 @@ func newCluster(t *testing.T) *cluster {
 // change, if given, what else is different.
 func newClusterOf(t *testing.T, n uint16, journal func(sfu uint16, fs *vfs.MemFS) vfs.FS, change ...func(*cluster)) *cluster {
 	t.Helper()
-	keys, err := keyring.New(zeroes{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &cluster{t: t, wire: &wire{inlets: map[uint16]engine.Inlet{}, lives: map[uint16]uint64{}}, keys: keys, id: [16]byte{1}, epoch: 1, drain: 5 * time.Second, patience: 20 * time.Second}
+	c := newEmptyCluster(t)
 	for i := uint16(1); i <= n; i++ {
 		fs := vfs.NewCrashableMem()
 		c.sfus = append(c.sfus, &sfu{number: i, fs: fs, journal: journal(i, fs)})
 	}
+	c.begin(change...)
+	return c
+}
+
+// newClusterWithWitness starts two SFUs and, with number 3, a witness.
+func newClusterWithWitness(t *testing.T) *cluster {
+	t.Helper()
+	c := newEmptyCluster(t)
+	for i := uint16(1); i <= 3; i++ {
+		s := newSFU(i)
+		s.witness = i == 3
+		c.sfus = append(c.sfus, s)
+	}
+	c.begin()
+	return c
+}
+
+func newSFU(number uint16) *sfu {
+	fs := vfs.NewCrashableMem()
+	return &sfu{number: number, fs: fs, journal: fs}
+}
+
+func newEmptyCluster(t *testing.T) *cluster {
+	t.Helper()
+	keys, err := keyring.New(zeroes{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &cluster{t: t, wire: &wire{inlets: map[uint16]engine.Inlet{}, lives: map[uint16]uint64{}}, keys: keys, id: [16]byte{1}, epoch: 1, drain: 5 * time.Second, patience: 20 * time.Second}
+}
+
+// begin starts all SFUs of a new cluster, after the changes.
+func (c *cluster) begin(change ...func(*cluster)) {
+	c.t.Helper()
 	for _, s := range c.sfus {
 		s.seed = c.founding()
 	}
@@ -220,12 +252,11 @@ func newClusterOf(t *testing.T, n uint16, journal func(sfu uint16, fs *vfs.MemFS
 	for _, s := range c.sfus {
 		c.start(s)
 	}
-	t.Cleanup(func() {
+	c.t.Cleanup(func() {
 		for _, s := range c.sfus {
 			c.stop(s)
 		}
 	})
-	return c
 }
 
 // founding is the roster with which the cluster begins.
@@ -234,6 +265,9 @@ func (c *cluster) founding() *txnpb.Roster {
 	for _, s := range c.sfus {
 		m := record(fmt.Sprint("sfu", s.number), fmt.Sprint("pc", s.number), byte(s.number))
 		m.Number = uint32(s.number)
+		if s.witness {
+			m.Type = "witness"
+		}
 		r.Members, r.LastNumber = append(r.Members, *m), m.Number
 	}
 	return r
@@ -270,7 +304,7 @@ func (c *cluster) start(s *sfu) {
 	}
 	add(func() (engine.Component, error) { return &plug{w: c.wire, self: s.number}, nil })
 	add(func() (engine.Component, error) {
-		return txn.New(txn.Config{
+		cfg := txn.Config{
 			Group: 1, Epoch: c.epoch, Node: uint64(s.number), Seed: s.seed,
 			Birth: birth, Born: func() error { s.born.Store(true); return nil }, FS: s.journal, Dir: "journal", Keys: c.keys, Cluster: c.id, Backup: backupConfig(c.t), HungAfter: c.hungAfter,
 			// So small that a member that was away for some entries needs the state.
@@ -282,7 +316,11 @@ func (c *cluster) start(s *sfu) {
 				}
 				return store.Open(store.Config{Dir: path.Join("store"), FS: disk})
 			},
-		}), nil
+		}
+		if s.witness {
+			cfg.OpenMarker = func() (*marker.File, error) { return marker.Open(s.fs, "marker") }
+		}
+		return txn.New(cfg), nil
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel, s.done = cancel, make(chan error, 1)
@@ -358,7 +396,7 @@ func (c *cluster) status(s *sfu) *txnpb.ReplicaStatus {
 	return st
 }
 
-// agree waits until all members have the same state.
+// agree waits until all members have the same state, but for witnesses, which have none.
 func (c *cluster) agree() *txnpb.StateDigest {
 	c.t.Helper()
 	deadline := time.Now().Add(c.patience)
@@ -375,7 +413,7 @@ func (c *cluster) agree() *txnpb.StateDigest {
 			}
 			last = append(last, fmt.Sprintf("SFU %d: %+v %v", s.number, d, err))
 		}
-		same := len(digests) == len(c.sfus)
+		same := len(digests) == len(c.sfus)-len(c.witnesses())
 		for _, d := range digests {
 			same = same && string(d.Chain) == string(digests[0].Chain)
 		}
@@ -389,6 +427,15 @@ func (c *cluster) agree() *txnpb.StateDigest {
 	}
 	c.t.Fatalf("the members do not agree:\n%v", last)
 	return nil
+}
+
+func (c *cluster) witnesses() (all []*sfu) {
+	for _, s := range c.sfus {
+		if s.witness {
+			all = append(all, s)
+		}
+	}
+	return all
 }
 
 var ids atomic.Uint64

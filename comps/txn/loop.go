@@ -10,7 +10,6 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 
-	"virtualservicesinc.com/comps/txn/machine"
 	"virtualservicesinc.com/comps/txn/replica"
 	"virtualservicesinc.com/rrts/engine"
 	"virtualservicesinc.com/rrts/engine/router"
@@ -46,11 +45,11 @@ type loop struct {
 	replied []replied        // reused
 }
 
-func newLoop(c *Component, m *machine.Machine) (*loop, error) {
+func newLoop(c *Component, m body) (*loop, error) {
 	l := &loop{c: c, transfers: map[uint64]bool{}}
 	cfg := replica.Config{
 		ID: c.cfg.Node, Epoch: c.cfg.Epoch, Log: c.log, NextExpiry: m.NextExpiry(),
-		Group: m.Group(), Window: c.cfg.Machine.Window, Valid: c.cfg.Valid,
+		Group: m.Group(), Window: c.cfg.Machine.Window, Valid: c.cfg.Valid, Witness: c.witness(),
 		Heartbeat: int(c.cfg.Heartbeat / c.cfg.Tick), Election: int(c.cfg.Election / c.cfg.Tick),
 		Holds: c.log.Holds, Logger: raftLogger{c.host.Log()},
 	}
@@ -179,7 +178,7 @@ func (l *loop) leadChanged(lead, term uint64) {
 	l.leading = lead == l.c.cfg.Node
 	// The epoch stands above the term: terms begin anew with a restore.
 	for _, service := range [...]uint16{txnpb.TxnService, txnpb.MembersService} {
-		l.c.host.Hold(service, sfuOf(lead), uint64(l.c.cfg.Epoch)<<40|term)
+		l.c.host.Hold(service, sfuOf(l.decides(lead)), uint64(l.c.cfg.Epoch)<<40|term)
 	}
 	if l.leading {
 		l.announce(0)
@@ -189,6 +188,14 @@ func (l *loop) leadChanged(lead, term uint64) {
 	} else {
 		l.c.host.Log().Info("leader", "sfu", sfuOf(lead), "term", term)
 	}
+}
+
+// decides is a leader with which anything is decided: not a witness.
+func (l *loop) decides(lead uint64) uint64 {
+	if l.replica.Witness(lead) {
+		return 0
+	}
+	return lead
 }
 
 // sfuOf returns the SFU of a member: a raft id is the number of its SFU.

@@ -222,7 +222,7 @@ func (a *applier) tookChanges(changes []roster.Applied) bool {
 		}
 	}
 	if group {
-		if err := a.c.store.Flush(); err != nil {
+		if err := a.c.keep.Flush(); err != nil {
 			a.c.host.Fatal(err)
 			return false
 		}

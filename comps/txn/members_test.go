@@ -39,7 +39,7 @@ func (c *cluster) add(at *sfu, m *txnpb.Member, replaces uint32) *sfu {
 	if answer.Refused != "" {
 		c.t.Fatal(answer.Refused)
 	}
-	s := &sfu{number: uint16(answer.Added), fs: vfs.NewMem(), seed: answer.Roster}
+	s := &sfu{number: uint16(answer.Added), fs: vfs.NewMem(), seed: answer.Roster, witness: m.Type == "witness"}
 	s.journal = s.fs
 	c.sfus = append(c.sfus, s)
 	c.start(s)

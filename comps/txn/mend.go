@@ -46,7 +46,7 @@ func (c *Component) nextGap() (gap raftlog.Gap, open bool, err error) {
 	for gap, open = c.mend.Gap(); open; gap, open = c.mend.Gap() {
 		if gap.Count == 0 {
 			err = c.mend.Fill(gap, nil)
-		} else if given, e := c.mend.Abandon(gap, c.store.Flushed()); e != nil || !given {
+		} else if given, e := c.mend.Abandon(gap, c.keep.Flushed()); e != nil || !given {
 			return gap, true, e
 		}
 		if err != nil {

@@ -224,6 +224,7 @@ func (d replicaService) Status(r message.Responder[*txnpb.ReplicaStatus], _ *txn
 		c.applier.do(func() {
 			digest := c.applier.machine.Digest()
 			out.Csn, out.Transactions = digest.Csn, digest.Transactions
+			out.FlushedIndex = c.keep.Flushed()
 			r.Reply(out)
 		})
 	})
@@ -231,6 +232,10 @@ func (d replicaService) Status(r message.Responder[*txnpb.ReplicaStatus], _ *txn
 
 // Digest implements txnpb.ReplicaHandler.
 func (d replicaService) Digest(r message.Responder[*txnpb.StateDigest], _ *txnpb.DigestRequest) {
+	if d.c.witness() {
+		r.Fail(message.NotFound, "a witness has no state")
+		return
+	}
 	a := d.c.applier
 	a.do(func() {
 		digest := a.machine.Digest()

@@ -35,6 +35,7 @@ const (
 type pinned struct {
 	rows     store.Snapshot
 	meta     *raftpb.SnapshotMetadata
+	marker   *txnpb.Marker // for a witness, instead of the rows
 	at       time.Duration
 	senders  int
 	outdated bool          // the group has changed since: a new member would not find itself in it
@@ -53,6 +54,9 @@ func (p *pinned) close(log *slog.Logger) {
 // snapshot answers raft when a member needs the state. The first call has one
 // pinned; raft asks again.
 func (l *loop) snapshot() (*raftpb.Snapshot, error) {
+	if l.c.witness() {
+		return nil, raft.ErrSnapshotTemporarilyUnavailable // for ever: it has nothing to send
+	}
 	l.unpinOld()
 	if l.pin != nil && !l.pin.waiting && !l.pin.outdated {
 		return &raftpb.Snapshot{Metadata: proto.Clone(l.pin.meta).(*raftpb.SnapshotMetadata)}, nil
@@ -118,9 +122,10 @@ func (a *applier) newPin() (*pinned, error) {
 		return nil, err
 	}
 	index, term := a.machine.Applied()
+	group := a.machine.Group()
 	return &pinned{
-		rows: rows, at: a.c.host.Now(), over: make(chan struct{}),
-		meta: &raftpb.SnapshotMetadata{ConfState: a.machine.Group().Conf, Index: new(index), Term: new(term)},
+		rows: rows, at: a.c.host.Now(), over: make(chan struct{}), marker: machine.NewMarker(index, term, group),
+		meta: &raftpb.SnapshotMetadata{ConfState: group.Conf, Index: new(index), Term: new(term)},
 	}, nil
 }
 
@@ -141,11 +146,15 @@ func (l *loop) sendSnapshot(m *raftpb.Message) {
 	l.transfers[node] = true
 	p.senders++
 	sfu := sfuOf(node)
+	send := chunks(p.rows)
+	if l.replica.Witness(node) {
+		send = oneChunk(&txnpb.SnapshotChunk{Marker: p.marker, Last: true})
+	}
 	l.c.host.Log().Info("sending the state to a member that lags", "sfu", sfu, "index", p.meta.GetIndex())
 	l.c.running.Add(1) // Stop closes what this reads
 	l.c.host.Go("state transfer", func(ctx context.Context) {
 		defer l.c.running.Done()
-		err := l.c.transfer(ctx, sfu, p, install)
+		err := l.c.transfer(ctx, sfu, p, send, install)
 		if err != nil {
 			l.c.host.Log().Warn("state transfer", "sfu", sfu, "err", err)
 		}
@@ -185,11 +194,16 @@ func chunks(s store.Snapshot) iter.Seq2[*txnpb.SnapshotChunk, error] {
 	}
 }
 
-// transfer sends all rows of a snapshot, chunk after chunk.
-func (c *Component) transfer(ctx context.Context, sfu uint16, p *pinned, install []byte) error {
+// oneChunk is a transfer that fits one chunk.
+func oneChunk(chunk *txnpb.SnapshotChunk) iter.Seq2[*txnpb.SnapshotChunk, error] {
+	return func(yield func(*txnpb.SnapshotChunk, error) bool) { yield(chunk, nil) }
+}
+
+// transfer sends all that there is of a snapshot, chunk after chunk.
+func (c *Component) transfer(ctx context.Context, sfu uint16, p *pinned, send iter.Seq2[*txnpb.SnapshotChunk, error], install []byte) error {
 	task := c.tasks.begin(txnpb.TaskStateSent, sfu, c.host.Now())
 	defer task.end()
-	for chunk, err := range chunks(p.rows) {
+	for chunk, err := range send {
 		if err != nil {
 			return err
 		}
@@ -236,8 +250,9 @@ type incoming struct {
 	from     uint16
 	transfer uint64
 	next     uint32
-	restore  store.Restore
-	complete bool // all rows are there; raft decides
+	restore  store.Restore // nil in a witness
+	marker   *txnpb.Marker // nil in others
+	complete bool          // all is there; raft decides
 	task     *task
 }
 
@@ -255,16 +270,24 @@ func (a *applier) receive(r message.Responder[*txnpb.SnapshotProgress], chunk *t
 }
 
 func (a *applier) takeChunk(from uint16, chunk *txnpb.SnapshotChunk) error {
+	if (chunk.Marker != nil) != a.c.witness() {
+		return fmt.Errorf("txn: SFU %d sends what a member of another type needs: it has another roster", from)
+	}
 	if chunk.Sequence == 0 {
 		if a.incoming != nil && a.incoming.complete {
 			return fmt.Errorf("%w: a complete state waits to be installed", errChunk)
 		}
 		a.abandon()
-		restore, err := a.c.store.Restore()
-		if err != nil {
-			return err
+		a.incoming = &incoming{from: from, transfer: chunk.Transfer, marker: chunk.Marker}
+		if !a.c.witness() {
+			restore, err := a.c.store.Restore()
+			if err != nil {
+				a.incoming = nil
+				return err
+			}
+			a.incoming.restore = restore
 		}
-		a.incoming = &incoming{from: from, transfer: chunk.Transfer, restore: restore, task: a.c.tasks.begin(txnpb.TaskStateReceived, from, a.c.host.Now())}
+		a.incoming.task = a.c.tasks.begin(txnpb.TaskStateReceived, from, a.c.host.Now())
 		a.c.host.Log().Info("receiving the state", "from", from)
 	}
 	in := a.incoming
@@ -272,12 +295,10 @@ func (a *applier) takeChunk(from uint16, chunk *txnpb.SnapshotChunk) error {
 		return fmt.Errorf("%w: %d", errChunk, chunk.Sequence)
 	}
 	in.next++
-	rows := make([]store.Row, len(chunk.Rows))
-	for i := range chunk.Rows {
-		rows[i] = store.Row{Key: chunk.Rows[i].Key, Value: chunk.Rows[i].Value}
-	}
-	if err := in.restore.Add(rows); err != nil {
-		return err
+	if in.restore != nil {
+		if err := in.add(chunk); err != nil {
+			return err
+		}
 	}
 	in.task.count(chunk.Rows)
 	if !chunk.Last {
@@ -292,6 +313,15 @@ func (a *applier) takeChunk(from uint16, chunk *txnpb.SnapshotChunk) error {
 	return nil
 }
 
+// add takes the rows of a chunk.
+func (in *incoming) add(chunk *txnpb.SnapshotChunk) error {
+	rows := make([]store.Row, len(chunk.Rows))
+	for i := range chunk.Rows {
+		rows[i] = store.Row{Key: chunk.Rows[i].Key, Value: chunk.Rows[i].Value}
+	}
+	return in.restore.Add(rows)
+}
+
 // install offers a received snapshot to raft; if raft does not want it, because
 // the log has caught up meanwhile, it is thrown away.
 func (l *loop) install(m *raftpb.Message) {
@@ -304,14 +334,18 @@ func (l *loop) install(m *raftpb.Message) {
 }
 
 func (a *applier) abandon() {
-	if a.incoming == nil {
+	in := a.incoming
+	a.incoming = nil
+	if in == nil {
 		return
 	}
-	if err := a.incoming.restore.Abandon(); err != nil {
+	in.task.end()
+	if in.restore == nil {
+		return
+	}
+	if err := in.restore.Abandon(); err != nil {
 		a.c.host.Log().Warn("abandoning a received state", "err", err)
 	}
-	a.incoming.task.end()
-	a.incoming = nil
 }
 
 // switchTo puts the received state in the place of the store's, for the appender,
@@ -346,15 +380,16 @@ func (a *applier) switchNow(ctx context.Context, s *raftpb.Snapshot) error {
 	a.c.storeMu.Lock()
 	defer a.c.storeMu.Unlock()
 	a.c.backups.giveUp()
-	if err := a.incoming.restore.Switch(); err != nil {
+	in := a.incoming
+	a.incoming = nil
+	if err := a.c.replaceKeep(in); err != nil {
 		return err
 	}
-	a.incoming.task.end()
-	a.incoming = nil
-	if !machine.Begun(a.c.store) {
+	in.task.end()
+	if !a.c.begun() {
 		return errors.New("txn: the received state is of no member")
 	}
-	m, err := machine.Open(a.c.store, a.c.cfg.Machine, nil)
+	m, err := a.c.newBody(nil)
 	if err != nil {
 		return err
 	}
