@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"virtualservicesinc.com/net/fabric"
 	"virtualservicesinc.com/net/link"
 	"virtualservicesinc.com/rrts/engine"
 	"virtualservicesinc.com/rrts/message"
@@ -17,8 +18,8 @@ func address(network, n uint16) netip.AddrPort {
 
 // overUDP starts two engines that meet over UDP on the loopback, in real time.
 func overUDP(b *testing.B) (one, two *sfu) {
-	open := func(n uint16) func() ([3]link.Link, error) {
-		return func() (links [3]link.Link, err error) {
+	open := func(n uint16) func() (fabric.Links, error) {
+		return func() (links fabric.Links, err error) {
 			for network := range uint16(2) {
 				links[network], err = link.OpenUDP(link.UDPConfig{Listen: address(network, n), Peers: []netip.AddrPort{address(network, 3-n)}})
 				if err != nil {

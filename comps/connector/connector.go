@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"virtualservicesinc.com/net/fabric"
-	"virtualservicesinc.com/net/link"
 	"virtualservicesinc.com/net/session"
 	"virtualservicesinc.com/rrts/engine"
 	"virtualservicesinc.com/rrts/message"
@@ -23,10 +22,9 @@ type Config struct {
 	Session session.Config
 	// Peers are the other SFUs.
 	Peers []fabric.Peer
-	// Open opens the links: networks A and B and the link to SFUs on the same machine;
-	// nil where there is none. It is called in Provision, so that a Connector made anew
+	// Open opens the links; nil where there is none. It is called in Provision, so that a Connector made anew
 	// gets fresh ones; the Connector closes them. Must be set.
-	Open func() ([3]link.Link, error)
+	Open func() (fabric.Links, error)
 	// Roster, if not nil, is told of every roster that another SFU announces. It must
 	// not block.
 	Roster func(*txnpb.Roster)
@@ -37,7 +35,7 @@ type Config struct {
 type Connector struct {
 	cfg    Config
 	host   engine.Host
-	links  [3]link.Link // while the fabric does not run
+	links  fabric.Links // while the fabric does not run
 	watch  *watch
 	inlet  engine.Inlet
 	parcel parcel // of the fabric's goroutine
@@ -82,7 +80,7 @@ func (c *Connector) Provision(h engine.Host) error {
 		return fmt.Errorf("connector: %w", err)
 	}
 	// The fabric tells of a missing network while it is made.
-	c.watch = newWatch(h, [2]bool{links[fabric.PortA] != nil, links[fabric.PortB] != nil}, c.cfg.Peers)
+	c.watch = newWatch(h, links, c.cfg.Peers)
 	f, err := fabric.New(fabric.Config{Session: c.cfg.Session, Peers: c.cfg.Peers, Links: links,
 		Deliver: c.deliver, Event: c.event, Log: h.Log()})
 	if err != nil {
@@ -99,7 +97,7 @@ func (c *Connector) Validate() error { return nil }
 func (c *Connector) Start(context.Context) error {
 	f := c.fabric.Load()
 	c.inlet = c.host.Connect(c)
-	c.links = [3]link.Link{} // Run closes them
+	c.links = fabric.Links{} // Run closes them
 	c.host.Go("fabric", func(ctx context.Context) {
 		if err := f.Run(ctx); err != nil || ctx.Err() == nil {
 			panic(fmt.Errorf("connector: the interconnect stopped: %w", err))
@@ -207,11 +205,7 @@ func (c *Connector) Networks() []monitorpb.NetworkStatus {
 			if !s.Configured {
 				continue
 			}
-			name := fabric.Network(n).String()
-			if p.SameMachine {
-				name = fabric.PortMachine.String()
-			}
-			all = append(all, monitorpb.NetworkStatus{Peer: uint32(p.Peer), Network: name, Up: s.Up, RttMicros: uint64(s.RTT / time.Microsecond),
+			all = append(all, monitorpb.NetworkStatus{Peer: uint32(p.Peer), Network: p.Via.Port(fabric.Network(n)).String(), Up: s.Up, RttMicros: uint64(s.RTT / time.Microsecond),
 				SentFrames: s.FramesSent, ReceivedFrames: s.FramesReceived, LostFrames: s.FramesLost, DuplicateFrames: p.FramesDuplicate,
 				SentBytes: s.BytesSent, ReceivedBytes: s.BytesReceived, ProbesMissed: s.ProbesMissed,
 				ClockOffsetMicros: p.ClockOffset.Microseconds(), ClockErrorMicros: uint64((p.ClockError + time.Microsecond - 1) / time.Microsecond)})

@@ -102,10 +102,10 @@ func newNetworks(t *testing.T) networks {
 
 func start(t *testing.T, w networks, n uint16, incarnation uint64) *sfu {
 	t.Helper()
-	return startOn(t, func() ([3]link.Link, error) { return [3]link.Link{w[0].Link(n), w[1].Link(n)}, nil }, n, incarnation)
+	return startOn(t, func() (fabric.Links, error) { return fabric.Links{w[0].Link(n), w[1].Link(n)}, nil }, n, incarnation)
 }
 
-func startOn(t testing.TB, open func() ([3]link.Link, error), n uint16, incarnation uint64) *sfu {
+func startOn(t testing.TB, open func() (fabric.Links, error), n uint16, incarnation uint64) *sfu {
 	t.Helper()
 	s := &sfu{t: t, done: make(chan error, 1)}
 	reg, err := message.NewRegistry(&enginepb.Schema, &message.Schema{File: "test", Services: []*message.ServiceDescriptor{echo}})
@@ -125,7 +125,7 @@ func startOn(t testing.TB, open func() ([3]link.Link, error), n uint16, incarnat
 	cfg := Config{
 		Session: session.Config{Local: n, Key: keys(t, n), PSK: [32]byte{1}, ClusterHash: 7, Incarnation: incarnation, Rand: rand.Reader},
 		Peers:   peers,
-		Open: func() ([3]link.Link, error) {
+		Open: func() (fabric.Links, error) {
 			s.opened.Add(1)
 			return open()
 		},
@@ -387,7 +387,7 @@ func TestProvisionFails(t *testing.T) {
 				t.Fatal(err)
 			}
 			e.Add(func() (engine.Component, error) {
-				return New(Config{Session: c.sess, Open: func() ([3]link.Link, error) { return [3]link.Link{w[0].Link(1)}, c.open }})
+				return New(Config{Session: c.sess, Open: func() (fabric.Links, error) { return fabric.Links{w[0].Link(1)}, c.open }})
 			})
 			if err := e.Run(t.Context()); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Fatalf("%s: %v", name, err)

@@ -32,26 +32,29 @@ type alarms interface {
 // watch turns what the fabric tells into alarms.
 type watch struct {
 	alarms alarms
-	there  [2]bool // networks that this SFU has
+	there  [fabric.Ports]bool // links that this SFU has
 
 	mu    sync.Mutex
 	ended bool
 	peers map[uint16]*seen
-	down  [2]bool // links of networks A and B
+	down  [fabric.Ports]bool // links that are
 	raise map[string]bool
 }
 
 // seen is what was seen of one peer.
 type seen struct {
-	machine bool
+	fabric.Peer
 	up      bool
 	stopped bool // it said goodbye
 	since   time.Duration
 	path    [2]bool
 }
 
-func newWatch(a alarms, there [2]bool, peers []fabric.Peer) *watch {
-	w := &watch{alarms: a, there: there, peers: make(map[uint16]*seen), raise: make(map[string]bool)}
+func newWatch(a alarms, links fabric.Links, peers []fabric.Peer) *watch {
+	w := &watch{alarms: a, peers: make(map[uint16]*seen), raise: make(map[string]bool)}
+	for port, l := range links {
+		w.there[port] = l != nil
+	}
 	w.setPeers(a.Now(), peers)
 	return w
 }
@@ -67,7 +70,7 @@ func (w *watch) setPeers(now time.Duration, peers []fabric.Peer) {
 		if s == nil {
 			s = &seen{since: now}
 		}
-		s.machine = p.SameMachine
+		s.Peer = p
 		w.peers[p.SFU] = s
 		delete(old, p.SFU)
 	}
@@ -132,10 +135,10 @@ func (w *watch) event(now time.Duration, e fabric.Event) {
 	}
 	switch e.Kind {
 	case fabric.PeerUp:
-		*p = seen{machine: p.machine, up: true, since: now}
+		*p = seen{Peer: p.Peer, up: true, since: now}
 		w.setLocked(false, peerLost(e.Peer), 0, "")
 	case fabric.PeerLost:
-		*p = seen{machine: p.machine, stopped: e.Reason == session.Closed, since: now}
+		*p = seen{Peer: p.Peer, stopped: e.Reason == session.Closed, since: now}
 		w.forgetLocked(e.Peer)
 		// Replaced is followed by PeerUp at once; if not, look finds out.
 		w.setLocked(e.Reason == session.Silence, peerLost(e.Peer), engine.Warning, fmt.Sprintf("SFU %d is silent on every network", e.Peer))
@@ -157,12 +160,17 @@ func (w *watch) linkLocked(e fabric.Event) {
 		w.setLocked(down, "network-machine-down", engine.Warning, "the link between the SFUs of this machine is down: "+e.Why)
 		return
 	}
+	w.down[e.Port] = down
+	if e.Port >= fabric.PortUDPA {
+		return // a socket is there as long as this SFU is
+	}
 	n := fabric.Network(e.Port)
-	w.down[n] = down
 	w.setLocked(down, netDown(n), engine.Warning, fmt.Sprintf("the link to network %v is down: %s", n, e.Why))
 	if down { // one alarm says it all
-		for sfu := range w.peers {
-			w.setLocked(false, pathDown(n, sfu), 0, "")
+		for sfu, p := range w.peers {
+			if p.Via.Port(n) == e.Port {
+				w.setLocked(false, pathDown(n, sfu), 0, "")
+			}
 		}
 	}
 }
@@ -170,8 +178,9 @@ func (w *watch) linkLocked(e fabric.Event) {
 // pathLocked raises the alarm of a network on which a peer is not heard, unless the
 // cause is known already.
 func (w *watch) pathLocked(sfu uint16, p *seen, n fabric.Network) {
-	if p.up && !p.machine && w.there[n] && !w.down[n] && p.path[1-n] {
-		w.setLocked(true, pathDown(n, sfu), engine.Warning, fmt.Sprintf("SFU %d is heard on network %v only", sfu, 1-n))
+	port := p.Via.Port(n)
+	if p.up && p.Via != fabric.ViaMachine && !p.OnlyA && w.there[port] && !w.down[port] && p.path[1-n] {
+		w.setLocked(true, pathDown(n, sfu), engine.Warning, fmt.Sprintf("SFU %d is heard on network %v only", sfu, p.Via.Port(1-n)))
 	}
 }
 

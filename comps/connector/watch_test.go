@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"virtualservicesinc.com/net/fabric"
+	"virtualservicesinc.com/net/link"
 	"virtualservicesinc.com/net/session"
 	"virtualservicesinc.com/rrts/engine"
 )
@@ -40,6 +41,14 @@ func (b *board) names() []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// everywhere are links to all networks.
+func everywhere() (links fabric.Links) {
+	for port := range links {
+		links[port] = link.NewNetwork(link.NetworkConfig{}).Link(1)
+	}
+	return links
 }
 
 // TestWatch plays what the fabric tells and looks at the alarms after each step.
@@ -77,6 +86,9 @@ func TestWatch(t *testing.T) {
 		"own link falls after the path": append(both, path(2, fabric.A, fabric.PathDown, "network-a-down@2"), linkTo(fabric.PortA, fabric.LinkDown, "network-a-down")),
 		"machine link": {linkTo(fabric.PortMachine, fabric.LinkDown, "network-machine-down"), linkTo(fabric.PortMachine, fabric.LinkUp),
 			up(4), path(4, fabric.A, fabric.PathUp), wait(5 * time.Second)},
+		"UDP": {path(5, fabric.A, fabric.PathDown, "network-a-down@5"), linkTo(fabric.PortA, fabric.LinkDown, "network-a-down", "network-a-down@5"),
+			path(5, fabric.A, fabric.PathUp, "network-a-down"), path(6, fabric.A, fabric.PathDown, "network-a-down"), linkTo(fabric.PortA, fabric.LinkUp),
+			lost(6, session.Silence, "peer-lost@6")},
 		"not redundant": {{event: fabric.Event{Kind: fabric.NotRedundant}, want: []string{"network-not-redundant"}}, {event: fabric.Event{Kind: fabric.Redundant}}},
 		"crossed": append(both, path(2, fabric.A, fabric.CrossWired, "network-cross-wired@2"), path(2, fabric.B, fabric.CrossWired, "network-cross-wired@2"),
 			lost(2, session.Closed)),
@@ -85,8 +97,12 @@ func TestWatch(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := &board{stand: map[string]engine.Severity{}}
-			w := newWatch(b, [2]bool{true, true}, []fabric.Peer{{SFU: 2}, {SFU: 3}, {SFU: 4, SameMachine: true}})
-			w.event(0, fabric.Event{Kind: fabric.PeerUp, Peer: 4})
+			w := newWatch(b, everywhere(), []fabric.Peer{{SFU: 2}, {SFU: 3}, {SFU: 4, Via: fabric.ViaMachine}, {SFU: 5, Via: fabric.ViaUDP}, {SFU: 6, Via: fabric.ViaUDP, OnlyA: true}})
+			for sfu := uint16(4); sfu <= 6; sfu++ {
+				w.event(0, fabric.Event{Kind: fabric.PeerUp, Peer: sfu})
+				w.event(0, fabric.Event{Kind: fabric.PathUp, Peer: sfu, Network: fabric.A})
+			}
+			w.event(0, fabric.Event{Kind: fabric.PathUp, Peer: 5, Network: fabric.B})
 			for i, s := range steps {
 				for end := b.now + s.after; b.now < end; {
 					b.now += lookEvery
@@ -115,7 +131,7 @@ func TestWatch(t *testing.T) {
 // TestWatchOneNetwork: a network that is not there is not down.
 func TestWatchOneNetwork(t *testing.T) {
 	b := &board{stand: map[string]engine.Severity{}}
-	w := newWatch(b, [2]bool{true, false}, []fabric.Peer{{SFU: 2}})
+	w := newWatch(b, fabric.Links{fabric.PortA: everywhere()[fabric.PortA]}, []fabric.Peer{{SFU: 2}})
 	w.event(0, fabric.Event{Kind: fabric.PeerUp, Peer: 2})
 	w.event(0, fabric.Event{Kind: fabric.PathUp, Peer: 2, Network: fabric.A})
 	w.look(time.Minute)
@@ -126,7 +142,7 @@ func TestWatchOneNetwork(t *testing.T) {
 
 func TestWatchSetPeers(t *testing.T) {
 	b := &board{stand: map[string]engine.Severity{}}
-	w := newWatch(b, [2]bool{true, true}, []fabric.Peer{{SFU: 2}})
+	w := newWatch(b, everywhere(), []fabric.Peer{{SFU: 2}})
 	w.look(peerGrace)
 	w.setPeers(peerGrace, []fabric.Peer{{SFU: 2}, {SFU: 3}})
 	if got := fmt.Sprint(b.names()); got != "[peer-lost@2]" {

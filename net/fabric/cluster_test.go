@@ -59,7 +59,7 @@ type record struct {
 type nodeConfig struct {
 	sfu         uint16
 	incarnation uint64
-	links       [3]link.Link
+	links       fabric.Links
 	peers       []fabric.Peer
 	deliver     func(n *node, r fabric.Record)
 	event       func(n *node, e fabric.Event)
@@ -246,8 +246,8 @@ func newNetworks(t testing.TB, p link.Path) networks {
 }
 
 // links joins an SFU to both networks.
-func (w networks) links(sfu uint16) [3]link.Link {
-	return [3]link.Link{w[0].Link(sfu), w[1].Link(sfu)}
+func (w networks) links(sfu uint16) fabric.Links {
+	return fabric.Links{w[0].Link(sfu), w[1].Link(sfu)}
 }
 
 // startMemory starts SFUs 1 to count on both networks and waits until all see all.

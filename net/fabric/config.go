@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"virtualservicesinc.com/net/link"
 	"virtualservicesinc.com/net/session"
@@ -42,25 +43,58 @@ const (
 	PortA       Port = Port(A) // network A
 	PortB       Port = Port(B) // network B
 	PortMachine Port = 2       // the SFUs on the same machine
+	PortUDPA    Port = 3       // UDP, in the place of network A
+	PortUDPB    Port = 4       // UDP, in the place of network B
 
-	ports = 3
+	// Ports is the number of ports.
+	Ports = 5
 )
 
-// String returns "A", "B" or "machine".
-func (p Port) String() string {
-	if p == PortMachine {
-		return "machine"
+// String returns "A", "B", "machine", "udp_a" or "udp_b".
+func (p Port) String() string { return [...]string{"A", "B", "machine", "udp_a", "udp_b"}[p] }
+
+// Links are the links of an SFU by port; nil where there is none.
+type Links [Ports]link.Link
+
+// Via is by which links a peer is reached.
+type Via uint8
+
+const (
+	ViaNetworks Via = iota // the networks A and B
+	ViaMachine             // the link to the SFUs on the same machine
+	ViaUDP                 // UDP
+)
+
+// Port returns the link that a network of a peer's session is.
+func (v Via) Port(n Network) Port {
+	switch v {
+	case ViaMachine:
+		return PortMachine
+	case ViaUDP:
+		return PortUDPA + Port(n)
 	}
-	return Network(p).String()
+	return Port(n)
 }
 
 // Peer is another SFU of the cluster.
 type Peer struct {
 	SFU    uint16   // its number, 1 to 65535
 	Public [32]byte // its X25519 public key
-	// SameMachine says that the peer is reached through PortMachine, and only
-	// there: packet sockets of one machine do not hear each other.
-	SameMachine bool
+	// Via says by which links it is reached, and by no others. One on the same machine
+	// is by ViaMachine: packet sockets of one machine do not hear each other.
+	Via Via
+	// OnlyA says that nothing leads to it on network B.
+	OnlyA bool
+	// Spare says that nobody needs to be told when one network alone leads to it.
+	Spare bool
+}
+
+// ports returns the links that lead to the peer.
+func (p *Peer) ports() []Port {
+	if p.Via == ViaMachine || p.OnlyA {
+		return []Port{p.Via.Port(A)}
+	}
+	return []Port{p.Via.Port(A), p.Via.Port(B)}
 }
 
 // Record is what one Send at the other end was given.
@@ -78,10 +112,9 @@ type Config struct {
 	Session session.Config
 	// Peers are the other SFUs. SetPeers replaces them later.
 	Peers []Peer
-	// Links are the networks A and B and the link to the SFUs on the same
-	// machine; nil where there is none. Run closes them. One of A and B alone
-	// works, and is told by the event NotRedundant.
-	Links [ports]link.Link
+	// Links are closed by Run. One network alone works, and is told by the event
+	// NotRedundant.
+	Links Links
 	// Deliver takes records that arrived, in order for each peer and lane, lower
 	// lanes first. The slice and the data are valid until it returns. It must
 	// not block: nothing is sent or received meanwhile. It may call Send and
@@ -124,11 +157,8 @@ func (c *Config) validatePeers(peers []Peer) error {
 			faults = append(faults, fmt.Errorf("fabric: peer %d stands there twice", p.SFU))
 		}
 		seen[p.SFU] = true
-		switch {
-		case p.SameMachine && c.Links[PortMachine] == nil:
-			faults = append(faults, fmt.Errorf("fabric: peer %d is on this machine, but Links[PortMachine] is nil", p.SFU))
-		case !p.SameMachine && c.Links[PortA] == nil && c.Links[PortB] == nil:
-			faults = append(faults, fmt.Errorf("fabric: peer %d needs a network, but Links[PortA] and Links[PortB] are nil", p.SFU))
+		if !slices.ContainsFunc(p.ports(), func(port Port) bool { return c.Links[port] != nil }) {
+			faults = append(faults, fmt.Errorf("fabric: nothing leads to peer %d: there is no link to %v", p.SFU, p.ports()))
 		}
 	}
 	return errors.Join(faults...)

@@ -3,6 +3,7 @@ package fabric
 import (
 	"log/slog"
 	"math"
+	"slices"
 	"time"
 
 	"virtualservicesinc.com/net/link"
@@ -35,10 +36,10 @@ type Core struct {
 	touched   []*peer // those that Flush must look at, in the order of touching
 	flushed   []*peer // those that the last Flush looked at
 
-	links     [ports]linkState
+	links     [Ports]linkState
 	redundant bool
 
-	out     [ports][]link.Frame
+	out     [Ports][]link.Frame
 	buffers [link.BatchSize][]byte
 	used    int // of buffers
 	batch   []Record
@@ -47,12 +48,12 @@ type Core struct {
 
 // peer is one session and where its peer was last heard.
 type peer struct {
-	sfu     uint16
-	machine bool
-	public  [32]byte
+	Peer
+	by      []Port // the links that lead to it, by network
 	session *session.Session
 	slot    uint16
 	addr    [2]link.Addr // by network; the zero Addr while unknown
+	asked   [2]link.Addr // by network; where its last initiation came from by UDP
 	touched bool
 	next    time.Duration // the session's next timeout
 	early   time.Duration // from when its Early has something to do
@@ -68,21 +69,11 @@ type linkState struct {
 	small bool   // that was told
 }
 
-// port returns the link that a network of the peer's session is.
-func (p *peer) port(n Network) Port {
-	if p.machine {
-		return PortMachine
-	}
-	return Port(n)
-}
-
 // network returns the network of the peer's session that a link is; ok is false
 // if frames from this peer have no business there.
 func (p *peer) network(port Port) (n Network, ok bool) {
-	if p.machine {
-		return A, port == PortMachine
-	}
-	return Network(port), port != PortMachine
+	i := slices.Index(p.by, port)
+	return Network(i), i >= 0
 }
 
 // NewCore returns a core. Of cfg.Links it takes only the Status, here and now;

@@ -61,7 +61,7 @@ func (s *simulation) add(sfu uint16, count int, incarnation uint64, on ...fabric
 	for i := range n.in {
 		n.in[i].Data = make([]byte, link.MaxFrame)
 	}
-	var links [3]link.Link
+	var links fabric.Links
 	for _, network := range on {
 		n.links[network] = s.net[network].Link(sfu)
 		links[network] = n.links[network]
@@ -354,7 +354,7 @@ func TestCoreAllocations(t *testing.T) {
 				Incarnation: 1, Rand: rand.NewChaCha8([32]byte{byte(i)}),
 			},
 			Peers: peersOf(t, sfu, 2),
-			Links: [3]link.Link{
+			Links: fabric.Links{
 				link.NewNetwork(link.NetworkConfig{}).Link(sfu),
 				link.NewNetwork(link.NetworkConfig{}).Link(sfu),
 			},

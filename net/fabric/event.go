@@ -30,8 +30,8 @@ const (
 	LinkUp
 	// LinkDown: it cannot; Why says what is known. A link begins up.
 	LinkDown
-	// NotRedundant: fewer than two networks are usable here although there are
-	// peers on other machines. Alternates with Redundant, and comes first.
+	// NotRedundant: fewer than two networks lead to some peer on another machine, as
+	// far as this SFU's own links go. Alternates with Redundant, and comes first.
 	NotRedundant
 	// Redundant: both networks are usable again.
 	Redundant

@@ -4,7 +4,7 @@
 //	f, err := fabric.New(fabric.Config{
 //		Session: session.Config{Local: 1, Key: key, PSK: psk, ClusterHash: hash, Incarnation: n, Rand: rand.Reader},
 //		Peers:   []fabric.Peer{{SFU: 2, Public: theirs}},
-//		Links:   [3]link.Link{fabric.PortA: a, fabric.PortB: b},
+//		Links:   fabric.Links{fabric.PortA: a, fabric.PortB: b},
 //		Deliver: func(batch []fabric.Record) { … },
 //		Event:   func(e fabric.Event) { … },
 //	})
@@ -59,8 +59,8 @@ type Fabric struct {
 	ended bool                   // nothing is received any more
 
 	// Of the loop, and of the poller's goroutine.
-	changed [ports]<-chan struct{} // of the links
-	polled  [ports]link.Pollable
+	changed [Ports]<-chan struct{} // of the links
+	polled  [Ports]link.Pollable
 	frames  []link.Frame
 }
 

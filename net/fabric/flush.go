@@ -50,7 +50,7 @@ func (c *Core) deliver() {
 	for lane := range Lane(lanes) {
 		for _, p := range c.touched {
 			for _, data := range p.session.Take(lane) {
-				c.batch = append(c.batch, Record{Peer: p.sfu, Lane: lane, Data: data})
+				c.batch = append(c.batch, Record{Peer: p.SFU, Lane: lane, Data: data})
 			}
 		}
 	}
@@ -75,7 +75,7 @@ func (c *Core) events() bool {
 			case session.Lost:
 				p.addr = [2]link.Addr{}
 			}
-			c.emit(fromSession(p.sfu, e))
+			c.emit(fromSession(p.SFU, e))
 		}
 	}
 	return some
@@ -109,8 +109,8 @@ func (c *Core) frame(now time.Duration, p *peer) bool {
 	data := buf[:n]
 	c.used++
 	h, _ := wire.ParseHeader(data) // our own frame
-	for _, network := range [...]Network{A, B} {
-		port := p.port(network)
+	for i, port := range p.by {
+		network := Network(i)
 		if !on.Has(network) || !c.links[port].there {
 			continue
 		}
@@ -118,6 +118,11 @@ func (c *Core) frame(now time.Duration, p *peer) bool {
 		to := p.addr[network]
 		if h.Type != wire.TypeData || !to.IsValid() {
 			to = link.Broadcast
+			// By UDP a peer may have no address that was configured here. A replay only
+			// brings an answer to who made it, which means nothing to it.
+			if p.asked[network].IsValid() {
+				c.out[port] = append(c.out[port], link.Frame{Addr: p.asked[network], Data: data})
+			}
 		}
 		c.out[port] = append(c.out[port], link.Frame{Addr: to, Data: data})
 	}

@@ -33,11 +33,9 @@ func (c *Core) SetLink(now time.Duration, port Port, s link.Status) {
 
 // tellLinks tells a session the state of its links.
 func (c *Core) tellLinks(now time.Duration, p *peer) {
-	for _, n := range [...]Network{A, B} {
-		if port := p.port(n); p.machine && n == B || !c.links[port].there {
-			continue
-		} else {
-			p.session.LinkState(now, n, c.links[port].up)
+	for n, port := range p.by {
+		if c.links[port].there {
+			p.session.LinkState(now, Network(n), c.links[port].up)
 		}
 	}
 	c.touch(p)
@@ -51,7 +49,7 @@ func (c *Core) checkBuffers(port Port) {
 		return
 	}
 	for _, p := range c.peers {
-		if p.machine == (port == PortMachine) {
+		if _, ok := p.network(port); ok {
 			l.small = true
 			c.emit(Event{Kind: BuffersSmall, Port: port, Why: l.why})
 			return
@@ -60,13 +58,14 @@ func (c *Core) checkBuffers(port Port) {
 }
 
 // checkRedundancy raises or clears the standing condition that this SFU has
-// fewer than two networks to reach other machines by.
+// fewer than two networks to reach some other machine by.
 func (c *Core) checkRedundancy() {
-	needed := false
+	redundant := true
 	for _, p := range c.peers {
-		needed = needed || !p.machine
+		if p.Via != ViaMachine && !p.Spare {
+			redundant = redundant && !p.OnlyA && c.links[p.Via.Port(A)].up && c.links[p.Via.Port(B)].up
+		}
 	}
-	redundant := !needed || c.links[PortA].up && c.links[PortB].up
 	if redundant == c.redundant {
 		return
 	}

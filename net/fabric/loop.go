@@ -18,7 +18,7 @@ const drainBytes = 256 << 10
 // each other closely, on links that change.
 func (f *Fabric) loop(ctx context.Context) {
 	f.mu.Lock()
-	for port := range Port(ports) {
+	for port := range Port(Ports) {
 		f.statusLocked(port)
 	}
 	f.stepLocked()
@@ -42,7 +42,7 @@ func (f *Fabric) wait(ctx context.Context) bool {
 	var (
 		ask   func(now time.Duration)
 		fired bool
-		port  = Port(ports)
+		port  = Port(Ports)
 	)
 	if !f.outbox.pending() {
 		select {
@@ -58,6 +58,10 @@ func (f *Fabric) wait(ctx context.Context) bool {
 			port = PortB
 		case <-f.changed[PortMachine]:
 			port = PortMachine
+		case <-f.changed[PortUDPA]:
+			port = PortUDPA
+		case <-f.changed[PortUDPB]:
+			port = PortUDPB
 		}
 	}
 	f.mu.Lock()
@@ -68,7 +72,7 @@ func (f *Fabric) wait(ctx context.Context) bool {
 	if ask != nil {
 		ask(f.now())
 	}
-	if port < ports {
+	if port < Ports {
 		f.statusLocked(port)
 	}
 	f.stepLocked()
@@ -179,8 +183,8 @@ func (f *Fabric) drainLocked(now time.Duration) {
 // publishLocked tells senders how much room there is now.
 func (f *Fabric) publishLocked() {
 	for _, p := range f.core.flushed {
-		if given := f.given[p.sfu]; given != nil {
-			f.outbox.publish(p.sfu, p.session, *given)
+		if given := f.given[p.SFU]; given != nil {
+			f.outbox.publish(p.SFU, p.session, *given)
 			*given = [lanes]int{}
 		}
 	}

@@ -163,9 +163,9 @@ func TestAddressChanges(t *testing.T) {
 		w := newNetworks(t, quick)
 		// On network B the two nodes first have other numbers, which are their
 		// addresses there.
-		links := func(sfu, onB uint16) [3]link.Link { return [3]link.Link{w[0].Link(sfu), w[1].Link(onB)} }
+		links := func(sfu, onB uint16) fabric.Links { return fabric.Links{w[0].Link(sfu), w[1].Link(onB)} }
 		first := &moving{Link: w[1].Link(11)}
-		one := start(t, nodeConfig{sfu: 1, links: [3]link.Link{w[0].Link(1), first}, peers: peersOf(t, 1, 2)})
+		one := start(t, nodeConfig{sfu: 1, links: fabric.Links{w[0].Link(1), first}, peers: peersOf(t, 1, 2)})
 		two := start(t, nodeConfig{sfu: 2, links: links(2, 12), peers: peersOf(t, 2, 2)})
 		meet(t, []*node{one, two}, fabric.A, fabric.B)
 		var st fabric.Stats
@@ -249,8 +249,8 @@ func TestSilence(t *testing.T) {
 func TestSingleNetwork(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := newNetworks(t, quick)
-		one := start(t, nodeConfig{sfu: 1, links: [3]link.Link{nil, w[1].Link(1)}, peers: peersOf(t, 1, 2)})
-		two := start(t, nodeConfig{sfu: 2, links: [3]link.Link{nil, w[1].Link(2)}, peers: peersOf(t, 2, 2)})
+		one := start(t, nodeConfig{sfu: 1, links: fabric.Links{nil, w[1].Link(1)}, peers: peersOf(t, 1, 2)})
+		two := start(t, nodeConfig{sfu: 2, links: fabric.Links{nil, w[1].Link(2)}, peers: peersOf(t, 2, 2)})
 		meet(t, []*node{one, two}, fabric.B)
 		for _, n := range []*node{one, two} {
 			if told := n.told(fabric.NotRedundant, fabric.Redundant); len(told) != 1 {
@@ -272,7 +272,9 @@ func TestSameMachine(t *testing.T) {
 		peers := func(self uint16) []fabric.Peer {
 			peers := peersOf(t, self, 3)
 			for i := range peers {
-				peers[i].SameMachine = self != 3 && peers[i].SFU != 3
+				if self != 3 && peers[i].SFU != 3 {
+					peers[i].Via = fabric.ViaMachine
+				}
 			}
 			return peers
 		}

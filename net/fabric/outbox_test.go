@@ -82,7 +82,7 @@ func TestRecordsDoNotOutliveTheirConnection(t *testing.T) {
 }
 
 func TestConfig(t *testing.T) {
-	links := [3]link.Link{link.NewNetwork(link.NetworkConfig{}).Link(1)}
+	links := fabric.Links{link.NewNetwork(link.NetworkConfig{}).Link(1)}
 	good := func() fabric.Config {
 		return fabric.Config{
 			Session: session.Config{
@@ -99,15 +99,15 @@ func TestConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, spoil := range map[string]func(c *fabric.Config){
-		"Deliver must be set":               func(c *fabric.Config) { c.Deliver = nil },
-		"Event must be set":                 func(c *fabric.Config) { c.Event = nil },
-		"Peer, Slot and MTU must not":       func(c *fabric.Config) { c.Session.Slot = 1 },
-		"256 peers of at most 255":          func(c *fabric.Config) { c.Peers = make([]fabric.Peer, 256) },
-		"peer 2 stands there twice":         func(c *fabric.Config) { c.Peers[1].SFU = 2 },
-		"Links[PortMachine] is nil":         func(c *fabric.Config) { c.Peers[0].SameMachine = true },
-		"Links[PortA] and Links[PortB] are": func(c *fabric.Config) { c.Links[fabric.PortA] = nil },
-		"session: PSK must be set":          func(c *fabric.Config) { c.Session.PSK = [32]byte{} },
-		"must not be Local":                 func(c *fabric.Config) { c.Session.Local = 2 },
+		"Deliver must be set":         func(c *fabric.Config) { c.Deliver = nil },
+		"Event must be set":           func(c *fabric.Config) { c.Event = nil },
+		"Peer, Slot and MTU must not": func(c *fabric.Config) { c.Session.Slot = 1 },
+		"256 peers of at most 255":    func(c *fabric.Config) { c.Peers = make([]fabric.Peer, 256) },
+		"peer 2 stands there twice":   func(c *fabric.Config) { c.Peers[1].SFU = 2 },
+		"no link to [machine]":        func(c *fabric.Config) { c.Peers[0].Via = fabric.ViaMachine },
+		"no link to [A B]":            func(c *fabric.Config) { c.Links[fabric.PortA] = nil },
+		"session: PSK must be set":    func(c *fabric.Config) { c.Session.PSK = [32]byte{} },
+		"must not be Local":           func(c *fabric.Config) { c.Session.Local = 2 },
 	} {
 		cfg := good()
 		spoil(&cfg)
@@ -128,7 +128,7 @@ func TestSendUnderLock(t *testing.T) {
 		sfu := uint16(i + 1)
 		nodes[i] = start(t, nodeConfig{
 			sfu: sfu, peers: peersOf(t, sfu, 2),
-			links: [3]link.Link{openOne(t, ports[0][0], ports[1][0]), openOne(t, ports[0][1], ports[1][1])},
+			links: fabric.Links{openOne(t, ports[0][0], ports[1][0]), openOne(t, ports[0][1], ports[1][1])},
 			deliver: func(n *node, r fabric.Record) {
 				if n.sfu == 2 {
 					n.Send(1, r.Lane, r.Data)

@@ -20,7 +20,8 @@ func (c *Core) SetPeers(now time.Duration, peers []Peer) error {
 	known := make([]session.Peer, 0, len(peers))
 	for _, p := range peers {
 		known = append(known, session.Peer{SFU: p.SFU, Public: p.Public})
-		if old := c.bySFU[p.SFU]; old != nil && old.public == p.Public && old.machine == p.SameMachine {
+		if old := c.bySFU[p.SFU]; old != nil && old.Public == p.Public && old.Via == p.Via && old.OnlyA == p.OnlyA {
+			old.Spare = p.Spare
 			kept = append(kept, old)
 			continue
 		}
@@ -41,17 +42,17 @@ func (c *Core) SetPeers(now time.Duration, peers []Peer) error {
 	}
 	c.Flush(now)
 	c.peers = append(kept, made...)
-	slices.SortFunc(c.peers, func(a, b *peer) int { return cmp.Compare(a.sfu, b.sfu) })
+	slices.SortFunc(c.peers, func(a, b *peer) int { return cmp.Compare(a.SFU, b.SFU) })
 	c.bySFU = make(map[uint16]*peer)
 	c.bySlot = make(map[uint16]*peer)
 	for _, p := range c.peers {
-		c.bySFU[p.sfu] = p
+		c.bySFU[p.SFU] = p
 		c.bySlot[p.slot] = p
 	}
 	for _, p := range made {
 		c.tellLinks(now, p)
 	}
-	for port := range Port(ports) {
+	for port := range Port(Ports) {
 		c.checkBuffers(port)
 	}
 	c.checkRedundancy()
@@ -63,17 +64,14 @@ func (c *Core) newPeer(p Peer) (*peer, error) {
 	cfg := c.cfg.Session
 	cfg.Peer = session.Peer{SFU: p.SFU, Public: p.Public}
 	cfg.Slot = c.freeSlot()
-	if p.SameMachine {
-		cfg.MTU[A] = c.mtu(PortMachine)
-	} else {
-		cfg.MTU[A] = c.mtu(PortA)
-		cfg.MTU[B] = c.mtu(PortB)
+	for n, port := range p.ports() {
+		cfg.MTU[n] = c.mtu(port)
 	}
 	s, err := session.New(cfg)
 	if err != nil {
 		return nil, err
 	}
-	return &peer{sfu: p.SFU, machine: p.SameMachine, public: p.Public, session: s, slot: cfg.Slot}, nil
+	return &peer{Peer: p, by: p.ports(), session: s, slot: cfg.Slot}, nil
 }
 
 // freeSlot returns a slot number that was not used lately, so that late frames

@@ -39,7 +39,7 @@ func child(args []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var links [3]link.Link
+	var links fabric.Links
 	switch args[1] {
 	case "udp":
 		for i := range 2 {
@@ -161,7 +161,7 @@ func withChild(t *testing.T) (*node, func(incarnation uint64) *process) {
 	mine, theirs := udpPorts(t, 2), udpPorts(t, 2)
 	one := start(t, nodeConfig{
 		sfu:   1,
-		links: [3]link.Link{openOne(t, mine[0], theirs[0]), openOne(t, mine[1], theirs[1])},
+		links: fabric.Links{openOne(t, mine[0], theirs[0]), openOne(t, mine[1], theirs[1])},
 		peers: peersOf(t, 1, 2),
 	})
 	return one, func(incarnation uint64) *process {

@@ -36,7 +36,7 @@ func TestOverUDP(t *testing.T) {
 	ports := [2][]netip.AddrPort{udpPorts(t, count), udpPorts(t, count)}
 	var nodes []*node
 	for i := range count {
-		var links [3]link.Link
+		var links fabric.Links
 		for network := range ports {
 			l, err := link.OpenUDP(link.UDPConfig{
 				Listen: ports[network][i],
@@ -54,6 +54,66 @@ func TestOverUDP(t *testing.T) {
 	stream(t, nodes[0], nodes[2], 2000, 0, nil)
 }
 
+// TestMixedCarriers: two SFUs have networks A and B; the third has UDP alone, at an
+// address that they know. It does not know theirs: it answers where they sent from, also
+// when it, or one of them, has begun anew.
+func TestMixedCarriers(t *testing.T) {
+	wires := networks{link.NewNetwork(link.NetworkConfig{}), link.NewNetwork(link.NetworkConfig{})}
+	at := udpPorts(t, 1)
+	peers := func(self uint16) []fabric.Peer {
+		all := peersOf(t, self, 3)
+		for i := range all {
+			if self == 3 || all[i].SFU == 3 {
+				all[i].Via, all[i].OnlyA, all[i].Spare = fabric.ViaUDP, true, true
+			}
+		}
+		return all
+	}
+	lives := uint64(0)
+	begin := func(sfu uint16) *node {
+		var links fabric.Links
+		if sfu == 3 {
+			l, err := link.OpenUDP(link.UDPConfig{Listen: at[0]})
+			if err != nil {
+				t.Fatal(err)
+			}
+			links[fabric.PortUDPA] = l
+		} else {
+			links = wires.links(sfu)
+			for _, port := range []fabric.Port{fabric.PortUDPA, fabric.PortUDPB} {
+				links[port] = link.NewLateUDP(0)
+			}
+			if err := links[fabric.PortUDPA].(*link.LateUDP).SetPeers(at); err != nil {
+				t.Fatal(err)
+			}
+		}
+		lives++
+		return start(t, nodeConfig{sfu: sfu, incarnation: lives, links: links, peers: peers(sfu)})
+	}
+	one, two, three := begin(1), begin(2), begin(3)
+	together := func() {
+		t.Helper()
+		meet(t, []*node{one, two}, fabric.A, fabric.B)
+		for _, n := range []*node{one, two} {
+			meet(t, []*node{n, three}, fabric.A)
+			stream(t, n, three, 200, 0, nil)
+			stream(t, three, n, 200, 0, nil)
+		}
+		for _, n := range []*node{one, two, three} {
+			if told := n.told(fabric.NotRedundant); len(told) != 0 {
+				t.Errorf("SFU %d: %v", n.sfu, told)
+			}
+		}
+	}
+	together()
+	one.stop()
+	one = begin(1)
+	together()
+	three.stop()
+	three = begin(3)
+	together()
+}
+
 func TestOverUnix(t *testing.T) {
 	dir := t.TempDir()
 	var nodes []*node
@@ -63,8 +123,8 @@ func TestOverUnix(t *testing.T) {
 			t.Fatal(err)
 		}
 		peers := peersOf(t, sfu, 2)
-		peers[0].SameMachine = true
-		nodes = append(nodes, start(t, nodeConfig{sfu: sfu, links: [3]link.Link{fabric.PortMachine: l}, peers: peers}))
+		peers[0].Via = fabric.ViaMachine
+		nodes = append(nodes, start(t, nodeConfig{sfu: sfu, links: fabric.Links{fabric.PortMachine: l}, peers: peers}))
 	}
 	meet(t, nodes, fabric.A)
 	stream(t, nodes[0], nodes[1], 2000, 0, nil)
@@ -123,9 +183,9 @@ func stream(t testing.TB, from, to *node, records int, pause time.Duration, at f
 
 // openEthernet opens the links to networks A and B of a lab's host, given its
 // namespace.
-func openEthernet(t testing.TB, namespace string, plain bool) [3]link.Link {
+func openEthernet(t testing.TB, namespace string, plain bool) fabric.Links {
 	t.Helper()
-	var links [3]link.Link
+	var links fabric.Links
 	for network, etherType := range []uint16{link.EtherTypeA, link.EtherTypeB} {
 		l, err := link.OpenPacket(link.PacketConfig{
 			Interface: linktest.Interface(network),

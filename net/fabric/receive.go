@@ -42,7 +42,7 @@ func (c *Core) receive(now time.Duration, port Port, f *link.Frame) {
 		c.dropped.OtherSFU++
 		return
 	case h.Type == wire.TypeInitiation:
-		c.initiation(now, f.Data)
+		c.initiation(now, port, f)
 		return
 	}
 	p := c.bySlot[h.Slot]
@@ -63,8 +63,8 @@ func (c *Core) receive(now time.Duration, port Port, f *link.Frame) {
 }
 
 // initiation finds the peer that wants a handshake.
-func (c *Core) initiation(now time.Duration, frame []byte) {
-	in, err := c.responder.Open(now, frame)
+func (c *Core) initiation(now time.Duration, port Port, f *link.Frame) {
+	in, err := c.responder.Open(now, f.Data)
 	switch {
 	case err == nil:
 	case errors.Is(err, session.ErrCopy):
@@ -81,6 +81,9 @@ func (c *Core) initiation(now time.Duration, frame []byte) {
 	if p == nil {
 		c.dropped.Initiation++
 		return
+	}
+	if network, ok := p.network(port); ok && p.Via == ViaUDP {
+		p.asked[network] = f.Addr
 	}
 	p.session.Accept(now, in)
 	c.touch(p)

@@ -11,7 +11,7 @@ import (
 // Stats is a snapshot of a fabric.
 type Stats struct {
 	Dropped Dropped
-	Links   [ports]LinkStats
+	Links   [Ports]LinkStats
 	Peers   []PeerStats // in the order of their numbers
 }
 
@@ -24,11 +24,11 @@ type LinkStats struct {
 
 // PeerStats is one peer's part of Stats. Per network it says frames, bytes, loss
 // and round-trip time; see session.Stats. For a peer on the same machine, network
-// A is the link between the SFUs of the machine.
+// A is the link between the SFUs of the machine; for one by UDP, UDP is A and B.
 type PeerStats struct {
-	Peer        uint16
-	SameMachine bool
-	Addr        [2]link.Addr // by network, where known
+	Peer uint16
+	Via  Via
+	Addr [2]link.Addr // by network, where known
 	session.Stats
 }
 
@@ -90,7 +90,7 @@ func (c *Core) Stats(st *Stats) {
 	st.Dropped = c.dropped
 	st.Peers = st.Peers[:0]
 	for _, p := range c.peers {
-		ps := PeerStats{Peer: p.sfu, SameMachine: p.machine, Addr: p.addr}
+		ps := PeerStats{Peer: p.SFU, Via: p.Via, Addr: p.addr}
 		p.session.Stats(&ps.Stats)
 		st.Peers = append(st.Peers, ps)
 	}

@@ -12,7 +12,8 @@
 //
 //	OpenPacket    raw Ethernet frames through packet sockets; needs CAP_NET_RAW
 //	OpenUnix      Unix datagrams between the SFUs of one machine
-//	OpenUDP       UDP, for development and where a shop has one NIC
+//	OpenUDP       UDP, for development, a witness, and where a shop has one NIC
+//	NewLateUDP    the same for who has no address of its own
 //	NewNetwork    a network in memory with faults at will, for simulation
 //
 // On Ethernet a frame lies in the packet like this; the first 14 bytes are the

@@ -72,7 +72,7 @@ var Kinds = []Kind{
 		Name: "no-leader", Severity: Critical, Subject: "The SFUs decide no transactions",
 		Means: "For seconds no SFU has led the transaction group: fewer than a majority of those that vote reach each other.",
 		Done: "Nothing that was committed is lost. New transactions wait and then hear that they are pending; asking again with " +
-			"the same id is safe. The SFUs try on and go on by themselves as soon as enough of them are there.",
+			"the same id is safe. The SFUs try on and go on by themselves as soon as enough of them are there. A witness that leads brings another SFU up to date, which then leads.",
 		Do: "Start the SFUs that are down, `systemctl start rrts@NAME`, or mend the networks between them; the alarm names " +
 			"those that vote. Of two SFUs both are needed after a crash of one: a third one, however small, would decide. An " +
 			"SFU whose disk is lost is replaced with `rrts sfu replace NAME` once the others lead again.",
@@ -81,8 +81,8 @@ var Kinds = []Kind{
 	{
 		Name: "disk-full", Severity: Critical, Subject: "The disk for transactions is full",
 		Means: "No more room can be reserved for the journal of this SFU.",
-		Done: "New transactions are refused as overloaded, reads go on, nothing is lost. Where this SFU does not lead, the " +
-			"others go on without it.",
+		Done: "If it led and another SFU has room, that one leads now and work goes on there. Where none has, new " +
+			"transactions are refused as overloaded; reads go on, and nothing is lost.",
 		Do: "Make room on the file system that the alarm names. The SFU goes on by itself. Delete nothing below " +
 			"/var/lib/rrts.",
 		Proof: "comps/txn.TestFullDiskMakesRoomItself",

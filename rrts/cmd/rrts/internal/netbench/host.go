@@ -81,7 +81,7 @@ func newHost(self uint16, h Host, deliver func(*host, []fabric.Record)) (*host, 
 		return nil, err
 	}
 	b := &host{nics: h.NICs, peer: measuring + serving - self, ended: make(chan error, 1), ready: make(chan struct{}, 1), lost: make(chan struct{}, 1)}
-	var links [3]link.Link
+	var links fabric.Links
 	for n, etherType := range []uint16{link.EtherTypeA, link.EtherTypeB} {
 		l, err := link.OpenPacket(link.PacketConfig{Interface: h.NICs[n], EtherType: etherType, Match: fabric.Match(clusterHash)})
 		if err != nil {
@@ -111,7 +111,7 @@ func newHost(self uint16, h Host, deliver func(*host, []fabric.Record)) (*host, 
 	return b, nil
 }
 
-func closeLinks(links [3]link.Link) {
+func closeLinks(links fabric.Links) {
 	for _, l := range links {
 		if l != nil {
 			l.Close()
