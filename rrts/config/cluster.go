@@ -175,7 +175,7 @@ func (m *Member) keys(k *keys, carrier Carrier) {
 	key(k, "carrier", &m.Carrier, otherwise(carrier), oneOf(Ethernet, UDP),
 		"What carries its frames to other machines, if not what carries the others'.")
 	key(k, "udp_a", &m.UDPA, optional[netip.AddrPort](`"192.168.7.1:7401"`), udpAddress,
-		"Where it receives UDP, if it or an SFU of another machine is carried by UDP. Without udp_b it has one network, and an alarm says so.")
+		"Where it receives UDP, if UDP carries its frames. Without udp_b it has one network, and an alarm says so, but of a witness. An SFU on raw frames needs none: those on UDP answer it where it sends from.")
 	key(k, "udp_b", &m.UDPB, optional[netip.AddrPort](`"192.168.8.1:7401"`), udpAddress, "")
 	key(k, "gateways", &m.Gateways, optional[[]string](`["pc1.example:7400"]`), list(gatewayAddress, MaxGateways),
 		"Where clients reach its gateway. The gateway's certificate is for these hosts.")
@@ -346,8 +346,8 @@ func (c *Cluster) relateGateways(d *document) {
 	}
 }
 
-// relateUDP checks that UDP addresses are there where some path needs them, and
-// that no two are the same.
+// relateUDP checks that whoever is carried by UDP has an address, as soon as there is
+// another SFU, and that no two are the same.
 func (c *Cluster) relateUDP(d *document) {
 	addresses := map[netip.AddrPort]string{}
 	for i := range c.SFUs {
@@ -364,7 +364,7 @@ func (c *Cluster) relateUDP(d *document) {
 			d.fault(at+".udp_b", "is set without udp_a", "name the only network udp_a")
 		case m.UDPA.IsValid() && m.UDPA == m.UDPB:
 			d.fault(at+".udp_b", "is the same as udp_a", "remove it if there is one network only")
-		case !m.UDPA.IsValid():
+		case !m.UDPA.IsValid() && m.Carrier == UDP:
 			if other := c.udpPeer(i); other != "" {
 				d.fault(at+".udp_a", fmt.Sprintf("missing, although UDP carries the frames between %s and %s", m.Name, other), `write udp_a = "IP:7401"`)
 			}

@@ -26,6 +26,7 @@ type TxnSettings struct {
 	Cache          int64 // bytes: the store's block cache
 	Balances       int   // accounts whose balances stay in memory
 	JournalSegment int64 // bytes
+	WitnessLog     int64 // bytes
 }
 
 const sfuComment = `One SFU of this machine. Its name is the file's name; what the others know of it is in cluster.toml.
@@ -54,6 +55,8 @@ func (s *SFU) keys(name string, listen []string) func(*keys) {
 				"Accounts whose balances stay in memory, about 200 bytes each.")
 			key(k, "journal_segment", &s.Txn.JournalSegment, otherwise(64*mib), size(mib, gib),
 				"The journal is made of files of this size, which are used again.")
+			key(k, "witness_log", &s.Txn.WitnessLog, otherwise(4*gib), size(128*mib, 1024*gib),
+				"How much of the log a witness keeps for an SFU that is away. It needs that much of the disk.")
 		})
 		k.section("alarms", "When an alarm about this SFU is raised, and when it ends.", s.Alarms.keys)
 		k.section("metrics", "The SFU's figures, for Prometheus.", s.Metrics.keys)

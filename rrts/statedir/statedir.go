@@ -4,6 +4,7 @@
 //	            is the same again
 //	journal/    rrts/journal, with the raft log
 //	store/      comps/txn/store, on sealed pages
+//	marker/     of a witness in the place of store/: comps/txn/marker, likewise
 //
 // rrtsd runs on it; rrts restores into an empty one and audits one whose SFU is
 // stopped.
@@ -16,6 +17,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"virtualservicesinc.com/comps/txn/marker"
 	"virtualservicesinc.com/comps/txn/store"
 	"virtualservicesinc.com/comps/txn/store/sealfs"
 	"virtualservicesinc.com/rrts/config"
@@ -56,4 +58,9 @@ func live(ring *keyring.Ring, err error) (*keyring.Live, error) {
 // Store says where the store is: on disk, under keys.
 func Store(stateDir string, disk vfs.FS, keys *keyring.Live) store.Config {
 	return store.Config{Dir: filepath.Join(stateDir, "store"), FS: sealfs.New(disk, keys, rand.Reader)}
+}
+
+// Marker opens what a witness keeps, on disk, under keys.
+func Marker(stateDir string, disk vfs.FS, keys *keyring.Live) (*marker.File, error) {
+	return marker.Open(sealfs.New(disk, keys, rand.Reader), filepath.Join(stateDir, "marker"))
 }

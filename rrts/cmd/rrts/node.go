@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +32,8 @@ const (
 	joinPatience = time.Hour
 	// dialTime is how long the new machine tries to connect.
 	dialTime = 15 * time.Second
+	// witnessName is what the first witness is called, unless the operator says otherwise.
+	witnessName = "witness"
 )
 
 func (c *cli) nodeCommand() *cobra.Command {
@@ -52,8 +55,8 @@ type growFlags struct {
 func (f *growFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.kind, "type", string(config.TypeAll), "what it runs: all, core, edge, data or witness")
 	cmd.Flags().StringArrayVar(&f.plan.Gateways, "gateway", nil, "HOST:PORT where clients reach it (default: that machine's host name, port 7400 or the next free one)")
-	cmd.Flags().StringVar(&f.carrier, "carrier", "", "what carries its frames to other machines, if not what carries the others': ethernet or udp")
-	cmd.Flags().StringVar(&f.plan.UDPA, "udp-a", "", "IP:PORT where it receives UDP, with --carrier udp")
+	cmd.Flags().StringVar(&f.carrier, "carrier", "", "what carries its frames to other machines, ethernet or udp (default: udp for a witness, else what carries the others')")
+	cmd.Flags().StringVar(&f.plan.UDPA, "udp-a", "", "IP:PORT where it receives UDP, if UDP carries its frames (default: its machine's address towards this one, port 7401 or the next free one)")
 	cmd.Flags().StringVar(&f.plan.UDPB, "udp-b", "", "the same on a second network, where there is one")
 	cmd.Flags().BoolVar(&f.plan.NoVote, "no-vote", false, "it does not vote")
 	cmd.Flags().StringVar(&f.at, "at", "", "HOST:PORT where this machine waits for the new one (default: the host of this machine's gateway, port "+joinPort+")")
@@ -70,8 +73,11 @@ run, as root, on the new machine, which has the package rrts and nothing else. T
 for one machine that is good for an hour: hand it over as you would a password.
 
 The new machine makes its own private keys; they never leave it, and the cluster's master keys never
-leave this machine. Its SFU begins as a learner, is sent the state, and votes once it has caught up.`,
-		Example: "  rrts node add pc2\n  rrts node add box --sfu wit --type witness --carrier udp --udp-a 192.168.7.9:7401",
+leave this machine. Its SFU begins as a learner, is sent the state, and votes once it has caught up.
+
+A witness votes and keeps the log, and holds no accounts: any third machine will do. UDP over the
+ordinary network carries its frames; the others go on with networks A and B among themselves.`,
+		Example: "  rrts node add pc2\n  rrts node add box --type witness",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch len(args) {
 			case 0:
@@ -83,7 +89,7 @@ leave this machine. Its SFU begins as a learner, is sent the state, and votes on
 			return c.growElsewhere(cmd.Context(), f)
 		},
 	}
-	cmd.Flags().StringVar(&f.plan.SFU, "sfu", "", "the name of its SFU (default: the next free one of alpha, bravo, carol …)")
+	cmd.Flags().StringVar(&f.plan.SFU, "sfu", "", "the name of its SFU (default: the next free one of alpha, bravo, carol …, of a witness witness)")
 	f.add(cmd)
 	return cmd
 }
@@ -108,12 +114,18 @@ func (c *cli) admission(ctx context.Context, f *growFlags) (a *grow.Admission, c
 	}
 	f.plan.Type = config.Type(f.kind)
 	f.plan.Carrier = config.Carrier(cmp.Or(f.carrier, string(cluster.Interconnect.Carrier)))
+	if f.carrier == "" && f.plan.Type == config.TypeWitness {
+		f.plan.Carrier = config.UDP
+	}
 	if f.plan.SFU == "" {
 		var taken []string
 		for _, m := range cluster.SFUs {
 			taken = append(taken, m.Name)
 		}
 		f.plan.SFU = freeName(taken)
+		if f.plan.Type == config.TypeWitness && !slices.Contains(taken, witnessName) {
+			f.plan.SFU = witnessName
+		}
 	}
 	if m := cluster.Member(f.plan.SFU); m != nil && m.Number != f.plan.Replaces {
 		op.Close()
@@ -263,7 +275,7 @@ this machine, as rrts sfu replace prints it, moves what is left of that one asid
 	}
 	cmd.Flags().StringVar(&g.Machine, "machine", "", "the name of this machine (default: its host name)")
 	cmd.Flags().StringArrayVar(&g.Gateways, "gateway", nil, "HOST:PORT where clients reach this machine (default: its host name, port 7400)")
-	cmd.Flags().StringVar(&g.UDPA, "udp-a", "", "IP:PORT where the SFU receives UDP")
+	cmd.Flags().StringVar(&g.UDPA, "udp-a", "", "IP:PORT where the SFU receives UDP, if UDP carries its frames (default: this machine's address towards the other one, port 7401 or the next free one)")
 	cmd.Flags().StringVar(&g.UDPB, "udp-b", "", "the same on a second network, where there is one")
 	cmd.Flags().BoolVar(&noStart, "no-start", false, "leave starting the SFU to the operator")
 	place.add(cmd)
@@ -278,6 +290,9 @@ func (c *cli) join(ctx context.Context, g *grow.Guest, address string, secret jo
 	c.out.Progress("")
 	if err != nil {
 		return fmt.Errorf("%w; is rrts node add still waiting there, and does the name lead to that machine?", err)
+	}
+	if at, ok := conn.LocalAddr().(*net.TCPAddr); ok {
+		g.Address = at.AddrPort().Addr().Unmap().WithZone("")
 	}
 	err = join.Join(ctx, conn, secret, func(o *join.Offer) (*join.Request, error) {
 		c.out.Say("cluster %s offers SFU %s of type %s", o.Cluster, o.SFU, o.Type)

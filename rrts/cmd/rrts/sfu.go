@@ -100,9 +100,11 @@ func (c *cli) replace(ctx context.Context, f *growFlags) error {
 	f.plan.Replaces = uint16(old.Number)
 	f.kind = old.Type
 	f.carrier = cmp.Or(f.carrier, old.Carrier)
-	f.plan.UDPA, f.plan.UDPB = cmp.Or(f.plan.UDPA, old.UdpA), cmp.Or(f.plan.UDPB, old.UdpB)
-	if len(f.plan.Gateways) == 0 && (f.plan.Machine == "" || f.plan.Machine == old.Machine) {
-		f.plan.Gateways = old.Gateways
+	if f.plan.Machine == "" || f.plan.Machine == old.Machine {
+		f.plan.UDPA, f.plan.UDPB = cmp.Or(f.plan.UDPA, old.UdpA), cmp.Or(f.plan.UDPB, old.UdpB)
+		if len(f.plan.Gateways) == 0 {
+			f.plan.Gateways = old.Gateways
+		}
 	}
 	f.plan.NoVote = f.plan.NoVote || !old.Voter && config.Type(old.Type).Transactions()
 	f.plan.Machine = cmp.Or(f.plan.Machine, old.Machine)

@@ -25,6 +25,7 @@ import (
 	"virtualservicesinc.com/comps/txn"
 	"virtualservicesinc.com/comps/txn/backup"
 	"virtualservicesinc.com/comps/txn/machine"
+	"virtualservicesinc.com/comps/txn/marker"
 	"virtualservicesinc.com/comps/txn/store"
 	"virtualservicesinc.com/comps/txn/store/patientfs"
 	"virtualservicesinc.com/net/fabric"
@@ -222,14 +223,14 @@ func (a *assembler) transactions() (engine.Component, error) {
 	}
 	c := a.cfg.Cluster
 	disk := patientfs.New(vfs.Default, a.log)
-	return txn.New(txn.Config{
+	cfg := txn.Config{
 		Group: group, Epoch: c.Epoch, Node: uint64(a.cfg.Self.Number), Seed: members.Roster(a.seed),
 		Valid: a.validRoster, Roster: a.keeper.offer,
 		Tick: c.Transactions.Tick, Heartbeat: c.Transactions.Heartbeat, Election: c.Transactions.ElectionTimeout,
 		Birth: birth, Born: func() error { return genesis.Born(dir) },
 		FS: directfs.New(vfs.Default), Dir: statedir.Journal(dir), Keys: keys, Cluster: [16]byte(c.ID),
-		SegmentBytes: a.cfg.SFU.Txn.JournalSegment,
-		Full:         disk.Full, Stopping: disk.Stop,
+		SegmentBytes: a.cfg.SFU.Txn.JournalSegment, WitnessBytes: a.cfg.SFU.Txn.WitnessLog,
+		Full: disk.Full, Stopping: disk.Stop,
 		OpenStore: func() (store.Store, error) {
 			s := statedir.Store(dir, disk, keys)
 			s.CacheBytes, s.Log = a.cfg.SFU.Txn.Cache, a.log
@@ -237,7 +238,11 @@ func (a *assembler) transactions() (engine.Component, error) {
 		},
 		Backup:  a.backups(),
 		Machine: machine.Config{Window: c.Transactions.DedupeWindow, Ledger: ledger.Config{MaxCachedAccounts: a.cfg.SFU.Txn.Balances}},
-	}), nil
+	}
+	if a.cfg.Self.Type == config.TypeWitness {
+		cfg.OpenMarker = func() (*marker.File, error) { return statedir.Marker(dir, disk, keys) }
+	}
+	return txn.New(cfg), nil
 }
 
 // validRoster holds a roster against the rules of the configuration, which every SFU

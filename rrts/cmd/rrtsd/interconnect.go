@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 
 	"golang.org/x/sys/cpu"
@@ -52,19 +53,17 @@ func hasAES() bool { return cpu.X86.HasAES || cpu.ARM64.HasAES }
 
 // openLinks opens what the SFU's peers are reached by, those of today and, by what the
 // machine has, those that may be added.
-func (a *assembler) openLinks() (links [3]link.Link, err error) {
+func (a *assembler) openLinks() (links fabric.Links, err error) {
 	via := map[config.Path]bool{}
 	for _, p := range a.cfg.Peers() {
 		via[p.Via] = true
 	}
 	self := a.cfg.Self
-	switch {
-	case via[config.PathEthernet] && via[config.PathUDP]:
-		err = errors.New("some SFUs are reached by Ethernet and others by UDP; one SFU has one kind: write carrier = \"udp\" for this one too")
-	case via[config.PathUDP], self.Carrier == config.UDP && self.UDPA.IsValid():
-		err = a.openUDP(&links)
-	case via[config.PathEthernet], self.Carrier == config.Ethernet && !a.cfg.Machine.NetworkA.IsZero():
+	if via[config.PathEthernet] || self.Carrier == config.Ethernet && !a.cfg.Machine.NetworkA.IsZero() {
 		err = a.openEthernet(&links)
+	}
+	if err == nil {
+		err = a.openUDP(&links)
 	}
 	if err == nil {
 		links[fabric.PortMachine], err = link.OpenUnix(link.UnixConfig{
@@ -86,7 +85,7 @@ func (a *assembler) openLinks() (links [3]link.Link, err error) {
 	return links, err
 }
 
-func (a *assembler) openEthernet(links *[3]link.Link) error {
+func (a *assembler) openEthernet(links *fabric.Links) error {
 	ic := &a.cfg.Cluster.Interconnect
 	for _, n := range []struct {
 		port fabric.Port
@@ -108,19 +107,32 @@ func (a *assembler) openEthernet(links *[3]link.Link) error {
 	return nil
 }
 
-func (a *assembler) openUDP(links *[3]link.Link) error {
-	for port := fabric.PortA; port <= fabric.PortB; port++ {
-		listen := udpAddress(a.cfg.Self, port)
-		if !listen.IsValid() {
-			continue
+// udpLink is a link over UDP whose peers may change.
+type udpLink interface {
+	link.Link
+	SetPeers([]netip.AddrPort) error
+}
+
+// openUDP opens UDP at the SFU's own addresses, and makes a link that opens when it is
+// needed where it has none.
+func (a *assembler) openUDP(links *fabric.Links) error {
+	for _, network := range []fabric.Network{fabric.A, fabric.B} {
+		peers := udpPeers(a.cfg.Peers(), network)
+		var l udpLink
+		var err error
+		if listen := udpAddress(a.cfg.Self, network); listen.IsValid() {
+			if l, err = link.OpenUDP(link.UDPConfig{Listen: listen, Peers: peers}); err != nil {
+				return fmt.Errorf("network %v: %w; is another program using %v? change udp_%c of %s in cluster.toml",
+					network, err, listen, 'a'+rune(network), a.cfg.Self.Name)
+			}
+		} else {
+			l = link.NewLateUDP(0)
+			if err := l.SetPeers(peers); err != nil {
+				return fmt.Errorf("UDP, network %v: %w", network, err)
+			}
 		}
-		l, err := link.OpenUDP(link.UDPConfig{Listen: listen, Peers: udpPeers(a.cfg.Peers(), port)})
-		if err != nil {
-			return fmt.Errorf("network %v: %w; is another program using %v? change udp_%c of %s in cluster.toml",
-				port, err, listen, 'a'+rune(port), a.cfg.Self.Name)
-		}
-		links[port] = l
-		a.keeper.setUDP(port, l)
+		links[fabric.ViaUDP.Port(network)] = l
+		a.keeper.setUDP(network, l)
 	}
 	return nil
 }

@@ -13,7 +13,6 @@ import (
 
 	"virtualservicesinc.com/comps/connector"
 	"virtualservicesinc.com/net/fabric"
-	"virtualservicesinc.com/net/link"
 	"virtualservicesinc.com/rrts/cmd/internal/members"
 	"virtualservicesinc.com/rrts/config"
 	"virtualservicesinc.com/rrts/config/genesis"
@@ -85,7 +84,7 @@ type keeper struct {
 	peers   []config.Peer            // of newest, and those that have left a moment ago
 	left    map[uint16]time.Duration // until when these are reached
 	conn    *connector.Connector     // the one that was made last
-	udp     [2]*link.UDPLink         // likewise
+	udp     [2]udpLink               // its links over UDP
 	applied bool                     // conn and udp have peers
 	fault   string                   // why they do not, as it was told
 }
@@ -137,10 +136,10 @@ func (k *keeper) setConnector(c *connector.Connector) {
 }
 
 // setUDP notes the links of that Connector.
-func (k *keeper) setUDP(port fabric.Port, l *link.UDPLink) {
+func (k *keeper) setUDP(network fabric.Network, l udpLink) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.udp[port] = l
+	k.udp[network] = l
 }
 
 // gateways are the addresses of all gateways of the cluster.
@@ -171,13 +170,20 @@ func (k *keeper) numbers() (all []uint32, version uint64) {
 func (k *keeper) fabricPeers() []fabric.Peer {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return fabricPeers(k.peers)
+	return fabricPeers(k.cfg.Self, k.peers)
 }
 
-func fabricPeers(peers []config.Peer) []fabric.Peer {
+func fabricPeers(self *config.Member, peers []config.Peer) []fabric.Peer {
+	via := map[config.Path]fabric.Via{config.PathEthernet: fabric.ViaNetworks, config.PathUnix: fabric.ViaMachine, config.PathUDP: fabric.ViaUDP}
 	out := make([]fabric.Peer, len(peers))
 	for i, p := range peers {
-		out[i] = fabric.Peer{SFU: p.Number, Public: p.PublicKey, SameMachine: p.Via == config.PathUnix}
+		out[i] = fabric.Peer{
+			SFU: p.Number, Public: p.PublicKey, Via: via[p.Via],
+			OnlyA: p.Via == config.PathUDP && !self.UDPB.IsValid() && !p.UDPB.IsValid(),
+			// A network that fails between a witness and another costs the cluster no more
+			// than the witness, and that it can spare.
+			Spare: self.Type == config.TypeWitness || p.Type == config.TypeWitness,
+		}
 	}
 	return out
 }
@@ -296,12 +302,12 @@ func (k *keeper) reach() {
 		return
 	}
 	var faults []error
-	for port, l := range udp {
+	for network, l := range udp {
 		if l != nil {
-			faults = append(faults, l.SetPeers(udpPeers(kept, fabric.Port(port))))
+			faults = append(faults, l.SetPeers(udpPeers(kept, fabric.Network(network))))
 		}
 	}
-	faults = append(faults, conn.SetPeers(fabricPeers(kept)))
+	faults = append(faults, conn.SetPeers(fabricPeers(k.cfg.Self, kept)))
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err := errors.Join(faults...); errors.Is(err, connector.ErrStopped) {
@@ -317,19 +323,20 @@ func (k *keeper) reach() {
 }
 
 // udpPeers are the addresses of the peers that UDP reaches on a network.
-func udpPeers(peers []config.Peer, port fabric.Port) []netip.AddrPort {
+func udpPeers(peers []config.Peer, network fabric.Network) []netip.AddrPort {
 	var all []netip.AddrPort
 	for _, p := range peers {
-		if addr := udpAddress(&p.Member, port); addr.IsValid() && p.Via == config.PathUDP {
+		if addr := udpAddress(&p.Member, network); addr.IsValid() && p.Via == config.PathUDP {
 			all = append(all, addr)
 		}
 	}
 	return all
 }
 
-// udpAddress is where an SFU receives UDP on a network.
-func udpAddress(m *config.Member, port fabric.Port) netip.AddrPort {
-	if port == fabric.PortA {
+// udpAddress is where an SFU receives UDP on a network; invalid where it is answered
+// where it sends from.
+func udpAddress(m *config.Member, network fabric.Network) netip.AddrPort {
+	if network == fabric.A {
 		return m.UDPA
 	}
 	return m.UDPB

@@ -919,7 +919,8 @@ func (m Alarm) String() string {
 // NetworkStatus is one interconnect network towards one peer.
 type NetworkStatus struct {
 	Peer uint32
-	// "A" or "B"; "machine" for an SFU of the same machine.
+	// "A" or "B"; "machine" for an SFU of the same machine; "udp_a" or "udp_b" where
+	// frames go by UDP.
 	Network         string
 	Up              bool
 	RttMicros       uint64

@@ -192,11 +192,17 @@ func (s *SFU) takeNetworks(networks []monitorpb.NetworkStatus) {
 		s.Paths = append(s.Paths, Path{Peer: uint16(n.Peer), Network: n.Network, Up: n.Up, RTTMicros: n.RttMicros, LossPercent: float64(n.LossMillionths) / 1e4,
 			SentFrames: n.SentFrames, SentBytes: n.SentBytes, Received: n.ReceivedFrames, Lost: n.LostFrames})
 	}
-	for _, n := range []string{"A", "B"} {
-		if hears && !down[n] {
-			s.NetworksUp += n
+	var up []string
+	for _, name := range []string{"A", "B", "udp_a", "udp_b", "machine"} {
+		there := len(networks) == 0 && len(name) == 1 // who has nobody to hear has both
+		for i := range networks {
+			there = there || networks[i].Network == name
+		}
+		if hears && there && !down[name] {
+			up = append(up, name)
 		}
 	}
+	s.NetworksUp = strings.Join(up, "+")
 }
 
 func component(c *enginepb.ComponentStatus) Component {

@@ -76,7 +76,7 @@ func (c *Cluster) sfuTable() [][]string {
 		if s.Role == "" && s.Error != "" {
 			role = "silent"
 		}
-		row := []string{s.Name, s.Type, role, "", "", "", networks(s.NetworksUp), fmt.Sprintf("%.1f %%", s.CPUPercent), fmt.Sprintf("%.0f MB", s.ResidentMB), uptime(s.UptimeS)}
+		row := []string{s.Name, s.Type, role, "", "", "", cmp.Or(s.NetworksUp, "none"), fmt.Sprintf("%.1f %%", s.CPUPercent), fmt.Sprintf("%.0f MB", s.ResidentMB), uptime(s.UptimeS)}
 		if s.Role != "" {
 			row[3] = fmt.Sprint(s.Lag)
 		}
@@ -86,13 +86,6 @@ func (c *Cluster) sfuTable() [][]string {
 		rows = append(rows, row)
 	}
 	return rows
-}
-
-func networks(up string) string {
-	if up == "" {
-		return "none"
-	}
-	return strings.Join(strings.Split(up, ""), "+")
 }
 
 // pathTable is the networks between each two SFUs: as the first of them sees it, with
@@ -113,6 +106,9 @@ func (c *Cluster) pathTable() [][]string {
 			w := way{name: a.Name + "-" + b.Name}
 			for _, n := range []string{"A", "B"} {
 				p, q := a.path(b.SFU, n), b.path(a.SFU, n)
+				if udp := "udp_" + strings.ToLower(n); p == nil && q == nil {
+					p, q = a.path(b.SFU, udp), b.path(a.SFU, udp)
+				}
 				if p == nil || q == nil {
 					if p = a.path(b.SFU, "machine"); p != nil && n == "A" {
 						w.cells = append(w.cells, "same machine", micros(p.RTTMicros), "")

@@ -64,7 +64,7 @@ func shop(alarms int) *Cluster {
 
 // TestScreens holds what people see to files, and to the terminal that it must fit.
 func TestScreens(t *testing.T) {
-	quiet := &Cluster{Name: "shop", SFUs: []SFU{{SFU: 1, Name: "alpha", Type: "edge", Reachable: true, NetworksUp: "AB", ResidentMB: 30}}}
+	quiet := &Cluster{Name: "shop", SFUs: []SFU{{SFU: 1, Name: "alpha", Type: "edge", Reachable: true, NetworksUp: "A+B", ResidentMB: 30}}}
 	many := shop(6)
 	for n := 5; n < 9; n++ {
 		s := many.SFUs[1]

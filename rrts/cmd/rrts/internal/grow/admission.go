@@ -74,6 +74,9 @@ func (a *Admission) Admit(ctx context.Context, r *join.Request) (*join.Grant, er
 	if err != nil {
 		return nil, err
 	}
+	if m.Type == config.TypeWitness && !m.Voter && !a.Plan.NoVote {
+		return nil, fmt.Errorf("an SFU of machine %s votes already, so a witness there could not: it belongs on a third machine, rrts node add MACHINE --type witness", m.Machine)
+	}
 	// A fault of the whole is found before the cluster is asked.
 	if err := a.try(m); err != nil {
 		return nil, err

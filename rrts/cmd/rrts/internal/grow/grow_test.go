@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -207,6 +208,35 @@ func TestWitnessOverUDP(t *testing.T) {
 	}
 }
 
+// TestWitnessBesideEthernet: the others are on raw frames and have no UDP address; the
+// witness is asked for none, and takes the address at which its machine was there.
+func TestWitnessBesideEthernet(t *testing.T) {
+	w, dir := newWorld(t), t.TempDir()
+	g := w.guest(dir, "box")
+	g.Networks = func(context.Context, [2]uint16) (*nic.Choice, error) { return nil, errors.New("asked for NICs") }
+	plan := Plan{SFU: "wit", Type: config.TypeWitness, Carrier: config.UDP}
+	if err := w.grow(w.admission(plan), g); err == nil || !strings.Contains(err.Error(), "name one with --udp-a IP:7401") {
+		t.Errorf("without an address: %v", err)
+	}
+	g.Address = netip.MustParseAddr("192.168.7.9")
+	if err := w.grow(w.admission(plan), g); err != nil {
+		t.Fatal(err)
+	}
+	c, _ := load(t, g)
+	if c.Self.UDPA.String() != "192.168.7.9:7401" || !c.Self.Voter || c.Peers()[0].Via != config.PathUDP || c.Peers()[0].Carrier != config.Ethernet {
+		t.Errorf("the witness is %+v, reaches %+v", c.Self, c.Peers())
+	}
+	// Another SFU of the box has the next port.
+	more := w.guest(dir, "box")
+	more.StateDir, more.Address = filepath.Join(dir, "state-more"), g.Address
+	if err := w.grow(w.admission(Plan{SFU: "edge-1", Type: config.TypeEdge, Carrier: config.UDP}), more); err != nil {
+		t.Fatal(err)
+	}
+	if c, _ := load(t, more); c.Self.UDPA.String() != "192.168.7.9:7402" {
+		t.Errorf("the next one is at %v", c.Self.UDPA)
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
@@ -226,6 +256,7 @@ func TestRefusals(t *testing.T) {
 			g.Networks = func(context.Context, [2]uint16) (*nic.Choice, error) { return &nic.Choice{}, nil }
 		}, "no network was found"},
 		{"a gateway that another has", Plan{SFU: "bravo", Gateways: []string{"pc1.example:7400"}}, func(*world, *Guest) {}, "is also an address of alpha"},
+		{"a witness beside a voter", Plan{SFU: "wit", Type: config.TypeWitness}, func(w *world, g *Guest) { g.Place.Dir = writeMachine(t, w.m) }, "rrts node add MACHINE --type witness"},
 		{"a bad name", Plan{SFU: "Bravo"}, func(*world, *Guest) {}, "with Bravo the cluster would be none"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,8 +31,10 @@ type Guest struct {
 	Gateways   []string
 	UDPA, UDPB string
 	Host       string // this machine's host name
-	StateDir   string // empty: /var/lib/rrts/NAME
-	RunDir     string // empty: /run/rrts
+	// Address is this machine's towards the other side; invalid where there is none.
+	Address  netip.Addr
+	StateDir string // empty: /var/lib/rrts/NAME
+	RunDir   string // empty: /run/rrts
 	// Networks finds the machine's NICs for a cluster's EtherTypes; it is asked once,
 	// and only where raw frames go.
 	Networks func(context.Context, [2]uint16) (*nic.Choice, error)
@@ -46,6 +49,8 @@ type Guest struct {
 const (
 	firstGatewayPort = 7400
 	maxGatewayPort   = 7499
+	firstUDPPort     = 7401
+	maxUDPPort       = 7499
 )
 
 // SFU returns the name of the SFU, once it was offered.
@@ -82,6 +87,11 @@ func (g *Guest) Ask(ctx context.Context, o *join.Offer) (*join.Request, error) {
 	r := &join.Request{
 		Software: g.Software, Machine: g.machine.Name, Interconnect: g.newborn.Public[:],
 		UDPA: cmp.Or(o.UDPA, g.UDPA), UDPB: cmp.Or(o.UDPB, g.UDPB),
+	}
+	if config.Carrier(o.Carrier) == config.UDP && r.UDPA == "" {
+		if r.UDPA, err = g.udpAddress(); err != nil {
+			return nil, err
+		}
 	}
 	if !g.machine.NetworkA.IsZero() {
 		r.NetworkA = g.machine.NetworkA.String()
@@ -135,20 +145,14 @@ func (g *Guest) gateways() ([]string, error) {
 		return g.Gateways, nil
 	}
 	taken := map[string]bool{}
-	if g.settled {
-		names, err := config.LocalSFUs(g.Place.Dir)
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range names {
-			c, err := config.Load(g.Place.Dir, name)
-			if err != nil {
-				return nil, err
-			}
-			for _, a := range slices.Concat(c.Self.Gateways, c.SFU.Gateway.Listen) {
-				if _, port, err := net.SplitHostPort(a); err == nil {
-					taken[port] = true
-				}
+	others, err := g.others()
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range others {
+		for _, a := range slices.Concat(c.Self.Gateways, c.SFU.Gateway.Listen) {
+			if _, port, err := net.SplitHostPort(a); err == nil {
+				taken[port] = true
 			}
 		}
 	}
@@ -158,6 +162,48 @@ func (g *Guest) gateways() ([]string, error) {
 		}
 	}
 	return nil, fmt.Errorf("the gateways of this machine have all ports from %d to %d; name one with --gateway", firstGatewayPort, maxGatewayPort)
+}
+
+// udpAddress returns where the SFU receives UDP, if nobody says it: at the address at
+// which this machine is on the other side's network.
+func (g *Guest) udpAddress() (string, error) {
+	if !g.Address.IsValid() {
+		return "", fmt.Errorf("UDP carries the frames of %s, but at no address of this machine: name one with --udp-a IP:%d", g.offer.SFU, firstUDPPort)
+	}
+	taken := map[uint16]bool{}
+	others, err := g.others()
+	if err != nil {
+		return "", err
+	}
+	for _, c := range others {
+		taken[c.Self.UDPA.Port()], taken[c.Self.UDPB.Port()] = true, true
+	}
+	for port := uint16(firstUDPPort); port <= maxUDPPort; port++ {
+		if !taken[port] {
+			return netip.AddrPortFrom(g.Address, port).String(), nil
+		}
+	}
+	return "", fmt.Errorf("the SFUs of this machine have all UDP ports from %d to %d; name one with --udp-a", firstUDPPort, maxUDPPort)
+}
+
+// others are the SFUs that the machine has already.
+func (g *Guest) others() ([]*config.Config, error) {
+	if !g.settled {
+		return nil, nil
+	}
+	names, err := config.LocalSFUs(g.Place.Dir)
+	if err != nil {
+		return nil, err
+	}
+	var all []*config.Config
+	for _, name := range names {
+		c, err := config.Load(g.Place.Dir, name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, c)
+	}
+	return all, nil
 }
 
 // Install puts a grant on disk.
