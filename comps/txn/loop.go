@@ -183,6 +183,9 @@ func (l *loop) leadChanged(lead, term uint64) {
 	if l.leading {
 		l.announce(0)
 	}
+	if l.leading && l.c.witness() {
+		l.c.host.Log().Info("this witness leads until another SFU has caught up", "term", term)
+	}
 	if lead == 0 {
 		l.c.host.Log().Debug("no leader", "term", term)
 	} else {

@@ -119,7 +119,9 @@ func (w *world) nodeAdd(ctx context.Context, s sfu) error {
 		return err
 	}
 	command := fmt.Sprintf("rrts node add %s --sfu %s --gateway %s", s.Machine, s.Name, w.plan.gateway(s.Name))
-	if w.plan.OneNIC {
+	if w.plan.witness(s.Name) {
+		command = fmt.Sprintf("rrts node add %s --type witness", s.Machine)
+	} else if w.plan.OneNIC {
 		command += fmt.Sprintf(" --udp-a %s:%d", w.plan.address(s.Machine), interconnectIn)
 	}
 	return w.join(ctx, command, s)

@@ -224,7 +224,7 @@ func (w *world) missing(ctx context.Context, want []seen, since time.Time) ([]st
 // payments go on, an SFU keeps up if it has what another had a moment ago: their
 // answers are not of the same instant.
 func (w *world) behind(ctx context.Context, want uint64) (behind []string, highest uint64, err error) {
-	if !slices.ContainsFunc(w.plan.SFUs, func(s sfu) bool { return !w.down[s.Name] }) {
+	if !slices.ContainsFunc(w.plan.SFUs, func(s sfu) bool { return !w.down[s.Name] && !w.plan.witness(s.Name) }) {
 		return nil, 0, nil
 	}
 	status, err := w.status(ctx)
@@ -237,7 +237,7 @@ func (w *world) behind(ctx context.Context, want uint64) (behind []string, highe
 		case w.down[s.Name]:
 		case !s.Reachable:
 			behind = append(behind, s.Name+" does not answer")
-		case s.AppliedIndex < want && w.plan.stateful(s.Name):
+		case s.AppliedIndex < want && (w.plan.stateful(s.Name) || w.plan.witness(s.Name)):
 			behind = append(behind, fmt.Sprintf("%s has applied entry %d of %d", s.Name, s.AppliedIndex, want))
 		}
 	}

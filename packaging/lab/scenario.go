@@ -71,6 +71,9 @@ func (p plan) machineOf(name string) string { return p.all()[p.number(name)-1].M
 // stateful reports whether an SFU holds the ledger.
 func (p plan) stateful(name string) bool { return p.Types[name] == "" }
 
+// witness reports whether an SFU votes and holds nothing but the log; it has no gateway.
+func (p plan) witness(name string) bool { return p.Types[name] == "witness" }
+
 // on lists the SFUs of a machine.
 func (p plan) on(machine string) []sfu {
 	return slices.DeleteFunc(slices.Clone(p.SFUs), func(s sfu) bool { return s.Machine != machine })
@@ -79,6 +82,11 @@ func (p plan) on(machine string) []sfu {
 // notOn lists the SFUs of the other machines.
 func (p plan) notOn(machine string) []sfu {
 	return slices.DeleteFunc(slices.Clone(p.SFUs), func(s sfu) bool { return s.Machine == machine })
+}
+
+// wired reports whether a machine has cards on networks A and B.
+func (p plan) wired(machine string) bool {
+	return !p.OneNIC && slices.ContainsFunc(p.on(machine), func(s sfu) bool { return !p.witness(s.Name) })
 }
 
 // step is one thing that happens.
@@ -153,6 +161,14 @@ var two = plan{
 	SFUs:     []sfu{{"alpha", "pc1"}, {"bravo", "pc2"}},
 }
 
+// twoAndWitness is the two-PC shop with a third box in a corner, which has one card and
+// nothing of the interconnect.
+var twoAndWitness = plan{
+	Machines: []string{"pc1", "pc2", "box"},
+	SFUs:     []sfu{{"alpha", "pc1"}, {"bravo", "pc2"}, {"witness", "box"}},
+	Types:    map[string]string{"witness": "witness"},
+}
+
 // changing is a cluster whose machines and disks come and go.
 var changing = plan{
 	Machines: []string{"pc1", "pc2", "pc3"}, SFUs: three.SFUs,
@@ -170,6 +186,7 @@ func scenarios() []Scenario {
 		{Name: "three", About: "three machines with two networks: every SFU stopped, machines killed and rebooted, networks cut", Plan: three, Steps: threeSteps},
 		{Name: "solo", About: "one machine with three SFUs, one of which votes: each stopped, one killed, the machine rebooted", Plan: solo, Steps: soloSteps},
 		{Name: "two", About: "two machines: each SFU stopped, one machine killed; the survivor waits for it", Plan: two, Steps: twoSteps},
+		{Name: "witness", About: "two machines, and a witness on a third box by UDP: each stopped, killed, cut off; both killed, and the one that lacks what the other committed comes back first", Plan: twoAndWitness, Steps: witnessSteps},
 		{Name: "one-nic", About: "three machines with one network card each, frames by UDP: an SFU stopped, machines killed and rebooted", Plan: oneNIC, Steps: oneNICSteps},
 		{Name: "grow", About: "three machines: an SFU added, disks and machines lost and replaced, one removed, backups at night", Plan: changing, Steps: growSteps},
 		{Name: "upgrade", About: "three machines with the release before: upgraded one by one, taken back, upgraded again (`make lab-upgrade`)", Plan: old, Steps: upgradeSteps},
@@ -251,6 +268,30 @@ func twoSteps(p plan) []step {
 	}
 	all = append(all, killAndBoot(p, p.Machines[1], true)...)
 	return append(all, switchOffAndOn(p, "B")...)
+}
+
+// witnessSteps: any one of three may go, and it matters to nobody whether it is the
+// witness. In the end one machine is away, the other goes on with the witness and goes
+// too, and the first comes back: only the witness holds what it lacks.
+func witnessSteps(p plan) []step {
+	var all []step
+	for _, s := range p.SFUs {
+		all = append(all, stopAndStart(p, s.Name)...)
+	}
+	all = append(all, killAndBoot(p, leaders, false)...)
+	for _, m := range p.Machines[1:] {
+		all = append(all, killAndBoot(p, m, false)...)
+	}
+	for _, n := range []string{"A", "B"} {
+		all = append(all, switchOffAndOn(p, n)...)
+		all = append(all, pullAndPlug(p, p.Machines[1], n)...)
+	}
+	all = append(all, cutOffAndBack(p, p.Machines[2])...)
+	all = append(all, outOfTheLog(p, p.Machines[0], p.Machines[1], p.SFUs[2])...)
+	for _, m := range p.Machines {
+		all = append(all, reboot(p, m))
+	}
+	return all
 }
 
 func oneNICSteps(p plan) []step {

@@ -56,7 +56,7 @@ func killAndBoot(p plan, machine string, halts bool) []step {
 		},
 		{
 			Name: "boot " + name(machine), Seen: back,
-			Do: func(ctx context.Context, w *world) error { return w.boot(ctx) },
+			Do: func(ctx context.Context, w *world) error { return w.boot(ctx, machine) },
 		},
 	}
 }
@@ -74,6 +74,9 @@ func switchOffAndOn(p plan, network string) []step {
 	var off, on []seen
 	for _, s := range p.SFUs {
 		for _, other := range p.notOn(s.Machine) {
+			if p.witness(s.Name) || p.witness(other.Name) {
+				continue
+			}
 			alarm := fmt.Sprintf("network-%s-down@%d", strings.ToLower(network), p.number(other.Name))
 			off = append(off, seen{Machine: s.Machine, SFU: s.Name, Alarm: alarm})
 			on = append(on, seen{Machine: s.Machine, SFU: s.Name, Alarm: alarm, Ended: true})
@@ -100,6 +103,9 @@ func pullAndPlug(p plan, machine, network string) []step {
 		out = append(out, seen{Machine: machine, SFU: s.Name, Alarm: kind})
 		in = append(in, seen{Machine: machine, SFU: s.Name, Alarm: kind, Ended: true})
 		for _, other := range p.notOn(machine) {
+			if p.witness(other.Name) {
+				continue
+			}
 			alarm := fmt.Sprintf("%s@%d", kind, p.number(s.Name))
 			out = append(out, seen{Machine: other.Machine, SFU: other.Name, Alarm: alarm})
 			in = append(in, seen{Machine: other.Machine, SFU: other.Name, Alarm: alarm, Ended: true})
@@ -114,6 +120,51 @@ func pullAndPlug(p plan, machine, network string) []step {
 			Name: "cable " + network + " of " + machine + " in", Planned: true, Seen: in,
 			Do: func(_ context.Context, w *world) error { return w.machine(machine).SetCable(card(network), true) },
 		},
+	}
+}
+
+// cutOffAndBack pulls the only cable of a machine that the others can spare.
+func cutOffAndBack(p plan, machine string) []step {
+	var out, in []seen
+	for _, s := range p.on(machine) {
+		for _, other := range p.notOn(machine) {
+			alarm := fmt.Sprintf("peer-lost@%d", p.number(s.Name))
+			out = append(out, seen{Machine: other.Machine, SFU: other.Name, Alarm: alarm})
+			in = append(in, seen{Machine: other.Machine, SFU: other.Name, Alarm: alarm, Ended: true})
+		}
+	}
+	cut := func(on bool) func(context.Context, *world) error {
+		return func(_ context.Context, w *world) error {
+			for _, s := range p.on(machine) {
+				w.down[s.Name] = !on
+			}
+			return w.machine(machine).SetCable(lanCard, on)
+		}
+	}
+	return []step{
+		{Name: "only cable of " + machine + " out", Planned: true, Seen: out, Do: cut(false)},
+		{Name: "only cable of " + machine + " in", Planned: true, Seen: in, Do: cut(true)},
+	}
+}
+
+// outOfTheLog kills one machine, and then the other, which has gone on with the witness
+// meanwhile; the first one comes back alone, and has to go on with what it never got.
+func outOfTheLog(p plan, second, first string, witness sfu) []step {
+	kill := func(machine string) func(context.Context, *world) error {
+		return func(ctx context.Context, w *world) error { return w.kill(ctx, machine) }
+	}
+	boot := func(machine string) func(context.Context, *world) error {
+		return func(ctx context.Context, w *world) error { return w.boot(ctx, machine) }
+	}
+	wit := seen{Machine: witness.Machine, SFU: witness.Name}
+	alarm, ended, led := wit, wit, wit
+	alarm.Alarm, ended.Alarm, ended.Ended = "no-leader", "no-leader", true
+	led.Text = "leads until another SFU has caught up"
+	return []step{
+		{Name: "kill " + first, Do: kill(first)},
+		{Name: "kill " + second + ", too", Do: kill(second), Halts: true, Seen: []seen{alarm}},
+		{Name: "boot " + first + " alone", Do: boot(first), Seen: []seen{led, ended, {Machine: first, SFU: p.on(first)[0].Name, Text: "ready"}}},
+		{Name: "boot " + second, Do: boot(second), Seen: []seen{{Machine: second, SFU: p.on(second)[0].Name, Text: "ready"}}},
 	}
 }
 

@@ -46,7 +46,7 @@ type world struct {
 	commands   int             // that the operator typed
 	installing time.Time       // when the first of them, apt, began
 	down       map[string]bool // SFUs that do not run, by name
-	killed     string          // the machine whose plug is pulled
+	killed     string          // the machine whose plug was pulled last
 	master     string          // the machine with the master keys
 	previous   string          // the version of the release before this one
 	expected   []string        // parts of what SFUs may call an error: steps caused it
@@ -101,7 +101,7 @@ func (w *world) build(ctx context.Context, name, root string) (err error) {
 	all := append([]string{clientMachine}, w.plan.Machines...)
 	for _, name := range all {
 		nics := []nspawn.NIC{{Name: lanCard, Bridge: lanBridge, Address: w.plan.address(name) + "/24"}}
-		if name != clientMachine && !w.plan.OneNIC {
+		if w.plan.wired(name) {
 			nics = append(nics, nspawn.NIC{Name: card("A"), Bridge: bridge("A")}, nspawn.NIC{Name: card("B"), Bridge: bridge("B")})
 		}
 		m, err := w.site.Machine(nspawn.Spec{Name: name, NICs: nics})
@@ -172,15 +172,18 @@ func (w *world) kill(ctx context.Context, machine string) error {
 	return w.machine(machine).Kill()
 }
 
-// boot switches the machine that was killed on again.
-func (w *world) boot(ctx context.Context) error {
+// boot switches a machine that was killed on again; leaders stands for the last one.
+func (w *world) boot(ctx context.Context, machine string) error {
+	if machine == leaders {
+		machine = w.killed
+	}
 	ctx, cancel := context.WithTimeout(ctx, upWithin)
 	defer cancel()
-	w.say("%s is switched on", w.killed)
-	if err := w.machine(w.killed).Boot(ctx); err != nil {
+	w.say("%s is switched on", machine)
+	if err := w.machine(machine).Boot(ctx); err != nil {
 		return err
 	}
-	for _, s := range w.plan.on(w.killed) {
+	for _, s := range w.plan.on(machine) {
 		w.down[s.Name] = false
 	}
 	return nil
@@ -199,7 +202,7 @@ type sfuStatus struct {
 // status asks the cluster through a machine with an SFU that runs.
 func (w *world) status(ctx context.Context) ([]sfuStatus, error) {
 	for _, s := range w.plan.SFUs {
-		if w.down[s.Name] {
+		if w.down[s.Name] || w.plan.witness(s.Name) {
 			continue
 		}
 		var out, said bytes.Buffer
