@@ -41,11 +41,14 @@ func (c *Component) openDamaged(cause error) error {
 	return nil
 }
 
-// nextGap returns a gap that others have to fill. What the state holds is given up.
+// nextGap returns a gap that others have to fill. What the state holds is given up, but
+// by a witness, which has none: the others may yet need it.
 func (c *Component) nextGap() (gap raftlog.Gap, open bool, err error) {
 	for gap, open = c.mend.Gap(); open; gap, open = c.mend.Gap() {
 		if gap.Count == 0 {
 			err = c.mend.Fill(gap, nil)
+		} else if c.witness() {
+			return gap, true, nil
 		} else if given, e := c.mend.Abandon(gap, c.keep.Flushed()); e != nil || !given {
 			return gap, true, e
 		}
@@ -115,7 +118,7 @@ func (c *Component) healOnce(ctx context.Context) error {
 		if !open {
 			break
 		}
-		if err := c.fillGap(ctx, gap); err != nil {
+		if err := c.fillGap(ctx, gap); err != nil && !c.outlived(gap, err) {
 			return err
 		}
 	}
@@ -129,9 +132,26 @@ func (c *Component) healOnce(ctx context.Context) error {
 	return c.mend.Outbid(term + 1)
 }
 
+// errNowhere says that no other member keeps some entries in its log.
+var errNowhere = errors.New("none of them keeps these entries")
+
+// outlived gives up what a witness has lost, if no other keeps it in its log: then all
+// have it in their states.
+func (c *Component) outlived(gap raftlog.Gap, err error) bool {
+	if !c.witness() || !errors.Is(err, errNowhere) {
+		return false
+	}
+	given, err := c.mend.Abandon(gap, c.keep.Flushed())
+	if err != nil {
+		c.host.Log().Error("giving up lost entries", "err", err)
+	}
+	return given && err == nil
+}
+
 // fillGap asks one member after the other for what is lost.
 func (c *Component) fillGap(ctx context.Context, gap raftlog.Gap) error {
 	var refusals []string
+	nowhere := errNowhere
 	for _, sfu := range c.others() {
 		records, err := c.lostEntries(ctx, sfu, gap)
 		if err == nil {
@@ -141,9 +161,17 @@ func (c *Component) fillGap(ctx context.Context, gap raftlog.Gap) error {
 			return err
 		}
 		refusals = append(refusals, fmt.Sprintf("SFU %d: %v", sfu, err))
+		var refused *message.Error
+		if !errors.As(err, &refused) || refused.Code != message.NotFound {
+			nowhere = nil
+		}
 	}
-	return fmt.Errorf("txn: entries %d to %d are lost, and no other member gives them; if it stays so, use `rrts sfu replace` (%s)",
+	err := fmt.Errorf("txn: entries %d to %d are lost, and no other member gives them; if it stays so, use `rrts sfu replace` (%s)",
 		gap.First, gap.First+gap.Count-1, strings.Join(refusals, "; "))
+	if nowhere != nil {
+		return errors.Join(err, nowhere)
+	}
+	return err
 }
 
 // lostEntries gets the entries of a gap from one member. They fit in memory: a gap is

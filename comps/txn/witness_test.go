@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"virtualservicesinc.com/comps/txn/marker"
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
@@ -140,4 +142,37 @@ func TestWitnessJoins(t *testing.T) {
 	if st := c.status(wit); st == nil || st.Role != "witness" || st.Csn != 0 {
 		t.Errorf("the witness says %+v", st)
 	}
+}
+
+// TestDamagedWitness: a witness whose journal rotted gets what it lost from the others,
+// and then votes again.
+func TestDamagedWitness(t *testing.T) {
+	c := newClusterWithWitness(t)
+	wit := c.sfus[2]
+	first := c.leader()
+	mustCommit(t, c.submit(first, opening()))
+	c.keep = 1 << 30
+	for _, s := range c.sfus {
+		c.stop(s)
+		c.start(s)
+	}
+	first = c.leader()
+	c.pay(first, 50)
+	c.reach(wit, first)
+	time.Sleep(marked)
+	left := wit.fs.CrashClone(vfs.CrashCloneCfg{})
+	for _, s := range c.sfus {
+		c.stop(s)
+	}
+	wit.fs, wit.journal = left, left
+	wit.rot(t, false, 300)
+	c.start(wit)
+	c.role(wit, "damaged")
+	c.start(c.sfus[0])
+	c.start(c.sfus[1])
+	c.role(wit, "witness")
+	first = c.leader()
+	c.pay(first, 10)
+	c.stop(first)
+	c.pay(c.sfus[2-first.number], 10)
 }

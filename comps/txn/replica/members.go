@@ -297,7 +297,7 @@ func (r *Replica) watchLearners() {
 func (r *Replica) promote(wall uint64) {
 	for _, id := range r.group.Conf.Learners {
 		l, m := r.changes.learners[id], r.group.Member(uint32(id))
-		if l == nil || m == nil || !m.Voter || l.caughtUp < caughtUpElections*r.cfg.Election {
+		if l == nil || m == nil || !m.Voter || l.caughtUp < caughtUpElections*r.cfg.Election || !r.isWhole(id) {
 			continue
 		}
 		c := &txnpb.RosterChange{Promote: m.Number}

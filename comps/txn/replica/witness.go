@@ -107,3 +107,17 @@ func (r *Replica) isWanted(asker uint64) bool {
 	}
 	return true
 }
+
+// isWhole reports whether a learner lacks nothing that a witness may have been brought
+// over by a marker: what is missing of it then could come from the leader alone, and the
+// group with the new voter must not depend on that one. Without a witness nothing is
+// asked.
+func (r *Replica) isWhole(id uint64) bool {
+	status := r.node.Status()
+	for v := range status.Config.Voters.IDs() {
+		if r.isWitness(v) {
+			return status.Progress[id].Match >= status.GetCommit()
+		}
+	}
+	return true
+}

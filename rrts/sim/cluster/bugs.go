@@ -30,6 +30,10 @@ const (
 	// StaleReads: a read is answered from the state of whoever is asked, without a word
 	// with the leader.
 	StaleReads
+	// CutEarly: a witness cuts its log without a look at what voters lack.
+	CutEarly
+	// HoldOn: what a witness says when it hands over does not arrive.
+	HoldOn
 )
 
 // state is what the machine sees of a node's rows.

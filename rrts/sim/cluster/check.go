@@ -11,7 +11,7 @@ import (
 
 // check holds the end of a run against what the clients were told.
 func (w *world) check() {
-	there := w.there()
+	there := w.replicas()
 	first := there[0].machine.Digest()
 	for _, n := range there[1:] {
 		if d := n.machine.Digest(); d.AppliedIndex != first.AppliedIndex || !bytes.Equal(d.Chain, first.Chain) {

@@ -191,6 +191,9 @@ func (c *client) ask() {
 	}}}
 	b.Origin = func(b *replica.Batch) {
 		outcome := b.Outcomes[0]
+		if n.witness && outcome.State != txnpb.StateNotLeader {
+			c.w.fail("node %d is a witness, and answers %v", n.id, outcome.State)
+		}
 		c.w.After(time.Millisecond, func() { c.answer(is, &outcome) })
 	}
 	n.run(l, func() {
@@ -264,6 +267,10 @@ func (c *client) read() {
 	rd.Origin = func(rd *replica.Read) {
 		if rd.Failed {
 			c.later(is, c.read)
+			return
+		}
+		if n.witness {
+			c.w.fail("node %d is a witness, and lets a client read", n.id)
 			return
 		}
 		got := read{invoked: c.since, csn: l.machine.Digest().Csn}

@@ -42,6 +42,8 @@
 //	records   what a session hands out was sent, once, in order, without a gap
 //	members   every change that was asked for is done or refused, and who is to vote
 //	          does in the end; changes of the group agree with raft's own at every entry
+//	witness   one that votes and has no state answers nobody, sends no state, and leads
+//	          only for as long as a voter takes to get from it what it lacks
 //	journal   no synced record is lost; one that has rotted is found, and its node
 //	          takes no part any more
 //

@@ -57,7 +57,7 @@ func (w *world) order() []committed {
 			h.posts = append(h.posts, posting{int(t.DebitAccountId.Lo) - 1, int(t.CreditAccountId.Lo) - 1, t.Amount.Lo})
 		}
 	}
-	if csn := w.there()[0].machine.Digest().Csn; csn != uint64(len(all)) {
+	if csn := w.replicas()[0].machine.Digest().Csn; csn != uint64(len(all)) {
 		w.fail("clients were told of %d commits, the nodes have %d", len(all), csn)
 	}
 	return all
@@ -88,7 +88,7 @@ func (w *world) checkOrder() {
 		states[i+1] = s
 	}
 	for i := range accounts {
-		if got, want := w.there()[0].balance(i), states[len(all)][i]; got != want {
+		if got, want := w.replicas()[0].balance(i), states[len(all)][i]; got != want {
 			w.fail("account %d ends at %v, the transactions sum up to %v", i+1, got, want)
 		}
 	}

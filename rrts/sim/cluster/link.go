@@ -214,7 +214,15 @@ func (n *node) send(m *raftpb.Message) {
 	switch m.GetType() {
 	case raftpb.MsgApp, raftpb.MsgAppResp:
 		number = session.LaneCommit
+	case raftpb.MsgTimeoutNow:
+		if n.witness && n.w.cfg.Bug == HoldOn {
+			return
+		}
 	case raftpb.MsgSnap:
+		if n.witness {
+			n.w.fail("node %d is a witness, and sends a state", n.id)
+			return
+		}
 		number = session.LaneBulk
 		l := n.life
 		n.w.After(stateTransfer, func() { n.run(l, func() { l.replica.SnapshotSent(m.GetTo(), n.rng.IntN(4) > 0) }) })

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"virtualservicesinc.com/comps/txn/machine"
 	"virtualservicesinc.com/comps/txn/replica"
 	"virtualservicesinc.com/comps/txn/roster"
 	"virtualservicesinc.com/net/session"
@@ -22,6 +23,8 @@ const (
 	operatorPatience = 500 * time.Millisecond
 	// maxMembers keeps runs small.
 	maxMembers = 7
+	// typeWitness is the type of a member that votes and applies nothing.
+	typeWitness = "witness"
 )
 
 // founding is the roster with which the cluster begins.
@@ -29,6 +32,9 @@ func (w *world) founding() *txnpb.Roster {
 	r := &txnpb.Roster{}
 	for id := uint64(1); id <= uint64(w.cfg.Nodes); id++ {
 		m := txnpb.Member{Number: uint32(id), Name: fmt.Sprint("n", id), Machine: fmt.Sprint("m", id), Type: "all", Voter: true}
+		if w.cfg.Witness && id == uint64(w.cfg.Nodes) {
+			m.Type = typeWitness
+		}
 		public := w.pairs[id].Public
 		m.PublicKey = public[:]
 		r.Members, r.LastNumber = append(r.Members, m), m.Number
@@ -70,7 +76,7 @@ func (w *world) members() []*node {
 // maySpare reports whether a node may be lost for good: as long as one is, or somebody
 // changes the group, another could be one too many.
 func (w *world) maySpare() bool {
-	if w.group.Roster == nil || w.group.Joint() || w.operator.open || len(w.group.Conf.Voters) < 3 {
+	if w.group.Roster == nil || w.group.Joint() || w.operator.open || len(w.group.Conf.Voters) < 3 || len(holders(w.group)) < 2 {
 		return false
 	}
 	for _, n := range w.members() {
@@ -192,10 +198,12 @@ func (n *node) applyChanges(index uint64, changes []roster.Applied) {
 
 // flush makes the state durable.
 func (n *node) flush() {
-	if err := n.state.Flush(); err != nil {
+	if w, ok := n.life.machine.(*machine.Witness); ok {
+		n.keepMarker(w.Marker())
+	} else if err := n.state.Flush(); err != nil {
 		n.w.fail("node %d: %v", n.id, err)
 	}
-	n.life.flushed = n.rows.Applied()
+	n.life.flushed, _ = n.life.machine.Applied()
 }
 
 func (w *world) countChange(c *txnpb.RosterChange) {
@@ -274,7 +282,7 @@ func (o *operator) wants(e *Event) {
 func (o *operator) replace(n *node) {
 	for i := range o.w.group.Roster.Members {
 		if m := &o.w.group.Roster.Members[i]; m.Number == uint32(n.id) {
-			o.begin(txnpb.RosterChange{Add: o.record(m.Machine, &Event{Voter: m.Voter, Replica: true}), Remove: m.Number})
+			o.begin(txnpb.RosterChange{Add: o.record(m.Machine, &Event{Voter: m.Voter, Replica: true, Witness: m.Type == typeWitness}), Remove: m.Number})
 		}
 	}
 }
@@ -286,8 +294,11 @@ func (o *operator) record(machine string, e *Event) *txnpb.Member {
 	if machine == "" {
 		m.Machine = fmt.Sprint("machine", o.made)
 	}
-	if !e.Replica {
+	switch {
+	case !e.Replica:
 		m.Type, m.Voter = "edge", false
+	case e.Witness:
+		m.Type = typeWitness
 	}
 	var err error
 	if o.pair, err = keyPair(o.w.random(o.w.cfg.Seed<<16 + o.made)); err != nil {
@@ -352,6 +363,7 @@ func (o *operator) answer(c *replica.Change) {
 		w.trace("operator: node %d is in the cluster", c.Added)
 		w.pairs[uint64(c.Added)] = o.pair
 		n := newNode(w, uint64(c.Added))
+		n.witness = o.wish.Add.Type == typeWitness
 		n.known = c.Group.Roster
 		w.nodes = append(w.nodes, n)
 		w.restartAfter(n, o.starts)

@@ -40,11 +40,16 @@ func (w *world) repair(n *node, m *raftlog.Mend) error {
 	for gap, open := m.Gap(); open; gap, open = m.Gap() {
 		var err error
 		given := false
-		if gap.Count > 0 {
-			given, err = m.Abandon(gap, n.state.Flushed())
+		if gap.Count > 0 && !n.witness {
+			given, err = m.Abandon(gap, n.keptUpTo())
 		}
 		if err == nil && !given {
 			err = w.fill(n, m, gap)
+		}
+		if errors.Is(err, errNobody) && n.witness {
+			if given, err = w.abandon(n, m, gap); err == nil && !given {
+				err = errNobody
+			}
 		}
 		if err != nil {
 			return err

@@ -59,6 +59,10 @@ type node struct {
 	delay, slowUntil time.Duration
 	lost             bool // its journal was found damaged, or its disk is lost: it takes no part any more
 
+	witness bool
+	marker  *txnpb.Marker     // of a witness: what a crash leaves
+	heard   map[uint64]uint64 // by a witness: what voters have flushed
+
 	founder bool          // it was there when the cluster began
 	known   *txnpb.Roster // the newest that it keeps, without members that are leaving
 	gone    bool          // it knows that it was removed
@@ -75,7 +79,7 @@ type life struct {
 	lanes     map[laneKey]*lane
 	replica   *replica.Replica
 	log       *raftlog.Log
-	machine   *machine.Machine
+	machine   body
 	out       replica.Output
 
 	append   []*raftpb.Message
@@ -88,11 +92,12 @@ type life struct {
 	paused   time.Duration // the process gets no time until then
 	backlog  []func()      // what came meanwhile
 	flushed  uint64        // applied index at the last flush
+	leads    time.Duration // since when it leads, if it is a witness; 0: it does not
 }
 
 // newNode returns a node with an empty disk.
 func newNode(w *world, id uint64) *node {
-	n := &node{w: w, id: id, rng: rand.New(rand.NewPCG(w.cfg.Seed, 100+id)), rows: memstore.New()}
+	n := &node{w: w, id: id, rng: rand.New(rand.NewPCG(w.cfg.Seed, 100+id)), rows: memstore.New(), heard: map[uint64]uint64{}}
 	n.state = w.cfg.Bug.state(n.rows)
 	n.disk = disk.New(disk.Config{RNG: rand.New(rand.NewPCG(w.cfg.Seed, 200+id))})
 	n.disk.Before(n.beforeDisk)
@@ -133,8 +138,11 @@ func (n *node) start() error {
 	if n.founder {
 		members, found = roster.Founders(n.w.founders), n.w.founders
 	}
-	if l.machine, err = machine.Open(n.state, machine.Config{Ledger: smallCaches}, members); err != nil {
+	if l.machine, err = n.open(members); err != nil {
 		return err
+	}
+	if w, ok := l.machine.(*machine.Witness); ok && n.marker == nil {
+		n.keepMarker(w.Marker())
 	}
 	applied, term := l.machine.Applied()
 	if err := l.log.Begin(l.machine.Group().Conf, applied, term); err != nil {
@@ -148,7 +156,7 @@ func (n *node) start() error {
 	}
 	l.flushed = applied
 	l.replica, err = replica.New(replica.Config{
-		ID: n.id, Epoch: 1, Log: l.log, Applied: applied, NextExpiry: l.machine.NextExpiry(), Group: l.machine.Group(), Found: found, Holds: l.log.Holds,
+		ID: n.id, Epoch: 1, Log: l.log, Applied: applied, NextExpiry: l.machine.NextExpiry(), Group: l.machine.Group(), Found: found, Holds: l.log.Holds, Witness: n.witness,
 		Logger: &raft.DefaultLogger{Logger: log.New(io.Discard, "", 0)},
 	})
 	if err != nil {
@@ -163,7 +171,12 @@ func (n *node) start() error {
 			n.run(l, func() { n.receive(session.Network(net), frame) })
 		})
 	}
-	n.every(l, replica.DefaultTick, func() { l.replica.Tick(n.w.Now(), n.wall()) })
+	n.every(l, replica.DefaultTick, func() {
+		l.replica.Tick(n.w.Now(), n.wall())
+		if n.witness {
+			n.watchWitness()
+		}
+	})
 	n.every(l, upkeepInterval, n.upkeep)
 	n.poke()
 	return nil

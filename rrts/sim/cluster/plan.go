@@ -23,6 +23,7 @@ func Plan(c Config) Config {
 	nodes := [...]int{3, 3, 3, 3, 3, 3, 5, 1}[rng.IntN(8)]
 	if c.Nodes == 0 {
 		c.Nodes = nodes
+		c.Witness = nodes == 3 && rand.New(rand.NewPCG(c.Seed, 0x7769746e)).IntN(4) == 0
 	}
 	if c.Clients == 0 {
 		c.Clients = 6
@@ -145,7 +146,9 @@ func (p *planner) change() Event {
 	node := p.any()
 	switch p.rng.IntN(12) {
 	case 0, 1, 2, 3:
-		return Event{Kind: Add, Replica: p.rng.IntN(8) > 0, Voter: p.rng.IntN(4) > 0, For: p.upTo(50 * time.Millisecond)}
+		e := Event{Kind: Add, Replica: p.rng.IntN(8) > 0, Voter: p.rng.IntN(4) > 0, For: p.upTo(50 * time.Millisecond)}
+		e.Witness = p.c.Witness && e.Replica && e.Voter && p.rng.IntN(3) == 0
+		return e
 	case 4:
 		return Event{Kind: Lose, Node: node}
 	case 5, 6:

@@ -57,6 +57,7 @@ type Event struct {
 	Pick     uint64 // decides where a journal rots
 	Replica  bool   // the added member has a replica; otherwise it is an edge
 	Voter    bool   // the added member is to vote
+	Witness  bool   // and it is a witness
 
 	Loss, Double, Corrupt float64
 	Jitter                time.Duration
@@ -93,7 +94,7 @@ func (e *Event) fields() []field {
 	case Clock:
 		return []field{node, {"off", &e.Off}}
 	case Add:
-		return []field{{"replica", &e.Replica}, {"voter", &e.Voter}, lasts}
+		return []field{{"replica", &e.Replica}, {"voter", &e.Voter}, {"witness", &e.Witness}, lasts}
 	}
 	return nil
 }
@@ -158,18 +159,18 @@ func parseFields(fields []field, words []string) error {
 
 // head are the values of a schedule's first line.
 func (c *Config) head(bug *uint64) []field {
-	return []field{{"seed", &c.Seed}, {"nodes", &c.Nodes}, {"clients", &c.Clients}, {"safety", &c.Safety}, {"bug", bug}}
+	return []field{{"seed", &c.Seed}, {"nodes", &c.Nodes}, {"witness", &c.Witness}, {"clients", &c.Clients}, {"safety", &c.Safety}, {"bug", bug}}
 }
 
 // Schedule writes the run down, with every event: ParseSchedule reads it.
 //
-//	run seed=7 nodes=3 clients=6 safety=3s bug=0
+//	run seed=7 nodes=3 witness=false clients=6 safety=3s bug=0
 //	512.3ms      crash node=2 for=300ms
 //	…
 func (c Config) Schedule() string {
 	c = Plan(c)
 	var b strings.Builder
-	fmt.Fprintf(&b, "run seed=%d nodes=%d clients=%d safety=%v bug=%d\n", c.Seed, c.Nodes, c.Clients, c.Safety, c.Bug)
+	fmt.Fprintf(&b, "run seed=%d nodes=%d witness=%t clients=%d safety=%v bug=%d\n", c.Seed, c.Nodes, c.Witness, c.Clients, c.Safety, c.Bug)
 	for i := range c.Events {
 		fmt.Fprintln(&b, c.Events[i].String())
 	}

@@ -57,10 +57,10 @@ func TestScheduleKinds(t *testing.T) {
 }
 
 func TestScheduleRefused(t *testing.T) {
-	const run = "run seed=1 nodes=3 clients=6 safety=3s bug=0\n"
+	const run = "run seed=1 nodes=3 witness=false clients=6 safety=3s bug=0\n"
 	for _, c := range []struct{ text, want string }{
 		{"", "no line that begins with run"},
-		{"run seed=1\n", "line 1: 1 values, want 5"},
+		{"run seed=1\n", "line 1: 1 values, want 6"},
 		{run + "soon crash node=1 for=1s\n", "line 2: time: invalid duration"},
 		{run + "1s\n", "line 2: \"1s\", want a time and a kind"},
 		{run + "1s fire node=1\n", `line 2: unknown kind "fire"`},

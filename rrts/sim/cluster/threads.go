@@ -14,6 +14,7 @@ import (
 	"virtualservicesinc.com/comps/txn/roster"
 	"virtualservicesinc.com/comps/txn/store/memstore"
 	"virtualservicesinc.com/rrts/journal"
+	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
 const (
@@ -32,6 +33,10 @@ func (n *node) replicate() (moved bool) {
 	l := n.life
 	for l.replica.Ready(&l.out) {
 		moved = true
+		if n.witness && l.out.LeadChanged && l.out.Lead == n.id {
+			n.w.report.Lifted++
+			n.w.trace("node %d: the witness leads", n.id)
+		}
 		for _, m := range l.out.Messages {
 			n.send(m)
 		}
@@ -156,10 +161,14 @@ func (n *node) upkeep() {
 		n.diskFailed(err)
 		return
 	}
-	if n.rng.IntN(10) == 0 && n.rows.Applied() > l.flushed {
+	if applied, _ := l.machine.Applied(); n.rng.IntN(10) == 0 && applied > l.flushed {
 		n.flush()
 	}
-	l.compact = l.log.CompactTo(l.flushed, keepBytes)
+	l.compact = l.flushed
+	if n.witness {
+		l.compact = n.needed(l.flushed)
+	}
+	l.compact = l.log.CompactTo(l.compact, keepBytes)
 	if !l.writing {
 		n.cut() // one thread at a time writes the log
 	}
@@ -167,13 +176,15 @@ func (n *node) upkeep() {
 
 // snapshot answers raft when a member needs the state, at times only the second time.
 func (n *node) snapshot() (*raftpb.Snapshot, error) {
-	if n.life == nil || n.rng.IntN(2) == 0 {
+	if n.life == nil || n.witness || n.rng.IntN(2) == 0 {
 		return nil, raft.ErrSnapshotTemporarilyUnavailable
 	}
 	index, term := n.machine.Applied()
+	group := n.machine.Group()
 	n.w.states = append(n.w.states, n.rows.Clone())
 	ref := binary.BigEndian.AppendUint32(nil, uint32(len(n.w.states)-1))
-	return &raftpb.Snapshot{Data: ref, Metadata: &raftpb.SnapshotMetadata{ConfState: n.machine.Group().Conf, Index: new(index), Term: new(term)}}, nil
+	ref = machine.NewMarker(index, term, group).AppendTo(ref) // for a witness
+	return &raftpb.Snapshot{Data: ref, Metadata: &raftpb.SnapshotMetadata{ConfState: group.Conf, Index: new(index), Term: new(term)}}, nil
 }
 
 // install puts a received state in the place of the node's own; the power may fail
@@ -184,9 +195,17 @@ func (n *node) install(s *raftpb.Snapshot) error {
 		return err
 	}
 	if index, _ := l.machine.Applied(); index < s.GetMetadata().GetIndex() { // else it was done before the disk was full
-		n.switchTo(n.w.states[binary.BigEndian.Uint32(s.GetData())])
+		if n.witness {
+			n.marker = &txnpb.Marker{}
+			if err := n.marker.Parse(s.GetData()[4:]); err != nil {
+				return err
+			}
+			n.w.report.Markers++
+		} else {
+			n.switchTo(n.w.states[binary.BigEndian.Uint32(s.GetData())])
+		}
 		var err error
-		if l.machine, err = machine.Open(n.state, machine.Config{Ledger: smallCaches}, nil); err != nil {
+		if l.machine, err = n.open(nil); err != nil {
 			return err
 		}
 		l.flushed = s.GetMetadata().GetIndex()
@@ -244,7 +263,9 @@ func (n *node) startApply() {
 					n.w.fail("node %d: %v", n.id, err)
 					return
 				}
-				n.w.applied(n, l.machine)
+				if !n.witness {
+					n.w.applied(n, l.machine)
+				}
 				these := l.machine.TakeChanges()
 				if n.applyChanges(e.GetIndex(), these); n.life != l {
 					return

@@ -9,7 +9,6 @@ import (
 	"runtime/debug"
 	"time"
 
-	"virtualservicesinc.com/comps/txn/machine"
 	"virtualservicesinc.com/comps/txn/roster"
 	"virtualservicesinc.com/comps/txn/store/memstore"
 	"virtualservicesinc.com/net/session"
@@ -21,9 +20,11 @@ import (
 // Config says what a run is made of. Everything else comes from the seed.
 type Config struct {
 	Seed uint64
-	// Nodes is the size of the cluster; 0 lets the seed choose: three as a rule, at
-	// times five, and at times one.
+	// Nodes is the size of the cluster; 0 lets the seed choose: three as a rule, of which
+	// one may be a witness, at times five, and at times one.
 	Nodes int
+	// Witness makes the last of the nodes one, and lets the operator add others.
+	Witness bool
 	// Clients is the number of clients; 0 means 6.
 	Clients int
 	// Safety is the length of the safety phase; 0 means 3 s of virtual time.
@@ -47,6 +48,8 @@ type Report struct {
 	Pauses, Slow       int
 	FailedSyncs        int
 	Transfers          int           // states installed by members that lagged
+	Markers            int           // of them, those that witnesses installed without a row
+	Lifted             int           // how often a witness led, to catch a voter up
 	Full               int           // writes that a full disk put off
 	Mended             int           // damaged journals that were made whole
 	Damaged            int           // nodes whose journal could not be, and that took no part any more
@@ -87,8 +90,9 @@ type world struct {
 	group   roster.State      // the newest that any replica has applied
 	groupAt uint64            // at that entry
 
-	opened bool // the accounts were created, as a client was told
-	calm   bool // the liveness phase: no faults
+	healed time.Duration // when everything was healed
+	opened bool          // the accounts were created, as a client was told
+	calm   bool          // the liveness phase: no faults
 }
 
 // Run runs one seed and checks it. It replaces crypto/rand.Reader while it runs.
@@ -121,11 +125,11 @@ func (w *world) play() {
 	w.disturb()
 	w.runUntil(w.cfg.Safety)
 	w.heal()
-	healed := w.Now()
-	for w.err == nil && !w.settled() && w.Now() < healed+liveness {
+	w.healed = w.Now()
+	for w.err == nil && !w.settled() && w.Now() < w.healed+liveness {
 		w.runUntil(w.Now() + 10*time.Millisecond)
 	}
-	w.report.Settled = w.Now() - healed
+	w.report.Settled = w.Now() - w.healed
 	if w.err == nil && !w.settled() {
 		w.fail("not settled %v after everything was healed: %s", liveness, w.unsettled())
 	}
@@ -183,6 +187,7 @@ func (w *world) build() error {
 	for i := range w.cfg.Nodes {
 		n := newNode(w, uint64(i+1))
 		n.founder, n.known = true, w.founders
+		n.witness = w.founders.Members[i].Type == typeWitness
 		w.nodes = append(w.nodes, n)
 	}
 	w.operator = newOperator(w)
@@ -256,7 +261,7 @@ func (w *world) unsettled() string {
 }
 
 // applied compares a replica that moved on with those that were there before.
-func (w *world) applied(n *node, m *machine.Machine) {
+func (w *world) applied(n *node, m body) {
 	d := m.Digest()
 	chain := string(d.Chain)
 	if was, ok := w.chains[d.AppliedIndex]; ok && was != chain {
