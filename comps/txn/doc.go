@@ -10,6 +10,7 @@
 //	raftlog   the raft log in a sealed journal (rrts/journal)
 //	machine   applies entries: exactly once, deterministic
 //	store     the applied state: accounts, transfers, transaction rows, users
+//	marker    what a witness has in the place of these two
 //
 // This package gives them threads, a clock, a disk and the engine's messages:
 //
@@ -44,6 +45,47 @@
 // installs it. The receiver builds the new state beside the old one, notes its
 // intent in the log, switches, and then begins its log there; a crash at any point
 // leaves the one or the other.
+//
+// # A witness
+//
+// A member of type witness votes and acknowledges what it has on disk, like the others,
+// and applies nothing: it has the log and a marker, which says where it stands and who the
+// group is there. It answers no client, founds nothing, changes nobody, and is handed no
+// leadership. It leads in one case only. Here A and B hold the state, W is the witness,
+// and the numbers are entries of the log; [n] has been committed with this copy:
+//
+//	     A 1 2 3 [4] [5]       B was away: 4 and 5 were committed
+//	     B 1 2 3               by A and W.
+//	     W 1 2 3 [4] [5]
+//
+//	1.   A is lost. B asks for W's vote; its log ends before W's: no.
+//	2.   But what W sees is a voter that cannot win because of what W holds.
+//	     It stands itself, in a term t, and has B's vote.
+//
+//	     B 1 2 3               W leads; nobody is told of it: clients wait.
+//	     W 1 2 3 [4] [5] 6     6 is the empty entry with which terms begin.
+//
+//	3.   W sends 4, 5 and 6. In the moment in which B has them on disk, and
+//	     no later, W has it campaign for term t+1, and votes for it.
+//
+//	     B 1 2 3 [4] [5] [6] 7   B leads, applies 4 and 5, and answers.
+//	     W 1 2 3 [4] [5] [6] 7
+//
+// So whatever W has acknowledged, and a voter may lack, must stay in W's log. Who may cut
+// what:
+//
+//	A, B   up to what is flushed into their own state: as leader they send it to who
+//	       lags behind that, and to a witness a marker.
+//	W      up to what every voter with a state has flushed into it, as they say
+//	       themselves; beyond that not before its log has come to a bound, and then
+//	       the alarm witness-overrun stands.
+//
+// A marker takes W's log away up to its index i, and with it nothing that a voter lacks:
+// W was not there when what it skips was committed, so the others of its group were. A
+// learner becomes a voter beside a witness only when it lacks nothing that is committed,
+// so that this holds for it, too. A voter that lacks more than W keeps finds W unwilling:
+// it would lead in vain, since it has no state to send. Then nothing is decided until one
+// that holds it all is back, and the alarm no-leader says so.
 //
 // # Backups
 //
