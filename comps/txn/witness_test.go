@@ -29,7 +29,7 @@ func (c *cluster) reach(witness, at *sfu) {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	c.t.Fatal("the witness does not keep up")
+	c.t.Fatalf("the witness does not keep up: %+v, the other one %+v", c.status(witness), c.status(at))
 }
 
 // TestWitness takes two members and a witness through what only a witness can save:
