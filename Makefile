@@ -13,7 +13,7 @@ export GOFLAGS += -buildvcs=false
 export PATH := $(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := build
-.PHONY: build demo demo-ethernet test test-race fuzz test-long test-powercut test-rot bench bench-net bench-failover bench-restart deb deb-previous deb-repro apt-repo lab lab-programs lab-upgrade lab-watchdog test-deb test-clean generate lint clean help need-go need-ip need-test
+.PHONY: build demo demo-ethernet test test-race fuzz test-long test-powercut test-rot bench bench-net bench-failover bench-growth figures bench-restart deb deb-previous deb-repro apt-repo lab lab-programs lab-upgrade lab-watchdog test-deb test-clean generate lint clean help need-go need-ip need-test
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -64,6 +64,12 @@ bench-net: build ## the interconnect beside TCP, TLS and a bare packet socket, i
 
 bench-failover: build ## twenty kills of the leader, a stop of each SFU: how long clients wait
 	$(BUILD)/rrts bench failover
+
+bench-growth: build ## what a transfer costs and how much memory the SFUs take as the ledger grows; ACCOUNTS, TRANSFERS
+	$(BUILD)/rrts bench growth --accounts $(or $(ACCOUNTS),10000) --transfers $(or $(TRANSFERS),1000000)
+
+figures: build ## measures and draws packaging/doc/figures; PEERS=FILE adds other systems' lines
+	GO="$(GO)" packaging/run-figures $(BUILD)/rrts
 
 bench-restart: build ## how soon SFUs with a million transactions are back
 	$(BUILD)/rrts bench restart
