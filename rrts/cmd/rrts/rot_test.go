@@ -39,7 +39,6 @@ type rotKind struct {
 
 var rotKinds = []rotKind{
 	{name: "journal segment", glob: "%S/journal/*.seg", want: rotMended},
-	{name: "journal, spare", glob: "%S/journal/*.spare", want: rotMended, many: true},
 	{name: "state, rows", glob: "%S/store/rows-*/*.sst", want: rotRefused, says: "give the SFU a new identity with `rrts sfu replace`"},
 	{name: "state, manifest", glob: "%S/store/rows-*/MANIFEST-*", want: rotEither, says: "give the SFU a new identity with `rrts sfu replace`", many: true},
 	{name: "state, options", glob: "%S/store/rows-*/OPTIONS-*", want: rotEither, says: "give the SFU a new identity with `rrts sfu replace`", many: true},
