@@ -21,12 +21,15 @@ const lines = `{"system":"RRTS","clients":1,"rate":900,"p99":2.5}
 func TestFigures(t *testing.T) {
 	dir := t.TempDir()
 	svg, csv := filepath.Join(dir, "f.svg"), filepath.Join(dir, "f.csv")
-	s := spec{x: "clients", y: []string{"rate"}, series: "system", title: "a < b", xLabel: "clients", yLabel: "1/s"}
+	s := spec{x: "clients", y: []string{"rate=transactions"}, series: "system", title: "a < b", xLabel: "clients", yLabel: "1/s"}
 	if err := run(strings.NewReader(lines), s, svg, csv); err != nil {
 		t.Fatal(err)
 	}
+	if all, err := read(strings.NewReader(lines), spec{x: "clients", y: []string{"rate=per second", "p99"}}); err != nil || len(all) != 2 || all[0].name != "per second" || all[1].name != "p99" {
+		t.Errorf("%+v, %v", all, err)
+	}
 	got, err := os.ReadFile(csv)
-	if want := "series,clients,rate\nRRTS,1,900\nRRTS,100,9000\netcd,1,100\n"; err != nil || string(got) != want {
+	if want := "series,clients,value\nRRTS,1,900\nRRTS,100,9000\netcd,1,100\n"; err != nil || string(got) != want {
 		t.Errorf("%q, %v, want %q", got, err, want)
 	}
 	f, err := os.Open(svg)

@@ -4,7 +4,8 @@
 //	figures -x clients -y submits_per_s -series system -title … -xlabel … -ylabel … -svg FILE [-csv FILE] <lines.jsonl
 //
 // Each line of the input is an object; -y may name several fields, separated by commas,
-// each of which is a series of its own then. A line without one of the fields is passed over.
+// each of which is a series of its own then, called FIELD=NAME. A line without one of the
+// fields is passed over.
 package main
 
 import (
@@ -87,12 +88,15 @@ func read(in io.Reader, s spec) ([]line, error) {
 		if !ok || x <= 0 {
 			continue
 		}
-		for _, field := range s.y {
+		for _, named := range s.y {
+			field, name, called := strings.Cut(named, "=")
+			if !called {
+				name = field
+			}
 			y, ok := object[field].(float64)
 			if !ok || y <= 0 {
 				continue
 			}
-			name := field
 			if s.series != "" {
 				name = fmt.Sprint(object[s.series])
 			}
@@ -114,7 +118,7 @@ func read(in io.Reader, s spec) ([]line, error) {
 // table is the points as CSV.
 func table(s spec, all []line) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "series,%s,%s\n", s.x, strings.Join(s.y, "/"))
+	fmt.Fprintf(&b, "series,%s,value\n", s.x)
 	for _, l := range all {
 		for _, p := range l.points {
 			fmt.Fprintf(&b, "%s,%g,%g\n", l.name, p.x, p.y)

@@ -34,11 +34,12 @@ func TestBenchGrowth(t *testing.T) {
 		t.Fatalf("%+v", steps)
 	}
 	for _, s := range steps {
-		if min(s.WallUs, s.CPUUs, s.SFUCPUUs, s.RSSMB, s.StateMB) <= 0 || s.MaxRSSMB < s.RSSMB || s.Accounts != 2000 {
+		if min(s.WallUs, s.RSSMB, s.StateMB) <= 0 || s.MaxRSSMB < s.RSSMB || s.Accounts != 2000 {
 			t.Errorf("%+v", s)
 		}
 	}
-	if steps[0].OpeningUs <= 0 || steps[1].SteadyMB <= 0 {
+	// A thousand transfers may take less than the 10 ms in which the kernel counts.
+	if steps[0].OpeningUs <= 0 || steps[1].SteadyMB <= 0 || min(steps[1].CPUUs, steps[1].SFUCPUUs) <= 0 {
 		t.Errorf("%+v", steps)
 	}
 }
