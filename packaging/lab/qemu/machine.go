@@ -68,8 +68,7 @@ func Start(cfg Config) (*Machine, error) {
 		"-qmp", "unix:" + filepath.Join(cfg.Dir, "qmp") + ",server=on,wait=off",
 	}
 	for i, d := range cfg.Disks {
-		// Throttled by none, so that a limit can be set later.
-		args = append(args, "-drive", fmt.Sprintf("file=%s,format=raw,if=none,id=disk%d", d, i), "-device", fmt.Sprintf("virtio-blk-pci,drive=disk%d,id=vd%d", i, i))
+		args = append(args, "-drive", fmt.Sprintf("file=%s,format=raw,if=none,id=disk%d", d, i), "-device", fmt.Sprintf("virtio-blk-pci,drive=disk%d", i))
 	}
 	said, err := os.Create(filepath.Join(cfg.Dir, "qemu.log"))
 	if err != nil {
@@ -192,7 +191,7 @@ func (m *Machine) Hang(disk int, hung bool) error {
 		limit = 1
 	}
 	_, err := m.command("block_set_io_throttle", map[string]any{
-		"id": fmt.Sprintf("vd%d", disk), "bps": limit, "bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0,
+		"device": fmt.Sprintf("disk%d", disk), "bps": limit, "bps_rd": 0, "bps_wr": 0, "iops": 0, "iops_rd": 0, "iops_wr": 0,
 	})
 	return err
 }

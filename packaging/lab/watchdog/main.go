@@ -130,8 +130,8 @@ func run(ctx context.Context, o options, chosen []step) (err error) {
 		return err
 	}
 	// What goes on begins with an order of its own: the call before may have been killed,
-	// which is a power cut to the machine and counts as a reset.
-	if missing == nil && chosen[0].Name != "prepare" {
+	// which is a power cut to the machine and counts as a reset; `off` is about those.
+	if missing == nil && chosen[0].Name != "prepare" && chosen[0].Name != "off" {
 		if _, err := w.operator(ctx, "rrts watchdog arm"); err != nil {
 			return err
 		}

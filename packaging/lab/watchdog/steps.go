@@ -32,6 +32,7 @@ const (
 
 var steps = []step{
 	{"prepare", "two SFUs are made, doctor passes, the watchdog is armed", prepare},
+	{"cost", "what the watchdog's process takes, idle", cost},
 	{"sigstop", "an engine is stopped by SIGSTOP: systemd restarts it", sigstop},
 	{"clean-stop", "the watchdog is stopped, later the machine restarted: no reset", cleanStop},
 	{"unkillable", "an engine hangs in a frozen file system and cannot be killed: reset", unkillable},
@@ -64,10 +65,7 @@ func prepare(ctx context.Context, w *world) error {
 			return err
 		}
 	}
-	if err := w.armed(ctx); err != nil {
-		return err
-	}
-	return w.cost(ctx)
+	return w.armed(ctx)
 }
 
 // armed holds the hardware and what is said of it to one another.
@@ -85,7 +83,7 @@ func (w *world) armed(ctx context.Context) error {
 }
 
 // cost shows what the process takes of memory, and of the emulated processor.
-func (w *world) cost(ctx context.Context) error {
+func cost(ctx context.Context, w *world) error {
 	const script = `pid=$(systemctl show -P MainPID rrts-watchdog); grep -E 'VmRSS|VmLck|Threads' /proc/$pid/status
 ticks() { awk '{print $14 + $15}' /proc/$pid/stat; }
 a=$(ticks); sleep 20; b=$(ticks); echo "processor: $((b - a)) hundredths of a second in 20 s"`
