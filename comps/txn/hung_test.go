@@ -54,7 +54,7 @@ func TestHungDisk(t *testing.T) {
 	s := c.leader()
 	mustCommit(t, c.submit(s, opening()))
 	c.stop(s)
-	c.hungAfter, c.stopWithin = time.Second, time.Second
+	c.hungAfter, c.stopWithin = 3*time.Second, time.Second
 	c.start(s)
 	mustCommit(t, c.submit(s, transferOf(1)))
 	select {
@@ -68,7 +68,7 @@ func TestHungDisk(t *testing.T) {
 	c.overloaded(s) // asks for a write
 	select {
 	case err := <-s.done:
-		if err == nil || !strings.Contains(err.Error(), "no heartbeat of log on disk for more than 1s") {
+		if err == nil || !strings.Contains(err.Error(), "no heartbeat of log on disk for more than 3s") {
 			t.Fatal(err)
 		}
 		s.cancel = nil
