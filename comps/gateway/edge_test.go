@@ -199,6 +199,7 @@ func TestAccess(t *testing.T) {
 		"Monitor.Status": {yes, yes, denied}, "Monitor.Alarms": {yes, yes, denied},
 		"Monitor.Acknowledge": {yes, denied, denied}, "Monitor.TestAlarm": {yes, denied, denied},
 		"Members.List": {yes, yes, denied}, "Members.Add": {yes, denied, denied}, "Members.Remove": {yes, denied, denied},
+		"Members.Lease":         {yes, denied, denied},
 		"RosterKeeper.Announce": {never, never, never},
 	}
 	seen := 0

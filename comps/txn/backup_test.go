@@ -152,7 +152,7 @@ func TestBackup(t *testing.T) {
 		Cluster: [16]byte{2}, Epoch: 2, FS: fs, Dir: "journal", Keys: c.keys,
 		OpenStore: func() (store.Store, error) { return store.Open(store.Config{Dir: "store", FS: fs}) },
 	}
-	one := &cluster{t: t, wire: &wire{inlets: map[uint16]engine.Inlet{}, lives: map[uint16]uint64{}}, keys: c.keys, id: cfg.Cluster, epoch: cfg.Epoch}
+	one := &cluster{t: t, wire: &wire{inlets: map[uint16]engine.Inlet{}, lives: map[uint16]uint64{}}, keys: c.keys, id: cfg.Cluster, epoch: cfg.Epoch, drain: c.drain, patience: c.patience}
 	one.sfus = []*sfu{{number: 1, fs: fs, journal: fs}}
 	one.sfus[0].born.Store(true)
 	cfg.Seed = one.founding()
