@@ -80,6 +80,7 @@ type keeper struct {
 
 	mu      sync.Mutex
 	newest  *txnpb.Roster
+	own     *txnpb.Roster            // that this SFU's replica has applied; nil where there is none
 	heard   uint64                   // version of the newest that another SFU announced
 	peers   []config.Peer            // of newest, and those that have left a moment ago
 	left    map[uint16]time.Duration // until when these are reached
@@ -102,6 +103,13 @@ func newKeeper(cfg *config.Config, log *slog.Logger, now func() time.Duration) *
 // offer takes a roster that is applied here, if it is newer. It does not block.
 func (k *keeper) offer(r *txnpb.Roster) {
 	k.mu.Lock()
+	k.own = r
+	k.mu.Unlock()
+	k.take(r)
+}
+
+func (k *keeper) take(r *txnpb.Roster) {
+	k.mu.Lock()
 	defer k.mu.Unlock()
 	if r.Version > k.newest.Version {
 		k.newest = r
@@ -116,8 +124,14 @@ func (k *keeper) announced(r *txnpb.Roster) {
 	k.mu.Lock()
 	k.heard = max(k.heard, r.Version)
 	k.mu.Unlock()
-	k.offer(r)
+	k.take(r)
 	k.poke()
+}
+
+// neededLocked reports whether this SFU's own replica still counts on a member that has
+// left: until it has applied that, it can become the leader only with that one's vote.
+func (k *keeper) neededLocked(number uint16) bool {
+	return k.own != nil && slices.ContainsFunc(k.own.Members, func(m txnpb.Member) bool { return m.Number == uint32(number) })
 }
 
 func (k *keeper) poke() {
@@ -288,7 +302,7 @@ func (k *keeper) reach() {
 	k.mu.Lock()
 	kept := k.peers[:0:0]
 	for _, p := range k.peers {
-		if until := k.left[p.Number]; until != 0 && until <= k.now() {
+		if until := k.left[p.Number]; until != 0 && until <= k.now() && !k.neededLocked(p.Number) {
 			delete(k.left, p.Number)
 			k.applied = false
 			continue

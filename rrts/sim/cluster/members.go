@@ -131,7 +131,7 @@ func (n *node) setPeers() {
 		}
 		n.w.After(farewell, func() {
 			n.run(l, func() {
-				if l.sessions[o.id] == s {
+				if l.sessions[o.id] == s && !n.counts(o.id) {
 					s.Close(n.w.Now())
 					n.exchange(o.id, s)
 					delete(l.sessions, o.id)
@@ -142,6 +142,13 @@ func (n *node) setPeers() {
 	if err := n.addSessions(l, peers); err != nil {
 		n.w.fail("node %d: %v", n.id, err)
 	}
+}
+
+// counts reports whether the group as it is applied here counts on a member's vote, be
+// it that it has left by a newer roster: this one could not lead without it yet.
+func (n *node) counts(id uint64) bool {
+	conf := n.machine.Group().Conf
+	return slices.Contains(conf.Voters, id) || slices.Contains(conf.VotersOutgoing, id)
 }
 
 // peers are the others of the roster that a life goes by.
