@@ -45,6 +45,26 @@ func (f *Fabric) Stats(st *Stats) error {
 	return f.ask(func(time.Duration) { f.core.Stats(st) })
 }
 
+// PeerClock is what is known of a peer's wall clock.
+type PeerClock struct {
+	Peer uint16
+	Wall int64         // Unix nanoseconds, when it was asked for
+	Err  time.Duration // how far off that may be
+}
+
+// Clocks appends the wall clocks of the peers that are known to all. Its rules are
+// those of Stats.
+func (f *Fabric) Clocks(all []PeerClock) ([]PeerClock, error) {
+	err := f.ask(func(now time.Duration) {
+		for _, p := range f.core.peers {
+			if wall, within := p.session.PeerWall(now); within != 0 {
+				all = append(all, PeerClock{p.sfu, wall, within})
+			}
+		}
+	})
+	return all, err
+}
+
 // SetPeers replaces the peers while the fabric runs. The sessions of those that
 // stay as they were go on; the others end, with their PeerLost, before SetPeers
 // returns. It must not be called before Run, nor from Deliver or Event; after Run it

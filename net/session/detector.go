@@ -212,16 +212,31 @@ func (s *Session) probed(now time.Duration, net Network, q *wire.Probe, n int) {
 
 // compareClocks keeps the best estimate of the peer's wall clock. An estimate is
 // right to within half its round trip when made, and gets worse with its age by
-// what clocks may drift.
+// what clocks may drift. One that is certain to be wrong by now, because the peer's
+// clock was set, gives way at once.
 func (s *Session) compareClocks(now, rtt time.Duration, peerWall int64) {
 	const drift = 10_000 // 100 ppm
 	if peerWall == 0 || s.wall == 0 {
 		return
 	}
-	if s.clockError != 0 && rtt/2 > s.clockError+(now-s.clockAt)/drift {
-		return
+	estimate := peerWall + int64(rtt/2-now)
+	if s.clockError != 0 {
+		within := s.clockError + (now-s.clockAt)/drift
+		off := time.Duration(estimate - s.peerWall)
+		if rtt/2 > within && max(off, -off) <= within+rtt/2 {
+			return
+		}
 	}
 	s.clockAt = now
 	s.clockError = max(rtt/2, 1)
-	s.clockOffset = time.Duration(peerWall-s.wall-int64(now)) + rtt/2
+	s.peerWall = estimate
+}
+
+// PeerWall returns the peer's wall clock at now, in Unix nanoseconds, and how far off
+// that may be; 0 while it is not known.
+func (s *Session) PeerWall(now time.Duration) (unixNano int64, within time.Duration) {
+	if !s.up || s.clockError == 0 {
+		return 0, 0
+	}
+	return s.peerWall + int64(now), s.clockError
 }

@@ -397,6 +397,32 @@ func TestClock(t *testing.T) {
 	}
 }
 
+// TestClockSetWhileSlow: that a clock was set is believed at once, even where all answers
+// are slower than those that the estimate before was made of.
+func TestClockSetWhileSlow(t *testing.T) {
+	w := newWorld(t, 44, nil)
+	w.up()
+	const wall = 1_700_000_000_000_000_000
+	w.node[0].session.SetWall(0, wall)
+	w.node[1].session.SetWall(0, wall)
+	w.run(time.Second)
+	w.each(func(f *fault) { f.delay = 10 * time.Millisecond })
+	for _, set := range []struct{ own, peer time.Duration }{{0, time.Minute}, {0, -time.Minute}, {time.Hour, -time.Minute}} {
+		w.node[0].session.SetWall(0, wall+int64(set.own))
+		w.node[1].session.SetWall(0, wall+int64(set.peer))
+		w.run(200 * time.Millisecond)
+		var st Stats
+		w.node[0].session.Stats(&st)
+		if want := set.peer - set.own; !near(st.ClockOffset, want, st.ClockError) || st.ClockError > 20*time.Millisecond {
+			t.Errorf("offset %v ± %v, want %v", st.ClockOffset, st.ClockError, want)
+		}
+		peer, within := w.node[0].session.PeerWall(w.now)
+		if want := wall + int64(w.now+set.peer); within != st.ClockError || !near(time.Duration(peer-want), 0, within) {
+			t.Errorf("the peer's clock says %d ± %v, want %d", peer, within, want)
+		}
+	}
+}
+
 // TestStatsOfLoss: the peer's receipts say how much of what was sent got lost.
 func TestStatsOfLoss(t *testing.T) {
 	w := newWorld(t, 43, nil)

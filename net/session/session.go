@@ -66,10 +66,10 @@ type Session struct {
 	resumedAt time.Duration // end of our last pause
 
 	// Clocks.
-	wall        int64 // Unix nanoseconds at time 0; 0: not known
-	clockOffset time.Duration
-	clockError  time.Duration
-	clockAt     time.Duration
+	wall       int64         // Unix nanoseconds at time 0; 0: not known
+	peerWall   int64         // the same of the peer's clock
+	clockError time.Duration // of peerWall at clockAt; 0: it is not known
+	clockAt    time.Duration
 
 	events []Event
 	told   []Event // the batch that the caller has

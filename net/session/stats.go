@@ -61,7 +61,7 @@ func (s *Session) Stats(st *Stats) {
 	}
 	st.Stretch = s.stretchNow(s.observed)
 	if s.up && s.clockError != 0 {
-		st.ClockOffset, st.ClockError = s.clockOffset, s.clockError
+		st.ClockOffset, st.ClockError = time.Duration(s.peerWall-s.wall), s.clockError
 	}
 	for i := range s.path {
 		p := &s.path[i]
