@@ -214,6 +214,22 @@ func (c *Connector) Networks() []monitorpb.NetworkStatus {
 	return all
 }
 
+// Clocks calls f with the wall clocks of the other SFUs that are known, as of now: Unix
+// nanoseconds, and how far off that may be. Like Networks it waits for the fabric.
+func (c *Connector) Clocks(f func(sfu uint16, unixNano int64, within time.Duration)) {
+	fb := c.fabric.Load()
+	if fb == nil {
+		return
+	}
+	clocks, err := fb.Clocks(nil)
+	if err != nil {
+		return // it has just ended
+	}
+	for _, p := range clocks {
+		f(p.Peer, p.Wall, p.Err)
+	}
+}
+
 // event takes what happened on the interconnect, on the fabric's goroutine.
 func (c *Connector) event(e fabric.Event) {
 	c.watch.event(c.host.Now(), e)
