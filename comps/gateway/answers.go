@@ -74,7 +74,7 @@ func (a *answers) outcomes(b *batch, body []byte) (rest []*batch) {
 		case e.c == nil: // its deadline came first
 		case o.state == txnpb.StateUnknown, o.state == txnpb.StateNotLeader,
 			o.state == txnpb.StatePending && e.deadline > now+expiryTick,
-			o.state == txnpb.StateOverloaded && b.uncertain():
+			(o.state == txnpb.StateOverloaded || o.state == txnpb.StateClockUnsynced) && b.uncertain():
 			if left == nil {
 				left = b.remains()
 			}

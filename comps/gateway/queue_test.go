@@ -172,6 +172,10 @@ func TestRetries(t *testing.T) {
 	s.pass(2 * expiryTick)
 	calls = s.send()
 	equal(t, "and again", ids(t, calls[0]), "2 4")
+	commit(t, calls[0], map[uint64]txnpb.State{2: txnpb.StateClockUnsynced, 4: txnpb.StateClockUnsynced})
+	s.pass(5 * expiryTick)
+	calls = s.send()
+	equal(t, "and again", ids(t, calls[0]), "2 4")
 	commit(t, calls[0], map[uint64]txnpb.State{2: txnpb.StateOverloaded})
 	equal(t, "one final", hears(t, at, 1), "4:committed")
 	s.pass(5 * expiryTick)
@@ -180,7 +184,7 @@ func TestRetries(t *testing.T) {
 	commit(t, calls[0], nil)
 	equal(t, "the other final", hears(t, at, 1), "2:committed")
 	s.empty(c)
-	if n := s.g.counters.retries.Load(); n != 7 {
+	if n := s.g.counters.retries.Load(); n != 9 {
 		t.Errorf("%d counted as retries", n)
 	}
 }

@@ -108,7 +108,7 @@ func (l *Login) submit(ctx context.Context, principal uint64, tx []byte) (*txnpb
 
 func final(s txnpb.State) bool {
 	switch s {
-	case txnpb.StateUnknown, txnpb.StatePending, txnpb.StateOverloaded, txnpb.StateNotLeader:
+	case txnpb.StateUnknown, txnpb.StatePending, txnpb.StateOverloaded, txnpb.StateNotLeader, txnpb.StateClockUnsynced:
 		return false
 	}
 	return true

@@ -109,7 +109,7 @@ func (a *applier) applyMessage(m *raftpb.Message) {
 	}
 	done := replica.AppliedEntries{Message: m, Results: results, Changes: changes, NextExpiry: a.machine.NextExpiry()}
 	a.c.post(func() {
-		a.c.loop.replica.Applied(done, a.c.cfg.Wall())
+		a.c.loop.replica.Applied(done, a.c.host.Now(), a.c.cfg.Wall())
 		a.c.loop.changed(changes)
 	})
 }

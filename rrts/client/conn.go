@@ -171,7 +171,7 @@ func refuses(code message.Code) bool {
 // final reports whether an outcome in that state stays as it is.
 func final(s txnpb.State) bool {
 	switch s {
-	case txnpb.StateUnknown, txnpb.StatePending, txnpb.StateOverloaded, txnpb.StateNotLeader:
+	case txnpb.StateUnknown, txnpb.StatePending, txnpb.StateOverloaded, txnpb.StateNotLeader, txnpb.StateClockUnsynced:
 		return false
 	}
 	return true

@@ -288,7 +288,7 @@ func TestAllocations(t *testing.T) {
 				}
 			}
 			for _, m := range out.Apply {
-				lead.Applied(AppliedEntries{Message: m, Results: results}, 0)
+				lead.Applied(AppliedEntries{Message: m, Results: results}, 0, 0)
 			}
 		}
 		if b.open != 0 || b.Outcomes[0].State != txnpb.StateCommitted {

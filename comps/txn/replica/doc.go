@@ -37,6 +37,15 @@
 // asks again with the same id. A request that is repeated while it is under way
 // waits for the same result.
 //
+// # How time flows
+//
+// An entry proposes its leader's wall clock. With CompareClocks the owner tells the
+// others' by Clocks, and a leader proposes entries only while a majority of the voters'
+// clocks is within half a second of their median and its own is among them. One whose
+// clock is not hands over to a voter whose clock is; without a majority submissions wait
+// for a second and are then answered STATE_CLOCK_UNSYNCED. Changes of the roster need no
+// clock: a member whose clock is wrong can be removed.
+//
 // # How reads flow
 //
 // A leader that has applied an entry of its own asks a quorum whether it still leads,

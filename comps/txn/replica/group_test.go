@@ -38,6 +38,7 @@ type member struct {
 	until  func(*raftpb.Message) bool // its append thread waits before such a message
 	lazy   bool                       // its apply thread waits
 	light  bool                       // it is a witness
+	skew   time.Duration              // of its wall clock
 	told   []string
 	out    Output
 }
@@ -78,6 +79,7 @@ type group struct {
 	cut      map[[2]uint64]bool
 	deaf     bool          // no acknowledgement of a heartbeat arrives
 	noStates bool          // states that are sent do not arrive
+	clocks   bool          // members compare their wall clocks
 	found    *txnpb.Roster // what the first leader founds the cluster with; nil as a rule
 
 	finished  map[*Batch]int   // how often
@@ -126,7 +128,7 @@ func (b begun) InitialState() (*raftpb.HardState, *raftpb.ConfState, error) {
 func (g *group) start(m *member) {
 	var err error
 	m.Replica, err = New(Config{
-		ID: m.id, Epoch: 1, Log: begun{m.log, m.state.group.Conf}, Applied: m.state.applied, NextExpiry: m.state.nextExpiry(), Group: m.state.group, Found: g.found, Witness: m.light,
+		ID: m.id, Epoch: 1, Log: begun{m.log, m.state.group.Conf}, Applied: m.state.applied, NextExpiry: m.state.nextExpiry(), Group: m.state.group, Found: g.found, Witness: m.light, CompareClocks: g.clocks,
 		Logger: &raft.DefaultLogger{Logger: log.New(io.Discard, "", 0)},
 	})
 	if err != nil {
@@ -254,7 +256,7 @@ func (g *group) threads(m *member) (moved bool) {
 			m.told = append(m.told, appliedLine(&a))
 		}
 		before := m.applied
-		m.Applied(AppliedEntries{Message: msg, Results: results, Changes: changes, NextExpiry: m.state.nextExpiry()}, uint64(g.now))
+		m.Applied(AppliedEntries{Message: msg, Results: results, Changes: changes, NextExpiry: m.state.nextExpiry()}, g.now, g.wall(m))
 		if m.applied < before {
 			g.t.Fatalf("member %d went back from entry %d to %d", m.id, before, m.applied)
 		}
@@ -382,11 +384,29 @@ func (g *group) tick(n int) {
 		g.now += DefaultTick
 		for _, id := range g.ids() {
 			if m := g.members[id]; !m.down {
-				m.Tick(g.now, uint64(g.now))
+				g.tellClocks(m)
+				m.Tick(g.now, g.wall(m))
 			}
 		}
 		g.settle()
 	}
+}
+
+// wall is a member's wall clock.
+func (g *group) wall(m *member) uint64 { return uint64(g.now + m.skew) }
+
+// tellClocks tells a member the clocks of those that it hears.
+func (g *group) tellClocks(m *member) {
+	if !g.clocks {
+		return
+	}
+	var told []Clock
+	for _, id := range g.ids() {
+		if o := g.members[id]; o != m && !o.down && !g.cut[[2]uint64{id, m.id}] {
+			told = append(told, Clock{ID: id, Wall: g.wall(o), Err: time.Millisecond})
+		}
+	}
+	m.Clocks(g.now, g.wall(m), told)
 }
 
 // batchOf makes a batch of transactions by a principal; with a time-out in

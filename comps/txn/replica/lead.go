@@ -59,14 +59,16 @@ func (r *Replica) SnapshotSent(peer uint64, ok bool) {
 // leads and another voter is there that is no witness. It reports whether it tries, now
 // or since an earlier call; success shows in Output.Lead. What is submitted meanwhile
 // waits. Raft gives up after an election's time.
-func (r *Replica) HandOver() bool { return r.handOver(true) }
+func (r *Replica) HandOver() bool {
+	return r.cfg.CompareClocks && r.handOver(r.rightClock) || r.handOver(func(uint64) bool { return true })
+}
 
 // Yield does the same for want of room, if a voter is there that has some: where all
 // disks are full, this one leads on.
-func (r *Replica) Yield() bool { return r.handOver(false) }
+func (r *Replica) Yield() bool { return r.handOver(func(id uint64) bool { return !r.fullPeers[id] }) }
 
-// handOver is HandOver; a voter without room is the last choice, or none.
-func (r *Replica) handOver(toFull bool) bool {
+// handOver is HandOver to a voter that is fit; one without room is the last choice.
+func (r *Replica) handOver(fit func(id uint64) bool) bool {
 	if !r.leading && !r.witness.lifting {
 		return false
 	}
@@ -80,7 +82,7 @@ func (r *Replica) handOver(toFull bool) bool {
 	for id := range status.Config.Voters[0] { // not to one that is leaving
 		p := status.Progress[id]
 		full := r.fullPeers[id]
-		if id == r.cfg.ID || r.isWitness(id) || r.suspects[id] || r.draining[id] || !p.RecentActive || full && !toFull {
+		if id == r.cfg.ID || r.isWitness(id) || r.suspects[id] || r.draining[id] || !p.RecentActive || !fit(id) {
 			continue
 		}
 		if best == 0 || bestFull && !full || bestFull == full && (p.Match > match || p.Match == match && id < best) {

@@ -126,18 +126,18 @@ func (r *Replica) tickChanges(now time.Duration, wall uint64) {
 	}
 	if r.group.Roster == nil {
 		if r.cfg.Found != nil {
-			r.proposeChange(nil, &txnpb.RosterChange{Found: r.cfg.Found, Window: uint64(r.cfg.Window)}, wall)
+			r.proposeChange(nil, &txnpb.RosterChange{Found: r.cfg.Found, Window: uint64(r.cfg.Window)}, r.stamp(now, wall))
 		}
 		return
 	}
 	for len(q.queue) > 0 && r.mayChange() {
-		if !r.begin(q.queue[0], wall) {
+		if !r.begin(q.queue[0], r.stamp(now, wall)) {
 			return
 		}
 		q.queue = q.queue[1:]
 	}
 	if len(q.queue) == 0 && r.mayChange() {
-		r.promote(wall)
+		r.promote(r.stamp(now, wall))
 	}
 }
 

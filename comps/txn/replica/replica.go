@@ -64,6 +64,9 @@ type Config struct {
 	// that waits for room at its leader, and not at the others, is committed and cannot be
 	// applied here, and every read would wait for it.
 	Holds func(entries []int) bool
+	// CompareClocks says that the owner tells the other members' wall clocks, by Clocks:
+	// without a majority of the voters' that agrees with its own a leader stamps nothing.
+	CompareClocks bool
 	// Logger takes raft's own lines.
 	Logger raft.Logger
 }
@@ -115,6 +118,7 @@ type Replica struct {
 	changes changes
 	lease   lease
 	witness witness
+	clocks  clocks
 
 	applied    uint64
 	nextExpiry uint64
@@ -159,7 +163,7 @@ func New(cfg Config) (*Replica, error) {
 	return &Replica{
 		cfg: cfg, node: node, applied: cfg.Applied, nextExpiry: cfg.NextExpiry, group: cfg.Group,
 		term: node.BasicStatus().GetTerm(), suspects: map[uint64]bool{}, draining: map[uint64]bool{}, fullPeers: map[uint64]bool{},
-		work: work{waiting: map[entry.Key]waiters{}},
+		work: work{waiting: map[entry.Key]waiters{}}, clocks: clocks{bases: map[uint64]clockBase{}},
 	}, nil
 }
 
@@ -176,9 +180,10 @@ func (r *Replica) Tick(now time.Duration, wall uint64) {
 	}
 	r.work.sweep(now)
 	r.reads.sweep(now)
+	r.tickClock(now, wall)
 	r.tickChanges(now, wall)
 	r.tickLease(now)
-	r.propose(wall)
+	r.propose(now, wall)
 }
 
 // Full tells whether the disk has no room for new work: it is answered OVERLOADED then,
@@ -212,7 +217,7 @@ func (r *Replica) Respond(m *raftpb.Message) {
 }
 
 // Applied takes the apply thread's report.
-func (r *Replica) Applied(a AppliedEntries, wall uint64) {
+func (r *Replica) Applied(a AppliedEntries, now time.Duration, wall uint64) {
 	r.applyChanges(a.Changes) // before raft hears that they are applied
 	for _, m := range a.Message.GetResponses() {
 		_ = r.node.Step(m) // addressed to this replica; never refused
@@ -232,7 +237,7 @@ func (r *Replica) Applied(a AppliedEntries, wall uint64) {
 	}
 	r.nextExpiry = a.NextExpiry
 	r.work.apply(a.Results)
-	r.propose(wall)
+	r.propose(now, wall)
 }
 
 // Installed tells that a snapshot replaced the applied state.

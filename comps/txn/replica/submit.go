@@ -3,6 +3,7 @@ package replica
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.etcd.io/raft/v3"
@@ -104,12 +105,13 @@ type work struct {
 func (r *Replica) Submit(now time.Duration, wall uint64, b *Batch) {
 	w := &r.work
 	w.accept(b)
+	r.judgeClock(now, wall)
 	for i := range b.Submissions {
 		s := slot{b, i}
 		n := len(b.Submissions[i].Transaction)
 		key, err := entry.KeyOf(s.submission())
 		s.identify(now, key)
-		switch refusal := r.refusal(err); {
+		switch refusal := r.refusal(now, err); {
 		case refusal.State != txnpb.StateUnknown:
 			w.answer(s, refusal)
 		case w.repeats(s): // of what is under way
@@ -120,7 +122,7 @@ func (r *Replica) Submit(now time.Duration, wall uint64, b *Batch) {
 			w.queueBytes += n
 		}
 	}
-	r.propose(wall)
+	r.propose(now, wall)
 }
 
 // Resolve asks for a final answer to the ids that the batch's submissions name:
@@ -128,11 +130,12 @@ func (r *Replica) Submit(now time.Duration, wall uint64, b *Batch) {
 func (r *Replica) Resolve(now time.Duration, wall uint64, b *Batch) {
 	w := &r.work
 	w.accept(b)
+	r.judgeClock(now, wall)
 	for i := range b.Submissions {
 		s := slot{b, i}
 		key, err := entry.KeyOf(s.submission())
 		s.identify(now, entry.ResolveKey(key.ID, s.submission().Principal))
-		switch refusal := r.refusal(err); {
+		switch refusal := r.refusal(now, err); {
 		case refusal.State != txnpb.StateUnknown:
 			w.answer(s, refusal)
 		case len(w.resolves) >= MaxQueueSubmissions:
@@ -141,7 +144,7 @@ func (r *Replica) Resolve(now time.Duration, wall uint64, b *Batch) {
 			w.resolves = append(w.resolves, s)
 		}
 	}
-	r.propose(wall)
+	r.propose(now, wall)
 }
 
 // diskFull is the answer to new work while there is no room for it.
@@ -183,7 +186,7 @@ func (s slot) identify(now time.Duration, key entry.Key) {
 
 // refusal is why nothing can be accepted at all now, or this not; StateUnknown
 // when it can.
-func (r *Replica) refusal(err error) txnpb.Outcome {
+func (r *Replica) refusal(now time.Duration, err error) txnpb.Outcome {
 	switch {
 	case err != nil:
 		return txnpb.Outcome{State: txnpb.StateRefused, Reason: err.Error()}
@@ -193,6 +196,8 @@ func (r *Replica) refusal(err error) txnpb.Outcome {
 		return diskFull
 	case r.work.pending > MaxPendingSubmissions || r.work.pendingBytes > MaxPendingBytes:
 		return stateOnly(txnpb.StateOverloaded)
+	case r.clocks.state != ClockAgrees && now-r.clocks.since >= clockGrace:
+		return unsynced()
 	}
 	return txnpb.Outcome{}
 }
@@ -218,19 +223,17 @@ func (w *work) wait(s slot) {
 
 // propose turns what is queued into entries while there is room in flight. Pending
 // transfers whose time is over expire with the next entry, or with one of their own.
-func (r *Replica) propose(wall uint64) {
+func (r *Replica) propose(now time.Duration, wall uint64) {
 	w := &r.work
-	for r.leading && !r.handing && len(w.proposed) < MaxInflightEntries {
+	w.cramped = false
+	for r.leading && !r.handing && len(w.proposed) < MaxInflightEntries && w.wanting(r.nextExpiry, wall) && r.mayStamp(now, wall) {
 		e := &w.entry
 		*e = txnpb.Entry{ApplyVersion: entry.VersionTransactions, Epoch: r.cfg.Epoch, Proposed: wall, Submissions: e.Submissions[:0], Resolves: e.Resolves[:0]}
-		if r.nextExpiry != 0 && r.nextExpiry < wall && !w.expiring() {
+		if w.mayExpire(r.nextExpiry, wall) {
 			e.Expire = expirePerPulse
 		}
 		size := w.fill(e)
 		n, m := len(e.Submissions), len(e.Resolves)
-		if w.cramped = false; n+m == 0 && e.Expire == 0 {
-			return
-		}
 		raw := message.Marshal(e)
 		if w.cramped = !r.holds(len(raw)); w.cramped {
 			clear(e.Submissions)
@@ -288,14 +291,14 @@ func (w *work) fill(e *txnpb.Entry) (size int) {
 	return size
 }
 
-// expiring reports whether a pulse is under way.
-func (w *work) expiring() bool {
-	for _, p := range w.proposed {
-		if p.expires {
-			return true
-		}
-	}
-	return false
+// wanting reports whether there is something for another entry.
+func (w *work) wanting(nextExpiry, wall uint64) bool {
+	return len(w.queue)+len(w.resolves) > 0 || w.mayExpire(nextExpiry, wall)
+}
+
+// mayExpire reports whether pending transfers are to expire, and no pulse is under way.
+func (w *work) mayExpire(nextExpiry, wall uint64) bool {
+	return nextExpiry != 0 && nextExpiry < wall && !slices.ContainsFunc(w.proposed, func(p proposal) bool { return p.expires })
 }
 
 // apply answers all who wait for these results.

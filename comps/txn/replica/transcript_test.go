@@ -13,7 +13,7 @@ import (
 
 // TestTranscripts plays testdata; `go test -rewrite` writes what is said now.
 // Commands are given to the member at=N; "new members=3 founded witness=3" begins another
-// group.
+// group, whose members compare their clocks with "clocks".
 func TestTranscripts(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		g := newGroup(t, 1, 3)
@@ -78,6 +78,12 @@ func (g *group) command(d *datadriven.TestData) string {
 	case "new":
 		n := number(g.t, d, "members")
 		*g = *newGroup(g.t, 1, n)
+		if g.clocks = d.HasArg("clocks"); g.clocks {
+			g.now = time.Hour
+			for _, m := range g.members {
+				g.start(m)
+			}
+		}
 		if d.HasArg("founded") {
 			g.found = founding(n)
 			if w := number(g.t, d, "witness"); w > 0 {
@@ -95,14 +101,21 @@ func (g *group) command(d *datadriven.TestData) string {
 		return groupLine(m.Group()) + "\n"
 	case "tick":
 		g.tick(int(number(g.t, d, "n")))
+	case "clock": // of member at=N: ms=M off, from now on
+		var ms int64
+		d.ScanArgs(g.t, "ms", &ms)
+		m.skew = time.Duration(ms) * time.Millisecond
+	case "clocks":
+		state, lasting, off := m.Clock(g.now)
+		return fmt.Sprintf("%v for %v, %v off\n", state, lasting, off)
 	case "campaign":
 		if err := m.node.Campaign(); err != nil {
 			return err.Error()
 		}
 	case "submit":
-		m.Submit(g.now, uint64(g.now), g.batch(d))
+		m.Submit(g.now, g.wall(m), g.batch(d))
 	case "resolve":
-		m.Resolve(g.now, uint64(g.now), g.batch(d))
+		m.Resolve(g.now, g.wall(m), g.batch(d))
 	case "read":
 		rd := &Read{Origin: number(g.t, d, "name")}
 		if ms := number(g.t, d, "remaining"); ms > 0 {

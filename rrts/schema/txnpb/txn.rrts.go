@@ -293,6 +293,9 @@ const (
 	StateNotLeader State = 8
 	// Not executed: malformed, over a bound, or not permitted.
 	StateRefused State = 9
+	// Not executed: the clocks of the SFUs that vote do not agree. May be retried with the
+	// same id.
+	StateClockUnsynced State = 10
 )
 
 // String returns the value's name in lower case, or its number.
@@ -318,6 +321,8 @@ func (e State) String() string {
 		return "not_leader"
 	case StateRefused:
 		return "refused"
+	case StateClockUnsynced:
+		return "clock_unsynced"
 	}
 	return "state_" + strconv.FormatUint(uint64(e), 10)
 }

@@ -34,6 +34,8 @@ const (
 	CutEarly
 	// HoldOn: what a witness says when it hands over does not arrive.
 	HoldOn
+	// TrustClock: no leader compares its clock with others'.
+	TrustClock
 )
 
 // state is what the machine sees of a node's rows.

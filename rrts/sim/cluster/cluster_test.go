@@ -130,6 +130,7 @@ func (r *Report) add(o *Report) {
 	r.Pauses += o.Pauses
 	r.Slow += o.Slow
 	r.FailedSyncs += o.FailedSyncs
+	r.ClocksApart += o.ClocksApart
 	r.Transfers += o.Transfers
 	r.Markers += o.Markers
 	r.Lifted += o.Lifted
@@ -148,7 +149,7 @@ func (r *Report) add(o *Report) {
 
 // lacks reports whether something never happened.
 func (r *Report) lacks() bool {
-	return min(r.Committed, r.Aborted, r.Reads, r.Retries, r.Resolves, r.Crashes, r.Cuts, r.Pauses, r.Slow, r.FailedSyncs, r.Transfers, r.Markers, r.Lifted, r.Full, r.Mended+r.Damaged,
+	return min(r.Committed, r.Aborted, r.Reads, r.Retries, r.Resolves, r.Crashes, r.Cuts, r.Pauses, r.Slow, r.FailedSyncs, r.ClocksApart, r.Transfers, r.Markers, r.Lifted, r.Full, r.Mended+r.Damaged,
 		r.Added, r.Removed, r.Replaced, r.Promoted, r.Demoted, r.Refused) == 0
 }
 
@@ -183,3 +184,4 @@ func TestCatchesSplitApplied(t *testing.T)     { catches(t, SplitApplied) }
 func TestCatchesDuplicateRecords(t *testing.T) { catches(t, DuplicateRecords) }
 func TestCatchesLeaveEarly(t *testing.T)       { catches(t, LeaveEarly) }
 func TestCatchesStaleReads(t *testing.T)       { catches(t, StaleReads) }
+func TestCatchesTrustedClock(t *testing.T)     { catches(t, TrustClock) }

@@ -44,6 +44,7 @@
 //	          does in the end; changes of the group agree with raft's own at every entry
 //	witness   one that votes and has no state answers nobody, sends no state, and leads
 //	          only for as long as a voter takes to get from it what it lacks
+//	clocks    what a leader stamps with is near the clocks of a majority of its voters
 //	journal   no synced record is lost; one that has rotted is found, and its node
 //	          takes no part any more
 //

@@ -85,7 +85,7 @@ func (n *node) inflict(e *Event) bool {
 		n.delay, n.slowUntil = e.Delay, w.Now()+e.For
 		w.report.Slow++
 	case Clock:
-		n.skew = e.Off
+		n.setClock(e.Off)
 	case Pause:
 		if n.life == nil {
 			return false
@@ -254,7 +254,7 @@ func (w *world) heal() {
 	}
 	for _, n := range w.nodes {
 		n.disk.SetCapacity(0)
-		n.skew = 2 * maxJump // no clock was ahead of this: what pends by ledger time expires
+		n.setRight()
 		w.restart(n)
 	}
 }

@@ -80,6 +80,7 @@ func (n *node) receive(net session.Network, frame []byte) {
 		return
 	}
 	if s := n.sessions[uint64(header.Slot)]; s != nil {
+		s.SetWall(n.w.Now(), int64(n.wall()))
 		s.Receive(n.w.Now(), net, frame)
 	}
 }
@@ -121,6 +122,7 @@ func (n *node) poke() {
 func (n *node) advance() {
 	for _, peer := range n.w.nodes {
 		if s := n.sessions[peer.id]; s != nil && s.NextTimeout() <= n.w.Now() {
+			s.SetWall(n.w.Now(), int64(n.wall()))
 			s.Advance(n.w.Now())
 		}
 	}

@@ -48,7 +48,7 @@ type node struct {
 	rows        *memstore.Store
 	state       store.State
 	incarnation uint64
-	skew        time.Duration // of its wall clock
+	clock       []clockSet // how its wall clock was set, the newest last
 	// proven is the journal's position below which rot must be told from a torn tail:
 	// a durable record or mark says that it was synced.
 	proven journal.Position
@@ -101,7 +101,7 @@ func newNode(w *world, id uint64) *node {
 	n.state = w.cfg.Bug.state(n.rows)
 	n.disk = disk.New(disk.Config{RNG: rand.New(rand.NewPCG(w.cfg.Seed, 200+id))})
 	n.disk.Before(n.beforeDisk)
-	n.skew = time.Duration(n.rng.Int64N(int64(400*time.Millisecond))) - 200*time.Millisecond
+	n.setRight()
 	return n
 }
 
@@ -157,7 +157,8 @@ func (n *node) start() error {
 	l.flushed = applied
 	l.replica, err = replica.New(replica.Config{
 		ID: n.id, Epoch: 1, Log: l.log, Applied: applied, NextExpiry: l.machine.NextExpiry(), Group: l.machine.Group(), Found: found, Holds: l.log.Holds, Witness: n.witness,
-		Logger: &raft.DefaultLogger{Logger: log.New(io.Discard, "", 0)},
+		CompareClocks: n.w.cfg.Bug != TrustClock,
+		Logger:        &raft.DefaultLogger{Logger: log.New(io.Discard, "", 0)},
 	})
 	if err != nil {
 		return err
@@ -178,6 +179,7 @@ func (n *node) start() error {
 		}
 	})
 	n.every(l, upkeepInterval, n.upkeep)
+	n.every(l, upkeepInterval, n.tellClocks)
 	n.poke()
 	return nil
 }
@@ -253,8 +255,6 @@ func (n *node) pause(d time.Duration) {
 		}
 	})
 }
-
-func (n *node) wall() uint64 { return uint64(epoch + n.w.Now() + n.skew) }
 
 // diskFailed ends the process, as a failed write must; anything but a failure
 // that the schedule arranged is a bug.

@@ -40,6 +40,7 @@ func (n *node) replicate() (moved bool) {
 		for _, m := range l.out.Messages {
 			n.send(m)
 		}
+		n.checkStamps(l.out.Append)
 		l.append = append(l.append, l.out.Append...)
 		l.apply = append(l.apply, l.out.Apply...)
 		for _, b := range l.out.Finished {
@@ -272,7 +273,7 @@ func (n *node) startApply() {
 				}
 				changes = append(changes, these...)
 			}
-			l.replica.Applied(replica.AppliedEntries{Message: m, Results: results, Changes: changes, NextExpiry: l.machine.NextExpiry()}, n.wall())
+			l.replica.Applied(replica.AppliedEntries{Message: m, Results: results, Changes: changes, NextExpiry: l.machine.NextExpiry()}, n.w.Now(), n.wall())
 		})
 	})
 }

@@ -34,6 +34,8 @@ type Config struct {
 	// Events are what goes wrong, in the order of their times; nil lets the seed choose,
 	// see Plan.
 	Events []Event
+	// during, if not nil, is called when the run begins.
+	during func(w *world)
 	// Trace, when set, gets a line for every event and what comes of it.
 	Trace io.Writer
 }
@@ -47,6 +49,7 @@ type Report struct {
 	Crashes, Cuts      int
 	Pauses, Slow       int
 	FailedSyncs        int
+	ClocksApart        int           // times that a leader's clock was found to be wrong, or no majority's to agree
 	Transfers          int           // states installed by members that lagged
 	Markers            int           // of them, those that witnesses installed without a row
 	Lifted             int           // how often a witness led, to catch a voter up
@@ -123,6 +126,9 @@ func (w *world) play() {
 		return
 	}
 	w.disturb()
+	if w.cfg.during != nil {
+		w.cfg.during(w)
+	}
 	w.runUntil(w.cfg.Safety)
 	w.heal()
 	w.healed = w.Now()
