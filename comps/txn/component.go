@@ -86,6 +86,10 @@ type Config struct {
 	Backup *BackupConfig
 	// Wall is the wall clock, nanoseconds since 1970; nil means the machine's.
 	Wall func() uint64
+	// Clocks calls f with the wall clocks of the other SFUs that are known, nanoseconds
+	// since 1970 as of now, and how far off each may be; it may block for moments. nil
+	// means that clocks are not compared.
+	Clocks func(f func(sfu uint16, unixNano int64, within time.Duration))
 }
 
 // Component is one member of a transaction group; see the package comment.
@@ -296,6 +300,9 @@ func (c *Component) takePart(ctx context.Context) {
 	c.goRun(ctx, "appender", c.appender.run)
 	c.goRun(ctx, "applier", c.applier.run)
 	c.goRun(ctx, "upkeep", c.upkeep)
+	if c.cfg.Clocks != nil {
+		c.goRun(ctx, "clocks", c.watchClocks)
+	}
 	if !c.witness() {
 		for range readers {
 			c.goRun(ctx, "reader", c.read)

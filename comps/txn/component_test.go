@@ -185,6 +185,7 @@ type cluster struct {
 	keys *keyring.Ring
 	sfus []*sfu
 
+	skew  [16]atomic.Int64 // of the SFUs' wall clocks by number, in nanoseconds
 	id    [16]byte
 	epoch uint32
 	drain time.Duration
@@ -296,7 +297,7 @@ func (c *cluster) start(s *sfu) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	birth := !s.born.Load()
+	e, birth := s.engine, !s.born.Load()
 	add := func(make func() (engine.Component, error)) {
 		if err := s.engine.Add(make); err != nil {
 			c.t.Fatal(err)
@@ -316,6 +317,12 @@ func (c *cluster) start(s *sfu) {
 				}
 				return store.Open(store.Config{Dir: path.Join("store"), FS: disk})
 			},
+			Wall: func() uint64 { return c.wall(s.number) },
+			Clocks: func(f func(uint16, int64, time.Duration)) {
+				for _, p := range e.Peers() {
+					f(p.SFU, int64(c.wall(p.SFU)), time.Millisecond)
+				}
+			},
 		}
 		if s.witness {
 			cfg.OpenMarker = func() (*marker.File, error) { return marker.Open(s.fs, "marker") }
@@ -326,6 +333,9 @@ func (c *cluster) start(s *sfu) {
 	s.cancel, s.done = cancel, make(chan error, 1)
 	go func() { s.done <- s.engine.Run(ctx) }()
 }
+
+// wall is an SFU's wall clock.
+func (c *cluster) wall(sfu uint16) uint64 { return uint64(time.Now().UnixNano() + c.skew[sfu].Load()) }
 
 // stop ends a life in order; twice is no error.
 func (c *cluster) stop(s *sfu) {

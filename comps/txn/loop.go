@@ -34,6 +34,7 @@ type loop struct {
 	noRoom  bool // the journal could not reserve its next segment
 	leading bool
 	vacant  vacancy
+	clocks  clockWatch
 
 	pin       *pinned
 	pinning   bool
@@ -49,7 +50,7 @@ func newLoop(c *Component, m body) (*loop, error) {
 	l := &loop{c: c, transfers: map[uint64]bool{}}
 	cfg := replica.Config{
 		ID: c.cfg.Node, Epoch: c.cfg.Epoch, Log: c.log, NextExpiry: m.NextExpiry(),
-		Group: m.Group(), Window: c.cfg.Machine.Window, Valid: c.cfg.Valid, Witness: c.witness(),
+		Group: m.Group(), Window: c.cfg.Machine.Window, Valid: c.cfg.Valid, Witness: c.witness(), CompareClocks: c.cfg.Clocks != nil,
 		Heartbeat: int(c.cfg.Heartbeat / c.cfg.Tick), Election: int(c.cfg.Election / c.cfg.Tick),
 		Holds: c.log.Holds, Logger: raftLogger{c.host.Log()},
 	}
@@ -124,6 +125,8 @@ func (l *loop) tick() {
 		l.replica.Tick(now, l.c.cfg.Wall())
 		l.lookAtDisk()
 		l.vacant.look(l.c.host, now, l.replica.Lead(), l.replica.Group())
+		state, lasting, off := l.replica.Clock(now)
+		l.clocks.look(l.c.host, now, l.leading, state, lasting, off)
 		l.unpinOld()
 	}
 }

@@ -230,7 +230,7 @@ func (a *assembler) transactions() (engine.Component, error) {
 		Birth: birth, Born: func() error { return genesis.Born(dir) },
 		FS: directfs.New(vfs.Default), Dir: statedir.Journal(dir), Keys: keys, Cluster: [16]byte(c.ID),
 		SegmentBytes: a.cfg.SFU.Txn.JournalSegment, WitnessBytes: a.cfg.SFU.Txn.WitnessLog,
-		Full: disk.Full, Stopping: disk.Stop,
+		Full: disk.Full, Stopping: disk.Stop, Clocks: a.networks.clocks,
 		OpenStore: func() (store.Store, error) {
 			s := statedir.Store(dir, disk, keys)
 			s.CacheBytes, s.Log = a.cfg.SFU.Txn.Cache, a.log

@@ -26,7 +26,8 @@ import (
 )
 
 // newest is the Connector that was made last: the Monitor asks it how the networks
-// are, whichever life of it runs.
+// are and the transaction Component what the clocks of others say, whichever life of it
+// runs.
 type newest struct {
 	p atomic.Pointer[connector.Connector]
 }
@@ -36,6 +37,13 @@ func (n *newest) networks() []monitorpb.NetworkStatus {
 		return c.Networks()
 	}
 	return nil
+}
+
+// clocks tells the transaction Component the wall clocks of the other SFUs.
+func (n *newest) clocks(f func(sfu uint16, unixNano int64, within time.Duration)) {
+	if c := n.p.Load(); c != nil {
+		c.Clocks(f)
+	}
 }
 
 // monitor makes the Monitor.

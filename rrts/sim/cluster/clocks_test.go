@@ -3,6 +3,8 @@ package cluster
 import (
 	"testing"
 	"time"
+
+	"virtualservicesinc.com/comps/txn/machine"
 )
 
 // TestClockJumps sets clocks in quiet clusters. One that is wrong never makes a stamp, on
@@ -48,7 +50,7 @@ func TestClockJumps(t *testing.T) {
 							t.Errorf("seed %d: %d transactions in the second before, %d in two after", seed, before, w.report.Committed-before)
 						}
 						for _, n := range w.nodes {
-							ahead := time.Duration(n.machine.Stamp()) - epoch - w.Now()
+							ahead := time.Duration(n.machine.(*machine.Machine).Stamp()) - epoch - w.Now()
 							if c.all {
 								ahead -= max(c.jump, 0)
 							} else if n.leads() && n.skew() == c.jump {
