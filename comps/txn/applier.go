@@ -81,6 +81,9 @@ func (a *applier) apply(msgs []*raftpb.Message) {
 }
 
 func (a *applier) applyMessage(m *raftpb.Message) {
+	if a.c.halted.Load() {
+		return
+	}
 	var results []entry.Result
 	for _, e := range m.GetEntries() {
 		if e.GetIndex() < a.next() {
@@ -97,7 +100,12 @@ func (a *applier) applyMessage(m *raftpb.Message) {
 		default:
 			err = fmt.Errorf("txn: entry %d is a %v: install the newer software on this SFU", e.GetIndex(), e.GetType())
 		}
-		if err != nil {
+		switch {
+		case err == nil:
+		case unknownVersion(err):
+			a.c.halt(err)
+			return
+		default:
 			a.c.host.Fatal(err)
 			return
 		}

@@ -71,7 +71,7 @@ func (c *Component) newBody(members *raftpb.ConfState) (body, error) {
 	if !c.witness() {
 		return machine.Open(c.store, c.cfg.Machine, members)
 	}
-	w, err := machine.NewWitness(c.marker.Marker(), members)
+	w, err := machine.NewWitness(c.marker.Marker(), members, c.cfg.Machine.Newest)
 	if err != nil {
 		return nil, err
 	}

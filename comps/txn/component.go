@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.etcd.io/raft/v3/raftpb"
 
+	"virtualservicesinc.com/comps/txn/entry"
 	"virtualservicesinc.com/comps/txn/machine"
 	"virtualservicesinc.com/comps/txn/marker"
 	"virtualservicesinc.com/comps/txn/raftlog"
@@ -120,6 +121,9 @@ type Component struct {
 	sound atomic.Bool   // the log is, and the threads run
 	full  atomic.Bool   // the disk is: new work is refused
 
+	active atomic.Uint32 // the apply version that was activated last, as applied here
+	halted atomic.Bool   // the group uses what this software does not know
+
 	stop    context.CancelFunc
 	running sync.WaitGroup
 }
@@ -166,6 +170,9 @@ func New(cfg Config) *Component {
 	}
 	if cfg.Wall == nil {
 		cfg.Wall = func() uint64 { return uint64(time.Now().UnixNano()) }
+	}
+	if cfg.Machine.Newest == 0 {
+		cfg.Machine.Newest = entry.ApplyVersion
 	}
 	c := &Component{cfg: cfg, reads: make(chan func(), readQueue), cramped: make(chan struct{}, 1), traces: newTraces()}
 	c.backups.c = c
@@ -233,8 +240,12 @@ func (c *Component) open() error {
 	}
 	m, err := c.begin()
 	if err != nil {
+		if unknownVersion(err) { // older software was installed after the activation
+			c.host.Alarm(alarmVersion, engine.Critical, err.Error())
+		}
 		return err
 	}
+	c.active.Store(m.Group().Version)
 	applied, term := m.Applied()
 	if err := c.log.Begin(m.Group().Conf, applied, term); err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"virtualservicesinc.com/comps/txn"
+	"virtualservicesinc.com/comps/txn/machine"
 	"virtualservicesinc.com/comps/txn/marker"
 	"virtualservicesinc.com/comps/txn/store"
 	"virtualservicesinc.com/rrts/engine"
@@ -173,6 +174,7 @@ type sfu struct {
 	witness bool
 	seed    *txnpb.Roster
 	engine  *engine.Engine
+	newest  uint32 // apply version that its software knows; 0: that of this one
 	cancel  context.CancelFunc
 	done    chan error
 }
@@ -317,7 +319,8 @@ func (c *cluster) start(s *sfu) {
 				}
 				return store.Open(store.Config{Dir: path.Join("store"), FS: disk})
 			},
-			Wall: func() uint64 { return c.wall(s.number) },
+			Machine: machine.Config{Newest: s.newest},
+			Wall:    func() uint64 { return c.wall(s.number) },
 			Clocks: func(f func(uint16, int64, time.Duration)) {
 				for _, p := range e.Peers() {
 					f(p.SFU, int64(c.wall(p.SFU)), time.Millisecond)

@@ -50,7 +50,7 @@ func newLoop(c *Component, m body) (*loop, error) {
 	l := &loop{c: c, transfers: map[uint64]bool{}}
 	cfg := replica.Config{
 		ID: c.cfg.Node, Epoch: c.cfg.Epoch, Log: c.log, NextExpiry: m.NextExpiry(),
-		Group: m.Group(), Window: c.cfg.Machine.Window, Valid: c.cfg.Valid, Witness: c.witness(), CompareClocks: c.cfg.Clocks != nil,
+		Group: m.Group(), Window: c.cfg.Machine.Window, Valid: c.cfg.Valid, Witness: c.witness(), CompareClocks: c.cfg.Clocks != nil, Newest: c.cfg.Machine.Newest,
 		Heartbeat: int(c.cfg.Heartbeat / c.cfg.Tick), Election: int(c.cfg.Election / c.cfg.Tick),
 		Holds: c.log.Holds, Logger: raftLogger{c.host.Log()},
 	}
@@ -231,7 +231,7 @@ func (c *Component) sendRaft(m *raftpb.Message) error {
 	return c.host.Notify(engine.Notice{
 		To: sfuOf(m.GetTo()), Service: txnpb.ReplicaService, Method: method,
 		Epoch: c.cfg.Epoch, Group: c.cfg.Group,
-		Body: message.Marshal(&txnpb.RaftMessage{Message: raw, Full: c.full.Load()}),
+		Body: message.Marshal(&txnpb.RaftMessage{Message: raw, Full: c.full.Load(), NewestVersion: c.cfg.Machine.Newest, ActiveVersion: c.active.Load()}),
 	})
 }
 

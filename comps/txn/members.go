@@ -195,6 +195,7 @@ func (c *Component) deadline(r message.Request) time.Duration {
 // members tells the roster and what its members are.
 func (l *loop) members(s roster.State) *txnpb.MembersAnswer {
 	out := &txnpb.MembersAnswer{Roster: s.Roster, Leader: uint32(sfuOf(l.replica.Status().Lead))}
+	versions(l.replica, out)
 	if s.Roster != nil {
 		for i := range s.Roster.Members {
 			out.Seats = append(out.Seats, s.Seat(s.Roster.Members[i].Number))
@@ -210,6 +211,10 @@ func (l *loop) members(s roster.State) *txnpb.MembersAnswer {
 // would be gone.
 func (a *applier) tookChanges(changes []roster.Applied) bool {
 	group := false
+	if now, was := a.machine.Group().Version, a.c.active.Load(); now > was {
+		a.c.active.Store(now)
+		a.c.host.Log().Info("entries have a new apply version from here on", "version", now, "before", was)
+	}
 	for i := range changes {
 		ch := &changes[i]
 		if ch.Group != nil {

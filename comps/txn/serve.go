@@ -185,8 +185,10 @@ func (d *dispatch) step(r message.Request, in *txnpb.RaftMessage) {
 			"node", m.GetFrom(), "to", m.GetTo(), "type", m.GetType())
 		return
 	}
+	_ = c.checkActive(in.ActiveVersion) // a halted member takes part in the log
 	d.add(func() {
 		c.loop.replica.PeerFull(m.GetFrom(), in.Full)
+		c.loop.replica.PeerKnows(m.GetFrom(), in.NewestVersion)
 		c.loop.replica.Step(m)
 	})
 }
@@ -209,6 +211,7 @@ func (d replicaService) Status(r message.Responder[*txnpb.ReplicaStatus], _ *txn
 		out := &txnpb.ReplicaStatus{
 			Sfu: uint32(c.host.SFU()), Role: st.Role, Leader: uint32(sfuOf(st.Lead)), Term: st.Term,
 			CommitIndex: st.Commit, AppliedIndex: st.Applied, Pending: uint32(st.Pending),
+			ApplyVersion: c.loop.replica.ActiveVersion(), NewestVersion: c.cfg.Machine.Newest,
 		}
 		for _, node := range st.Voters {
 			out.Voters = append(out.Voters, uint32(sfuOf(node)))

@@ -36,6 +36,7 @@ type pinned struct {
 	rows     store.Snapshot
 	meta     *raftpb.SnapshotMetadata
 	marker   *txnpb.Marker // for a witness, instead of the rows
+	version  uint32        // the apply version that the state needs
 	at       time.Duration
 	senders  int
 	outdated bool          // the group has changed since: a new member would not find itself in it
@@ -124,7 +125,7 @@ func (a *applier) newPin() (*pinned, error) {
 	index, term := a.machine.Applied()
 	group := a.machine.Group()
 	return &pinned{
-		rows: rows, at: a.c.host.Now(), over: make(chan struct{}), marker: machine.NewMarker(index, term, group),
+		rows: rows, at: a.c.host.Now(), over: make(chan struct{}), marker: machine.NewMarker(index, term, group), version: group.Version,
 		meta: &raftpb.SnapshotMetadata{ConfState: group.Conf, Index: new(index), Term: new(term)},
 	}, nil
 }
@@ -207,7 +208,7 @@ func (c *Component) transfer(ctx context.Context, sfu uint16, p *pinned, send it
 		if err != nil {
 			return err
 		}
-		chunk.Transfer = uint64(p.at)
+		chunk.Transfer, chunk.ApplyVersion = uint64(p.at), p.version
 		if chunk.Last {
 			chunk.Install = install
 		}
@@ -272,6 +273,9 @@ func (a *applier) receive(r message.Responder[*txnpb.SnapshotProgress], chunk *t
 func (a *applier) takeChunk(from uint16, chunk *txnpb.SnapshotChunk) error {
 	if (chunk.Marker != nil) != a.c.witness() {
 		return fmt.Errorf("txn: SFU %d sends what a member of another type needs: it has another roster", from)
+	}
+	if err := a.c.checkActive(chunk.ApplyVersion); err != nil {
+		return err
 	}
 	if chunk.Sequence == 0 {
 		if a.incoming != nil && a.incoming.complete {
@@ -398,6 +402,7 @@ func (a *applier) switchNow(ctx context.Context, s *raftpb.Snapshot) error {
 			index, term, s.GetMetadata().GetIndex(), s.GetMetadata().GetTerm())
 	}
 	a.machine = m
+	a.c.active.Store(m.Group().Version)
 	a.tellRoster()
 	if m.GroupIndex() > 0 {
 		a.c.log.Grown()

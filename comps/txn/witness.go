@@ -57,7 +57,7 @@ func (n *needs) look(ctx context.Context) {
 
 // group is the group as far as it is applied here.
 func (n *needs) group() roster.State {
-	w, err := machine.NewWitness(n.c.marker.Marker(), nil)
+	w, err := machine.NewWitness(n.c.marker.Marker(), nil, n.c.cfg.Machine.Newest)
 	if err != nil {
 		panic(err) // it was made of one
 	}

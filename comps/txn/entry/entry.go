@@ -21,22 +21,28 @@ import (
 )
 
 // ApplyVersion is the newest version of the rules by which entries are applied.
-// Every entry names the version that it wants, the oldest that will do; a replica
-// that does not know it halts instead of guessing. The history:
+// Every entry names the version that it wants; a replica that does not know it halts
+// instead of guessing. Entries name the version that an entry of the log has activated,
+// which a leader proposes when an operator asks for it and all members know it: until then
+// older software can be installed again. A cluster begins with the newest that its founder
+// knows. The history:
 //
 //	1  accounts, transfers, users, resolves, expiry
 //	2  changes of the roster
 //	3  rights: clients move money only from accounts that they own or were granted;
 //	   preconditions, access changes, memo and metadata, derived transfer ids
-const ApplyVersion = 3
+//	5  versions are activated by the log
+const ApplyVersion = 5
 
 const (
-	// VersionTransactions is what an entry without a change of the roster wants.
-	VersionTransactions = VersionRights
-	// VersionRoster is what a change of the roster wants.
+	// BaseVersion is what entries name as long as no version was activated.
+	BaseVersion = VersionRights
+	// VersionRoster is the first version that knows changes of the roster.
 	VersionRoster = 2
 	// VersionRights is the first version that knows rights, and what came with them.
 	VersionRights = 3
+	// VersionActivation is the first version that is activated.
+	VersionActivation = 5
 )
 
 const (

@@ -167,8 +167,8 @@ func TestShapesAreTheSchemas(t *testing.T) {
 		{&txnpb.ResolveRequest{}, resolveV1},
 		{&txnpb.Member{}, memberV2},
 		{&txnpb.Roster{}, rosterV2},
-		{&txnpb.RosterChange{}, changeV2},
-		{&txnpb.Entry{}, entryV2},
+		{&txnpb.RosterChange{}, changeV5},
+		{&txnpb.Entry{}, entryV5},
 	} {
 		v := reflect.ValueOf(c.m).Elem()
 		t.Run(v.Type().Name(), func(t *testing.T) {
@@ -238,10 +238,15 @@ func TestRefusesWhatItWouldSkip(t *testing.T) {
 	if KnownEntry(change, VersionRoster-1) || !KnownEntry(change, VersionRoster) {
 		t.Error("a change of the roster is version 2's")
 	}
+	activation := message.Marshal(&txnpb.RosterChange{Activate: ApplyVersion})
+	if KnownChange(activation, VersionActivation-1) || !KnownChange(activation, VersionActivation) ||
+		KnownEntry(nest(7, activation), VersionActivation-1) || !KnownEntry(nest(7, activation), VersionActivation) {
+		t.Errorf("version %d brought activation", VersionActivation)
+	}
 	for name, b := range map[string][]byte{
 		"in the change": unknown, "in a member": nest(3, unknown), "in a founding member": nest(1, nest(2, unknown)),
 	} {
-		if KnownChange(b) || KnownEntry(nest(7, b), VersionRoster) {
+		if KnownChange(b, VersionRoster) || KnownChange(b, ApplyVersion) || KnownEntry(nest(7, b), VersionRoster) {
 			t.Errorf("unknown field %s: %x is known", name, b)
 		}
 	}

@@ -47,6 +47,12 @@ var (
 	entryV2  = holding([]uint64{1, 2, 3, 5}, nil).and(4, submissionV1).and(6, resolveV1).and(7, changeV2)
 )
 
+// What apply version 5 knows beside it.
+var (
+	changeV5 = holding([]uint64{2, 4, 5, 6, 7, 8, 10}, nil).and(1, rosterV2).and(3, memberV2)
+	entryV5  = holding([]uint64{1, 2, 3, 5}, nil).and(4, submissionV1).and(6, resolveV1).and(7, changeV5)
+)
+
 // What apply version 3 knows beside it.
 var (
 	preconditionV3 = holding([]uint64{3, 4}, []uint64{1, 2, 5})
@@ -69,14 +75,22 @@ func KnownTransaction(b []byte, version uint32) bool {
 // KnownEntry reports the same of an encoded entry of an apply version, without what
 // its transactions hold.
 func KnownEntry(b []byte, version uint32) bool {
-	if version < VersionRoster {
+	switch {
+	case version < VersionRoster:
 		return entryV1.knows(b)
+	case version < VersionActivation:
+		return entryV2.knows(b)
 	}
-	return entryV2.knows(b)
+	return entryV5.knows(b)
 }
 
 // KnownChange reports the same of an encoded change of the roster.
-func KnownChange(b []byte) bool { return changeV2.knows(b) }
+func KnownChange(b []byte, version uint32) bool {
+	if version < VersionActivation {
+		return changeV2.knows(b)
+	}
+	return changeV5.knows(b)
+}
 
 // knows reports whether b is a message of this shape.
 func (s *shape) knows(b []byte) bool {

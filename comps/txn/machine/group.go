@@ -39,7 +39,7 @@ func (m *Machine) loadGroup() error {
 	if err := proto.Unmarshal(m.meta.Members, conf); err != nil {
 		return fmt.Errorf("machine: members in the store: %w", err)
 	}
-	m.group.Conf = raftpb.EnsureConfState(conf)
+	m.group.Conf, m.group.Version = raftpb.EnsureConfState(conf), m.meta.ApplyVersion
 	if raw := m.store.Meta(rosterKey); len(raw) > 0 {
 		m.group.Roster = &txnpb.Roster{}
 		if err := m.group.Roster.Parse(slices.Clone(raw)); err != nil {
@@ -67,6 +67,7 @@ func (m *Machine) setGroup(index uint64, s roster.State) {
 		m.batch.Metas = append(m.batch.Metas, store.MetaRow{Key: rosterKey, Value: message.Marshal(s.Roster)})
 		m.hash(s.Roster)
 	}
+	m.meta.ApplyVersion = s.Version
 	m.group = s
 }
 
@@ -76,7 +77,7 @@ func (m *Machine) Reconfigure(index, term uint64, data []byte) error {
 	if err := m.checkNext(index); err != nil {
 		return err
 	}
-	cc, c, err := decodeReconfiguration(index, data)
+	cc, c, err := decodeReconfiguration(index, data, m.newest)
 	if err != nil {
 		return err
 	}
@@ -86,7 +87,7 @@ func (m *Machine) Reconfigure(index, term uint64, data []byte) error {
 	if c == nil {
 		err = m.leave(index, term, cc)
 	} else {
-		err = m.change(index, term, c, cc)
+		err = m.change(index, term, c.ApplyVersion, c, cc)
 	}
 	if err != nil {
 		return err
@@ -97,7 +98,7 @@ func (m *Machine) Reconfigure(index, term uint64, data []byte) error {
 
 // decodeReconfiguration returns what an entry does to the group and the change of the
 // roster that it does it for; nil for the second step of one.
-func decodeReconfiguration(index uint64, data []byte) (*raftpb.ConfChangeV2, *txnpb.RosterChange, error) {
+func decodeReconfiguration(index uint64, data []byte, newest uint32) (*raftpb.ConfChangeV2, *txnpb.RosterChange, error) {
 	cc := &raftpb.ConfChangeV2{}
 	if err := proto.Unmarshal(data, cc); err != nil {
 		return nil, nil, fmt.Errorf("machine: entry %d: %w", index, err)
@@ -109,20 +110,20 @@ func decodeReconfiguration(index uint64, data []byte) (*raftpb.ConfChangeV2, *tx
 	if err := c.Parse(slices.Clone(cc.GetContext())); err != nil {
 		return nil, nil, fmt.Errorf("machine: entry %d: %w", index, err)
 	}
-	if err := checkVersion(index, c.ApplyVersion); err != nil {
+	if err := checkVersion(index, c.ApplyVersion, newest); err != nil {
 		return nil, nil, err
 	}
-	if c.ApplyVersion < entry.VersionRoster || !entry.KnownChange(cc.GetContext()) {
+	if c.ApplyVersion < entry.VersionRoster || !entry.KnownChange(cc.GetContext(), c.ApplyVersion) {
 		return nil, nil, fmt.Errorf("%w (entry %d)", ErrUnknownField, index)
 	}
 	return cc, c, nil
 }
 
-// change applies a change of the roster; cc is what it does to the group, nil where
+// change applies a change of the roster by an entry of an apply version; cc is what it does to the group, nil where
 // the entry is a normal one. One that breaks a rule, or says something else than cc,
 // changes nothing.
-func (m *Machine) change(index, term uint64, c *txnpb.RosterChange, cc *raftpb.ConfChangeV2) error {
-	a, err := changed(m.group, index, term, c, cc)
+func (m *Machine) change(index, term uint64, version uint32, c *txnpb.RosterChange, cc *raftpb.ConfChangeV2) error {
+	a, err := changed(m.group, index, term, version, c, cc)
 	if err != nil {
 		return err
 	}
@@ -137,10 +138,13 @@ func (m *Machine) change(index, term uint64, c *txnpb.RosterChange, cc *raftpb.C
 }
 
 // changed is what change makes of a group.
-func changed(group roster.State, index, term uint64, c *txnpb.RosterChange, cc *raftpb.ConfChangeV2) (roster.Applied, error) {
+func changed(group roster.State, index, term uint64, version uint32, c *txnpb.RosterChange, cc *raftpb.ConfChangeV2) (roster.Applied, error) {
 	a := roster.Applied{Index: index, Term: term, Change: c, Group: cc, State: group}
 	if a.Refused = group.Check(c); a.Refused == nil && !group.Does(c, cc) {
 		a.Refused = fmt.Errorf("the change of the roster is not that of the group")
+	}
+	if a.Refused == nil && c.Activate != 0 && c.Activate != version {
+		a.Refused = fmt.Errorf("an entry of apply version %d cannot activate version %d", version, c.Activate)
 	}
 	if a.Refused != nil {
 		a.Group = nil

@@ -66,14 +66,19 @@ const (
 // ErrUnknownField is returned for an entry that newer software has made.
 var ErrUnknownField = errors.New("machine: the entry holds a field that its apply version does not have: install the newer software on this SFU")
 
-// VersionError says that an entry wants rules that this machine does not have.
+// VersionError says that an entry, or the state, wants rules that this machine does not
+// have.
 type VersionError struct {
-	Index         uint64
+	Index         uint64 // of the entry; 0 where it is the group as a whole
 	Version, Know uint32
 }
 
 func (e *VersionError) Error() string {
-	return fmt.Sprintf("machine: entry %d wants apply version %d, this software knows up to %d: install the newer software on this SFU", e.Index, e.Version, e.Know)
+	what := "the group's transactions want"
+	if e.Index > 0 {
+		what = fmt.Sprintf("entry %d wants", e.Index)
+	}
+	return fmt.Sprintf("machine: %s apply version %d, this software knows up to %d: install the newer software on this SFU", what, e.Version, e.Know)
 }
 
 // Config describes a machine.
@@ -84,6 +89,9 @@ type Config struct {
 	Window time.Duration
 	// Ledger bounds the ledger's caches.
 	Ledger ledger.Config
+	// Newest is the newest apply version that the machine takes; 0 means
+	// entry.ApplyVersion. Tests have others, to be older or newer software.
+	Newest uint32
 }
 
 // Machine is the replicated state and the rules by which entries change it. It
@@ -92,6 +100,7 @@ type Machine struct {
 	store  store.State
 	ledger *ledger.Ledger
 	window uint64 // nanoseconds
+	newest uint32 // apply version
 	meta   txnpb.Meta
 	group  roster.State
 
@@ -110,17 +119,21 @@ type Machine struct {
 	scratch  []byte
 }
 
-// Open returns the machine over what the store holds. A store that is empty begins
+// Open returns the machine over what the store holds. The error is a *VersionError where
+// the state needs newer software. A store that is empty begins
 // with the given members, and holds them from then on; Flush makes that durable.
 func Open(s store.State, cfg Config, members *raftpb.ConfState) (*Machine, error) {
 	if cfg.Window == 0 {
 		cfg.Window = DefaultWindow
 	}
+	if cfg.Newest == 0 {
+		cfg.Newest = entry.ApplyVersion
+	}
 	l, err := ledger.New(s, cfg.Ledger)
 	if err != nil {
 		return nil, fmt.Errorf("machine: %w", err)
 	}
-	m := &Machine{store: s, ledger: l, window: uint64(cfg.Window), rows: map[u128.Int]int{}, digest: sha256.New()}
+	m := &Machine{store: s, ledger: l, window: uint64(cfg.Window), newest: cfg.Newest, rows: map[u128.Int]int{}, digest: sha256.New()}
 	m.users.reset()
 	m.rights = newAccessRights()
 	if raw := s.Meta(metaKey); raw != nil {
@@ -138,6 +151,9 @@ func Begun(s store.State) bool { return s.Meta(metaKey) != nil }
 func (m *Machine) load(raw []byte) error {
 	if err := m.meta.Parse(slices.Clone(raw)); err != nil {
 		return fmt.Errorf("machine: the store's meta row: %w", err)
+	}
+	if m.meta.ApplyVersion > m.newest {
+		return &VersionError{Version: m.meta.ApplyVersion, Know: m.newest}
 	}
 	if m.meta.Window != 0 {
 		m.window = m.meta.Window
@@ -182,7 +198,7 @@ func (m *Machine) Apply(index, term uint64, data []byte, out []entry.Result) ([]
 	if err := e.Parse(data); err != nil {
 		return out, fmt.Errorf("machine: entry %d: %w", index, err)
 	}
-	if err := checkVersion(index, e.ApplyVersion); err != nil {
+	if err := checkVersion(index, e.ApplyVersion, m.newest); err != nil {
 		return out, err
 	}
 	if !entry.KnownEntry(data, e.ApplyVersion) {
@@ -203,7 +219,7 @@ func (m *Machine) Apply(index, term uint64, data []byte, out []entry.Result) ([]
 		if err := c.Parse(message.Marshal(e.Change)); err != nil { // a copy: the entry's memory is used again
 			return out, fmt.Errorf("machine: entry %d: %w", index, err)
 		}
-		if err := m.change(index, term, c, nil); err != nil {
+		if err := m.change(index, term, e.ApplyVersion, c, nil); err != nil {
 			return out, err
 		}
 	}
@@ -241,9 +257,9 @@ func (m *Machine) checkNext(index uint64) error {
 }
 
 // checkVersion reports whether this software has the rules that an entry wants.
-func checkVersion(index uint64, version uint32) error {
-	if version == 0 || version > entry.ApplyVersion {
-		return &VersionError{Index: index, Version: version, Know: entry.ApplyVersion}
+func checkVersion(index uint64, version, newest uint32) error {
+	if version == 0 || version > newest {
+		return &VersionError{Index: index, Version: version, Know: newest}
 	}
 	return nil
 }

@@ -374,7 +374,7 @@ func TestTranscripts(t *testing.T) {
 
 // entry applies one entry: each line of the input a submission, or "resolve ID at= by=".
 func (b *bench) entry(w words, input string) string {
-	e := txnpb.Entry{ApplyVersion: entry.VersionTransactions, Epoch: 1, Proposed: w.number("ms") * uint64(time.Millisecond), Expire: uint32(w.number("expire"))}
+	e := txnpb.Entry{ApplyVersion: entry.ApplyVersion, Epoch: 1, Proposed: w.number("ms") * uint64(time.Millisecond), Expire: uint32(w.number("expire"))}
 	if v := w.get("proposed"); v != "" {
 		e.Proposed = w.number("proposed")
 	}

@@ -20,21 +20,26 @@ type Witness struct {
 	marker  txnpb.Marker // without the roster, which is the group's
 	group   roster.State
 	changes []roster.Applied
+	newest  uint32 // apply version
 }
 
 // NewWitness returns the witness of a marker; of none, one that begins with the given
-// members.
-func NewWitness(marker *txnpb.Marker, members *raftpb.ConfState) (*Witness, error) {
-	w := &Witness{}
+// members. newest is the newest apply version that it takes, as in Config; a marker that
+// needs a newer one is a *VersionError.
+func NewWitness(marker *txnpb.Marker, members *raftpb.ConfState, newest uint32) (*Witness, error) {
+	w := &Witness{newest: newest}
 	if marker == nil {
 		w.setGroup(0, roster.State{Conf: raftpb.EnsureConfState(members)})
 		return w, nil
+	}
+	if marker.ApplyVersion > newest {
+		return nil, &VersionError{Version: marker.ApplyVersion, Know: newest}
 	}
 	conf := &raftpb.ConfState{}
 	if err := proto.Unmarshal(marker.Members, conf); err != nil {
 		return nil, fmt.Errorf("machine: members in the marker: %w", err)
 	}
-	w.marker, w.group = *marker, roster.State{Roster: marker.Roster, Conf: raftpb.EnsureConfState(conf)}
+	w.marker, w.group = *marker, roster.State{Roster: marker.Roster, Conf: raftpb.EnsureConfState(conf), Version: marker.ApplyVersion}
 	w.marker.Roster = nil
 	return w, nil
 }
@@ -43,7 +48,7 @@ func NewWitness(marker *txnpb.Marker, members *raftpb.ConfState) (*Witness, erro
 // group is this. At which entry it came to be so does not matter to a member that
 // begins there.
 func NewMarker(index, term uint64, group roster.State) *txnpb.Marker {
-	return &txnpb.Marker{AppliedIndex: index, AppliedTerm: term, Members: encodeMembers(group.Conf), MembersIndex: index, Roster: group.Roster}
+	return &txnpb.Marker{AppliedIndex: index, AppliedTerm: term, Members: encodeMembers(group.Conf), MembersIndex: index, Roster: group.Roster, ApplyVersion: group.Version}
 }
 
 // Marker is the state. It must not be changed.
@@ -85,7 +90,7 @@ func (w *Witness) Apply(index, term uint64, data []byte, out []entry.Result) ([]
 		if err != nil {
 			return out, fmt.Errorf("machine: entry %d: %w", index, err)
 		}
-		if err := checkVersion(index, version); err != nil {
+		if err := checkVersion(index, version, w.newest); err != nil {
 			return out, err
 		}
 		if !entry.KnownEntry(data, version) {
@@ -96,7 +101,7 @@ func (w *Witness) Apply(index, term uint64, data []byte, out []entry.Result) ([]
 			if err := c.Parse(slices.Clone(raw)); err != nil {
 				return out, fmt.Errorf("machine: entry %d: %w", index, err)
 			}
-			if err := w.take(changed(w.group, index, term, c, nil)); err != nil {
+			if err := w.take(changed(w.group, index, term, version, c, nil)); err != nil {
 				return out, err
 			}
 		}
@@ -110,14 +115,14 @@ func (w *Witness) Reconfigure(index, term uint64, data []byte) error {
 	if err := w.checkNext(index); err != nil {
 		return err
 	}
-	cc, c, err := decodeReconfiguration(index, data)
+	cc, c, err := decodeReconfiguration(index, data, w.newest)
 	if err != nil {
 		return err
 	}
 	if c == nil {
 		err = w.take(left(w.group, index, term, cc))
 	} else {
-		err = w.take(changed(w.group, index, term, c, cc))
+		err = w.take(changed(w.group, index, term, c.ApplyVersion, c, cc))
 	}
 	if err != nil {
 		return err
@@ -140,6 +145,7 @@ func (w *Witness) setGroup(index uint64, s roster.State) {
 	if s.Conf != w.group.Conf {
 		w.marker.Members, w.marker.MembersIndex = encodeMembers(s.Conf), index
 	}
+	w.marker.ApplyVersion = s.Version
 	w.group = s
 }
 

@@ -22,7 +22,7 @@ func TestWitness(t *testing.T) {
 	b := &bench{t: t, store: memstore.New()}
 	b.open()
 	witness := func(m *txnpb.Marker) *Witness {
-		w, err := NewWitness(m, b.Group().Conf)
+		w, err := NewWitness(m, b.Group().Conf, entry.ApplyVersion)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -87,7 +87,7 @@ func TestWitness(t *testing.T) {
 	submission := txnpb.Submission{Transaction: message.Marshal(&tx), Principal: 1, Role: uint32(message.RoleOperator)}
 
 	step(nil, false) // a new leader's
-	normal(&txnpb.Entry{ApplyVersion: entry.VersionTransactions, Epoch: 1, Submissions: []txnpb.Submission{submission}})
+	normal(&txnpb.Entry{ApplyVersion: entry.BaseVersion, Epoch: 1, Submissions: []txnpb.Submission{submission}})
 	change(&txnpb.RosterChange{Found: founding(3), Window: uint64(time.Hour)})
 	change(&txnpb.RosterChange{Add: record(4, "edge", "edge", "pc4", false)}) // a normal entry
 	change(&txnpb.RosterChange{Add: record(5, "wit", "witness", "box", true)})
@@ -99,7 +99,7 @@ func TestWitness(t *testing.T) {
 	change(&txnpb.RosterChange{Remove: 9}) // refused
 	change(&txnpb.RosterChange{Remove: 1})
 	leave()
-	normal(&txnpb.Entry{ApplyVersion: entry.VersionTransactions, Epoch: 1, Expire: 1})
+	normal(&txnpb.Entry{ApplyVersion: entry.BaseVersion, Epoch: 1, Expire: 1})
 	if s := all[0].Group(); !s.Witness(5) || s.Witness(2) || !s.CanLead() || len(s.Roster.Members) != 4 {
 		t.Errorf("in the end %s", groupLine(s))
 	}
@@ -111,7 +111,7 @@ func TestWitness(t *testing.T) {
 // TestWitnessHalts: what newer software wrote may change the group in ways that this one
 // does not see.
 func TestWitnessHalts(t *testing.T) {
-	w, err := NewWitness(nil, &raftpb.ConfState{Voters: []uint64{1, 2, 3}})
+	w, err := NewWitness(nil, &raftpb.ConfState{Voters: []uint64{1, 2, 3}}, entry.ApplyVersion)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,20 +27,21 @@ import (
 // member is one replica with its threads, driven by hand.
 type member struct {
 	*Replica
-	id     uint64
-	log    *raft.MemoryStorage
-	append []*raftpb.Message
-	apply  []*raftpb.Message
-	state  state
-	pinned state // what the log's snapshot is of
-	down   bool
-	held   bool                       // its append thread waits
-	until  func(*raftpb.Message) bool // its append thread waits before such a message
-	lazy   bool                       // its apply thread waits
-	light  bool                       // it is a witness
-	skew   time.Duration              // of its wall clock
-	told   []string
-	out    Output
+	id       uint64
+	log      *raft.MemoryStorage
+	append   []*raftpb.Message
+	apply    []*raftpb.Message
+	state    state
+	pinned   state // what the log's snapshot is of
+	down     bool
+	held     bool                       // its append thread waits
+	until    func(*raftpb.Message) bool // its append thread waits before such a message
+	lazy     bool                       // its apply thread waits
+	light    bool                       // it is a witness
+	skew     time.Duration              // of its wall clock
+	software uint32                     // the newest apply version that it knows
+	told     []string
+	out      Output
 }
 
 // state stands in for the machine's: every new id is committed, a repeated one gets
@@ -103,7 +104,7 @@ func newGroup(t *testing.T, seed byte, members uint64) *group {
 		conf.Voters = append(conf.Voters, id)
 	}
 	for id := uint64(1); id <= members; id++ {
-		m := &member{id: id, log: raft.NewMemoryStorage(), state: state{rows: map[u128.Int]row{}, group: roster.State{Conf: raftpb.EnsureConfState(conf)}}}
+		m := &member{id: id, software: entry.ApplyVersion, log: raft.NewMemoryStorage(), state: state{rows: map[u128.Int]row{}, group: roster.State{Conf: raftpb.EnsureConfState(conf)}}}
 		if err := m.log.ApplySnapshot(&raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{ConfState: conf}}); err != nil {
 			t.Fatal(err)
 		}
@@ -128,7 +129,7 @@ func (b begun) InitialState() (*raftpb.HardState, *raftpb.ConfState, error) {
 func (g *group) start(m *member) {
 	var err error
 	m.Replica, err = New(Config{
-		ID: m.id, Epoch: 1, Log: begun{m.log, m.state.group.Conf}, Applied: m.state.applied, NextExpiry: m.state.nextExpiry(), Group: m.state.group, Found: g.found, Witness: m.light, CompareClocks: g.clocks,
+		ID: m.id, Epoch: 1, Log: begun{m.log, m.state.group.Conf}, Applied: m.state.applied, NextExpiry: m.state.nextExpiry(), Group: m.state.group, Found: g.found, Witness: m.light, CompareClocks: g.clocks, Newest: m.software,
 		Logger: &raft.DefaultLogger{Logger: log.New(io.Discard, "", 0)},
 	})
 	if err != nil {
@@ -177,6 +178,7 @@ func (g *group) settle() {
 			if msg.GetType() == raftpb.MsgSnap && g.noStates || msg.GetType() == raftpb.MsgHeartbeatResp && g.deaf {
 				continue
 			}
+			to.PeerKnows(msg.GetFrom(), g.members[msg.GetFrom()].software)
 			to.Step(msg)
 		}
 	}
@@ -458,6 +460,12 @@ func (g *group) entries(m *member) string {
 		}
 		for _, q := range p.Resolves {
 			words = append(words, "resolve "+q.Id.String())
+		}
+		if p.Change != nil && p.Change.Activate > 0 {
+			words = append(words, fmt.Sprintf("activate %d", p.Change.Activate))
+		}
+		if p.ApplyVersion > entry.ApplyVersion {
+			words = append(words, fmt.Sprintf("version %d", p.ApplyVersion))
 		}
 		fmt.Fprintf(&b, "%d term %d: %s\n", e.GetIndex(), e.GetTerm(), strings.Join(words, " "))
 	}

@@ -21,6 +21,10 @@ func (r *Replica) Suspect(peer uint64, suspect bool) {
 			return
 		}
 	}
+	if r.halted {
+		_ = r.node.ForgetLeader() // for the next one to have its vote
+		return
+	}
 	_ = r.node.Campaign() // refused with a membership change to apply: the timer will campaign
 }
 
@@ -82,7 +86,7 @@ func (r *Replica) handOver(fit func(id uint64) bool) bool {
 	for id := range status.Config.Voters[0] { // not to one that is leaving
 		p := status.Progress[id]
 		full := r.fullPeers[id]
-		if id == r.cfg.ID || r.isWitness(id) || r.suspects[id] || r.draining[id] || !p.RecentActive || !fit(id) {
+		if id == r.cfg.ID || r.isWitness(id) || r.suspects[id] || r.draining[id] || !p.RecentActive || !r.knowsActive(id) || !fit(id) {
 			continue
 		}
 		if best == 0 || bestFull && !full || bestFull == full && (p.Match > match || p.Match == match && id < best) {

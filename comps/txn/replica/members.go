@@ -10,7 +10,6 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 	"go.etcd.io/raft/v3/tracker"
 
-	"virtualservicesinc.com/comps/txn/entry"
 	"virtualservicesinc.com/comps/txn/roster"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/schema/txnpb"
@@ -35,7 +34,7 @@ const (
 // Change is a change of the roster that an operator asks for.
 type Change struct {
 	// Wish is what is asked for: to add, without a number, or to remove, or both, or to
-	// demote.
+	// demote, or to activate an apply version.
 	Wish txnpb.RosterChange
 	// Origin is the owner's.
 	Origin any
@@ -52,7 +51,16 @@ type Change struct {
 	// Added is the number of the member that was added.
 	Added uint32
 
-	endangered int // ticks
+	endangered   int   // ticks
+	endangerment error // nil: errEndangered
+}
+
+// danger is why a change has waited in vain.
+func (c *Change) danger() error {
+	if c.endangerment != nil {
+		return c.endangerment
+	}
+	return errEndangered
 }
 
 var (
@@ -126,7 +134,7 @@ func (r *Replica) tickChanges(now time.Duration, wall uint64) {
 	}
 	if r.group.Roster == nil {
 		if r.cfg.Found != nil {
-			r.proposeChange(nil, &txnpb.RosterChange{Found: r.cfg.Found, Window: uint64(r.cfg.Window)}, r.stamp(now, wall))
+			r.proposeChange(nil, &txnpb.RosterChange{Found: r.cfg.Found, Window: uint64(r.cfg.Window), Activate: r.cfg.Newest}, r.stamp(now, wall))
 		}
 		return
 	}
@@ -192,7 +200,14 @@ func (r *Replica) begin(c *Change, wall uint64) bool {
 		q.finish(c, r.group) // it is gone
 		return true
 	}
+	if wish.Activate != 0 && wish.Activate <= r.ActiveVersion() {
+		q.finish(c, r.group) // it is active
+		return true
+	}
 	err := r.group.Check(&wish)
+	if err == nil && wish.Activate != 0 {
+		err = r.tooOld(wish.Activate)
+	}
 	after := r.group
 	if err == nil {
 		after, err = r.group.After(&wish, r.group.ConfChange(&wish))
@@ -213,6 +228,8 @@ func (r *Replica) begin(c *Change, wall uint64) bool {
 			q.fail(c, ErrNotLeader)
 			return true
 		}
+	case wish.Activate != 0 && r.unheard(wish.Activate) != nil:
+		c.endangerment = r.unheard(wish.Activate)
 	case after.Quorum(r.isThere()):
 		c.Wish = wish
 		if wish.Add != nil {
@@ -224,7 +241,7 @@ func (r *Replica) begin(c *Change, wall uint64) bool {
 	if c.endangered++; c.endangered <= endangeredElections*r.cfg.Election {
 		return false
 	}
-	q.refuse(c, errEndangered)
+	q.refuse(c, c.danger())
 	return true
 }
 
@@ -242,11 +259,11 @@ func (r *Replica) proposeChange(asked *Change, c *txnpb.RosterChange, wall uint6
 	cc := r.group.ConfChange(c)
 	var err error
 	if cc != nil {
-		c.ApplyVersion, c.Epoch = entry.VersionRoster, r.cfg.Epoch
+		c.ApplyVersion, c.Epoch = r.changeVersion(c), r.cfg.Epoch
 		cc.Context = message.Marshal(c)
 		err = r.node.ProposeConfChange(cc)
 	} else {
-		raw := message.Marshal(&txnpb.Entry{ApplyVersion: entry.VersionRoster, Epoch: r.cfg.Epoch, Proposed: wall, Change: c})
+		raw := message.Marshal(&txnpb.Entry{ApplyVersion: r.changeVersion(c), Epoch: r.cfg.Epoch, Proposed: wall, Change: c})
 		if err = r.node.Propose(raw); err == nil {
 			r.work.proposed = append(r.work.proposed, proposal{bytes: len(raw)})
 		}
@@ -368,7 +385,7 @@ func (q *changes) sweep(now time.Duration) {
 		case !over(c):
 			left = append(left, c)
 		case c.endangered > 0:
-			q.refuse(c, errEndangered)
+			q.refuse(c, c.danger())
 		default:
 			q.fail(c, ErrLost)
 		}

@@ -9,6 +9,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 
+	"virtualservicesinc.com/comps/txn/entry"
 	"virtualservicesinc.com/comps/txn/roster"
 	"virtualservicesinc.com/rrts/message/u128"
 	"virtualservicesinc.com/rrts/schema/txnpb"
@@ -112,7 +113,7 @@ func founding(n uint64) *txnpb.Roster {
 
 // join begins a member that holds nothing.
 func (g *group) join(id uint64) {
-	m := &member{id: id, log: raft.NewMemoryStorage(), state: state{rows: map[u128.Int]row{}, group: roster.State{Conf: raftpb.EnsureConfState(nil)}}}
+	m := &member{id: id, software: entry.ApplyVersion, log: raft.NewMemoryStorage(), state: state{rows: map[u128.Int]row{}, group: roster.State{Conf: raftpb.EnsureConfState(nil)}}}
 	g.members[id] = m
 	g.start(m)
 }

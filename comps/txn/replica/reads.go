@@ -40,7 +40,7 @@ type reads struct {
 // Output.Reads, possibly Failed.
 func (r *Replica) Read(rd *Read) {
 	q := &r.reads
-	if !r.leading || len(q.fresh)+len(q.asked)+len(q.known) >= MaxReads {
+	if !r.leading || r.halted || len(q.fresh)+len(q.asked)+len(q.known) >= MaxReads {
 		q.fail(rd)
 		return
 	}

@@ -67,6 +67,9 @@ type Config struct {
 	// CompareClocks says that the owner tells the other members' wall clocks, by Clocks:
 	// without a majority of the voters' that agrees with its own a leader stamps nothing.
 	CompareClocks bool
+	// Newest is the newest apply version that the owner's machine knows; 0 means
+	// entry.ApplyVersion.
+	Newest uint32
 	// Logger takes raft's own lines.
 	Logger raft.Logger
 }
@@ -112,6 +115,9 @@ type Replica struct {
 	suspects   map[uint64]bool
 	draining   map[uint64]bool
 	fullPeers  map[uint64]bool
+	newest     map[uint64]uint32 // apply versions that peers know
+	halted     bool
+	silent     int // ticks since the leader was heard, of a halted member
 
 	work    work
 	reads   reads
@@ -134,6 +140,9 @@ func New(cfg Config) (*Replica, error) {
 	}
 	if cfg.Election == 0 {
 		cfg.Election = DefaultElection
+	}
+	if cfg.Newest == 0 {
+		cfg.Newest = entry.ApplyVersion
 	}
 	node, err := raft.NewRawNode(&raft.Config{
 		ID:                        cfg.ID,
@@ -162,7 +171,7 @@ func New(cfg Config) (*Replica, error) {
 	}
 	return &Replica{
 		cfg: cfg, node: node, applied: cfg.Applied, nextExpiry: cfg.NextExpiry, group: cfg.Group,
-		term: node.BasicStatus().GetTerm(), suspects: map[uint64]bool{}, draining: map[uint64]bool{}, fullPeers: map[uint64]bool{},
+		term: node.BasicStatus().GetTerm(), suspects: map[uint64]bool{}, draining: map[uint64]bool{}, fullPeers: map[uint64]bool{}, newest: map[uint64]uint32{},
 		work: work{waiting: map[entry.Key]waiters{}}, clocks: clocks{bases: map[uint64]clockBase{}},
 	}, nil
 }
@@ -170,11 +179,15 @@ func New(cfg Config) (*Replica, error) {
 // Tick advances raft's time by one tick. wall is the wall clock in
 // nanoseconds since 1970, now the monotonic clock that deadlines refer to.
 func (r *Replica) Tick(now time.Duration, wall uint64) {
-	if r.cfg.Witness {
+	switch {
+	case r.cfg.Witness:
 		r.tickWitness()
 		return
+	case r.halted:
+		r.tickHalted()
+	default:
+		r.node.Tick()
 	}
-	r.node.Tick()
 	if r.handing && r.node.BasicStatus().LeadTransferee == 0 {
 		r.handing = false // raft gave it up
 	}
@@ -201,8 +214,11 @@ func (r *Replica) Cramped() bool { return r.work.cramped }
 // epoch, group, from, to). Messages that raft refuses are dropped, as the network
 // may drop them; and so are proposals, which members do not forward.
 func (r *Replica) Step(m *raftpb.Message) {
-	if m.GetType() == raftpb.MsgProp {
+	switch {
+	case m.GetType() == raftpb.MsgProp, r.halted && m.GetType() == raftpb.MsgTimeoutNow:
 		return
+	case m.GetFrom() == r.lead:
+		r.silent = 0
 	}
 	_ = r.node.Step(m) // of an unknown peer: answered by silence
 	if r.cfg.Witness {
@@ -340,7 +356,7 @@ func (r *Replica) Lead() uint64 { return r.lead }
 
 // Status is the replica's own view of its group.
 type Status struct {
-	Role            string // "leader", "follower", "candidate", "learner", "witness"
+	Role            string // "leader", "follower", "candidate", "learner", "witness", "halted"
 	Lead, Term      uint64
 	Commit, Applied uint64
 	Voters          []uint64 // ascending
@@ -365,6 +381,9 @@ func (r *Replica) Status() Status {
 	}
 	if _, ok := st.Config.Learners[r.cfg.ID]; ok {
 		s.Role = "learner"
+	}
+	if r.halted {
+		s.Role = "halted"
 	}
 	s.Voters = quorum.MajorityConfig(st.Config.Voters[0]).Slice()
 	s.Learners = quorum.MajorityConfig(st.Config.Learners).Slice()

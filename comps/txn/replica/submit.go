@@ -190,7 +190,7 @@ func (r *Replica) refusal(now time.Duration, err error) txnpb.Outcome {
 	switch {
 	case err != nil:
 		return txnpb.Outcome{State: txnpb.StateRefused, Reason: err.Error()}
-	case !r.leading:
+	case !r.leading || r.halted:
 		return stateOnly(txnpb.StateNotLeader)
 	case r.full:
 		return diskFull
@@ -228,7 +228,7 @@ func (r *Replica) propose(now time.Duration, wall uint64) {
 	w.cramped = false
 	for r.leading && !r.handing && len(w.proposed) < MaxInflightEntries && w.wanting(r.nextExpiry, wall) && r.mayStamp(now, wall) {
 		e := &w.entry
-		*e = txnpb.Entry{ApplyVersion: entry.VersionTransactions, Epoch: r.cfg.Epoch, Proposed: wall, Submissions: e.Submissions[:0], Resolves: e.Resolves[:0]}
+		*e = txnpb.Entry{ApplyVersion: r.ActiveVersion(), Epoch: r.cfg.Epoch, Proposed: wall, Submissions: e.Submissions[:0], Resolves: e.Resolves[:0]}
 		if w.mayExpire(r.nextExpiry, wall) {
 			e.Expire = expirePerPulse
 		}

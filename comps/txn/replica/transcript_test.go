@@ -56,6 +56,7 @@ func (g *group) batch(d *datadriven.TestData) *Batch {
 func (g *group) change(d *datadriven.TestData) *Change {
 	c := &Change{Origin: number(g.t, d, "name")}
 	c.Wish.Remove, c.Wish.Demote = uint32(number(g.t, d, "remove")), uint32(number(g.t, d, "demote"))
+	c.Wish.Activate = uint32(number(g.t, d, "activate"))
 	if d.HasArg("add") {
 		name, kind, machine := "", "all", ""
 		d.ScanArgs(g.t, "add", &name)
@@ -95,12 +96,18 @@ func (g *group) command(d *datadriven.TestData) string {
 		}
 	case "join": // id=N
 		g.join(number(g.t, d, "id"))
-	case "change": // name=N, and add=NAME [type=T] [machine=M] [key=K] [vote], or remove=N, or demote=N
+	case "change": // name=N, and add=NAME [type=T] [machine=M] [key=K] [vote], or remove=N, or demote=N, or activate=V
 		m.Change(g.change(d))
 	case "group":
 		return groupLine(m.Group()) + "\n"
 	case "tick":
 		g.tick(int(number(g.t, d, "n")))
+	case "software": // of member at=N: it knows apply versions up to V, from its next start on
+		m.software = uint32(number(g.t, d, "version"))
+	case "versions":
+		return fmt.Sprintf("entries name %d\n", m.ActiveVersion())
+	case "halt":
+		m.Halt()
 	case "clock": // of member at=N: ms=M off, from now on
 		var ms int64
 		d.ScanArgs(g.t, "ms", &ms)

@@ -42,6 +42,16 @@ type State struct {
 	// Roster is nil until the cluster is founded.
 	Roster *txnpb.Roster
 	Conf   *raftpb.ConfState
+	// Version is the apply version that was activated last; 0 where none was.
+	Version uint32
+}
+
+// Members lists the raft ids of the group, ascending: voters and learners, those of both
+// sets where it is between two.
+func (s State) Members() []uint64 {
+	all := slices.Concat(s.Conf.Voters, s.Conf.VotersOutgoing, s.Conf.Learners, s.Conf.LearnersNext)
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // Replicates reports whether SFUs of a type run a replica.
@@ -99,6 +109,11 @@ func (s State) Check(c *txnpb.RosterChange) error {
 		return fmt.Errorf("the cluster has no roster yet: try again in a moment")
 	case s.Joint():
 		return fmt.Errorf("another change of the members is under way: try again in a moment")
+	case c.Activate != 0:
+		if c.Activate <= s.Version {
+			return fmt.Errorf("apply version %d is active already", s.Version)
+		}
+		return nil
 	case c.Promote != 0:
 		return s.checkPromote(c.Promote)
 	case c.Demote != 0:
@@ -235,7 +250,12 @@ func (s State) After(c *txnpb.RosterChange, cc *raftpb.ConfChangeV2) (State, err
 		if s.Roster == nil {
 			out.Roster = clone(c.Found)
 			out.Roster.Version++
+			out.Version = max(s.Version, c.Activate)
 		}
+		return out, nil
+	}
+	if c.Activate != 0 {
+		out.Version = c.Activate
 		return out, nil
 	}
 	if cc != nil {
@@ -273,7 +293,7 @@ func (s State) Left() (State, error) {
 	if err != nil {
 		return s, err
 	}
-	out := State{Roster: s.Roster, Conf: conf}
+	out := State{Roster: s.Roster, Conf: conf, Version: s.Version}
 	leaving := func(m txnpb.Member) bool { return m.Leaving }
 	if s.Roster != nil && slices.ContainsFunc(s.Roster.Members, leaving) {
 		out.Roster = clone(s.Roster)

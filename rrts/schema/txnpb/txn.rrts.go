@@ -65,6 +65,7 @@ var Schema = message.Schema{
 		{Name: "rrts.txn.AddMember", New: func() message.Message { return new(AddMember) }},
 		{Name: "rrts.txn.RemoveMember", New: func() message.Message { return new(RemoveMember) }},
 		{Name: "rrts.txn.MembersAnswer", New: func() message.Message { return new(MembersAnswer) }},
+		{Name: "rrts.txn.ActivateVersion", New: func() message.Message { return new(ActivateVersion) }},
 		{Name: "rrts.txn.ResolveRequest", New: func() message.Message { return new(ResolveRequest) }},
 		{Name: "rrts.txn.SnapshotChunk", New: func() message.Message { return new(SnapshotChunk) }},
 		{Name: "rrts.txn.Marker", New: func() message.Message { return new(Marker) }},
@@ -4779,6 +4780,9 @@ type RosterChange struct {
 	// As in Entry, where the change is the context of a ConfChangeV2.
 	ApplyVersion uint32
 	Epoch        uint32
+	// Make this apply version, the entry's own, the one that entries name from now on; with
+	// found, the one that the cluster begins with. Since apply version 5.
+	Activate uint32
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -4811,6 +4815,9 @@ func (m *RosterChange) AppendTo(b []byte) []byte {
 	if m.Epoch != 0 {
 		b = message.AppendVarint(append(b, 0x40), uint64(m.Epoch))
 	}
+	if m.Activate != 0 {
+		b = message.AppendVarint(append(b, 0x50), uint64(m.Activate))
+	}
 	return b
 }
 
@@ -4840,6 +4847,9 @@ func (m *RosterChange) Size() int {
 	}
 	if m.Epoch != 0 {
 		n += 1 + message.SizeVarint(uint64(m.Epoch))
+	}
+	if m.Activate != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Activate))
 	}
 	return n
 }
@@ -4935,6 +4945,14 @@ func (m *RosterChange) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.RosterChange.epoch")
 			}
 			m.Epoch = uint32(v)
+		case 0x50: // activate
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.RosterChange.activate")
+			}
+			m.Activate = uint32(v)
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.RosterChange: unknown field")
@@ -4975,6 +4993,9 @@ func (m RosterChange) String() string {
 	}
 	if m.Epoch != 0 {
 		t.Add("epoch", m.Epoch)
+	}
+	if m.Activate != 0 {
+		t.Add("activate", m.Activate)
 	}
 	return t.String()
 }
@@ -5406,6 +5427,11 @@ type MembersAnswer struct {
 	Added uint32
 	// The SFU that leads the group.
 	Leader uint32
+	// The apply version that entries name now.
+	ApplyVersion uint32
+	// The newest one that each member's software knows, in the roster's order, as the
+	// leader has heard; 0 where it has not, or the member runs no replica.
+	NewestVersions []uint32
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -5432,6 +5458,15 @@ func (m *MembersAnswer) AppendTo(b []byte) []byte {
 	if m.Leader != 0 {
 		b = message.AppendVarint(append(b, 0x28), uint64(m.Leader))
 	}
+	if m.ApplyVersion != 0 {
+		b = message.AppendVarint(append(b, 0x30), uint64(m.ApplyVersion))
+	}
+	if len(m.NewestVersions) > 0 {
+		b = append(b, 0x3a, 0)
+		at := len(b)
+		b = message.AppendVarints(b, m.NewestVersions)
+		b = message.CloseBytes(b, at)
+	}
 	return b
 }
 
@@ -5456,6 +5491,16 @@ func (m *MembersAnswer) Size() int {
 	}
 	if m.Leader != 0 {
 		n += 1 + message.SizeVarint(uint64(m.Leader))
+	}
+	if m.ApplyVersion != 0 {
+		n += 1 + message.SizeVarint(uint64(m.ApplyVersion))
+	}
+	if len(m.NewestVersions) > 0 {
+		p := 0
+		for _, v := range m.NewestVersions {
+			p += message.SizeVarint(uint64(v))
+		}
+		n += 1 + message.SizeBytes(p)
 	}
 	return n
 }
@@ -5534,6 +5579,31 @@ func (m *MembersAnswer) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.MembersAnswer.leader")
 			}
 			m.Leader = uint32(v)
+		case 0x30: // apply_version
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.MembersAnswer.apply_version")
+			}
+			m.ApplyVersion = uint32(v)
+		case 0x38: // newest_versions
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.MembersAnswer.newest_versions")
+			}
+			m.NewestVersions = append(m.NewestVersions, uint32(v))
+		case 0x3a: // newest_versions, packed
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.MembersAnswer.newest_versions")
+			}
+			var ok bool
+			if m.NewestVersions, ok = message.Varints(m.NewestVersions, p); !ok {
+				return message.BadField("rrts.txn.MembersAnswer.newest_versions")
+			}
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.MembersAnswer: unknown field")
@@ -5546,7 +5616,8 @@ func (m *MembersAnswer) ParseNested(b []byte, depth int) error {
 // Reset makes m empty, keeping the capacity of its slices.
 func (m *MembersAnswer) Reset() {
 	*m = MembersAnswer{
-		Seats: m.Seats[:0],
+		Seats:          m.Seats[:0],
+		NewestVersions: m.NewestVersions[:0],
 	}
 }
 
@@ -5567,6 +5638,88 @@ func (m MembersAnswer) String() string {
 	}
 	if m.Leader != 0 {
 		t.Add("leader", m.Leader)
+	}
+	if m.ApplyVersion != 0 {
+		t.Add("apply_version", m.ApplyVersion)
+	}
+	if len(m.NewestVersions) > 0 {
+		message.AddList(&t, "newest_versions", m.NewestVersions)
+	}
+	return t.String()
+}
+
+// ActivateVersion asks for an apply version to become the one that entries name. There is
+// no way back to software that does not know it.
+type ActivateVersion struct {
+	// 0 means the newest that all members of the group know.
+	Version uint32
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *ActivateVersion) AppendTo(b []byte) []byte {
+	if m.Version != 0 {
+		b = message.AppendVarint(append(b, 0x08), uint64(m.Version))
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *ActivateVersion) Size() int {
+	n := 0
+	if m.Version != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Version))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *ActivateVersion) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *ActivateVersion) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.ActivateVersion: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.ActivateVersion: tag")
+		}
+		switch tag {
+		case 0x08: // version
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.ActivateVersion.version")
+			}
+			m.Version = uint32(v)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.ActivateVersion: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *ActivateVersion) Reset() {
+	*m = ActivateVersion{}
+}
+
+// String returns m for people and logs.
+func (m ActivateVersion) String() string {
+	t := message.NewText("ActivateVersion")
+	if m.Version != 0 {
+		t.Add("version", m.Version)
 	}
 	return t.String()
 }
@@ -5672,6 +5825,9 @@ type SnapshotChunk struct {
 	Install []byte
 	// For a witness, instead of rows: one chunk is all that it needs.
 	Marker *Marker
+	// The apply version that the state needs. Software that does not know it must not take
+	// it.
+	ApplyVersion uint32
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -5697,6 +5853,9 @@ func (m *SnapshotChunk) AppendTo(b []byte) []byte {
 		b = append(b, 0x32, 0)
 		at := len(b)
 		b = message.CloseBytes(m.Marker.AppendTo(b), at)
+	}
+	if m.ApplyVersion != 0 {
+		b = message.AppendVarint(append(b, 0x38), uint64(m.ApplyVersion))
 	}
 	return b
 }
@@ -5724,6 +5883,9 @@ func (m *SnapshotChunk) Size() int {
 	}
 	if m.Marker != nil {
 		n += 1 + message.SizeBytes(m.Marker.Size())
+	}
+	if m.ApplyVersion != 0 {
+		n += 1 + message.SizeVarint(uint64(m.ApplyVersion))
 	}
 	return n
 }
@@ -5804,6 +5966,14 @@ func (m *SnapshotChunk) ParseNested(b []byte, depth int) error {
 			if err := m.Marker.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+		case 0x38: // apply_version
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.SnapshotChunk.apply_version")
+			}
+			m.ApplyVersion = uint32(v)
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.SnapshotChunk: unknown field")
@@ -5841,6 +6011,9 @@ func (m SnapshotChunk) String() string {
 	if m.Marker != nil {
 		t.Add("marker", m.Marker)
 	}
+	if m.ApplyVersion != 0 {
+		t.Add("apply_version", m.ApplyVersion)
+	}
 	return t.String()
 }
 
@@ -5855,6 +6028,8 @@ type Marker struct {
 	MembersIndex uint64
 	// Absent until the cluster is founded.
 	Roster *Roster
+	// The apply version that was activated last; 0 where none was.
+	ApplyVersion uint32
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -5876,6 +6051,9 @@ func (m *Marker) AppendTo(b []byte) []byte {
 		at := len(b)
 		b = message.CloseBytes(m.Roster.AppendTo(b), at)
 	}
+	if m.ApplyVersion != 0 {
+		b = message.AppendVarint(append(b, 0x30), uint64(m.ApplyVersion))
+	}
 	return b
 }
 
@@ -5896,6 +6074,9 @@ func (m *Marker) Size() int {
 	}
 	if m.Roster != nil {
 		n += 1 + message.SizeBytes(m.Roster.Size())
+	}
+	if m.ApplyVersion != 0 {
+		n += 1 + message.SizeVarint(uint64(m.ApplyVersion))
 	}
 	return n
 }
@@ -5962,6 +6143,14 @@ func (m *Marker) ParseNested(b []byte, depth int) error {
 			if err := m.Roster.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+		case 0x30: // apply_version
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Marker.apply_version")
+			}
+			m.ApplyVersion = uint32(v)
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.Marker: unknown field")
@@ -5993,6 +6182,9 @@ func (m Marker) String() string {
 	}
 	if m.Roster != nil {
 		t.Add("roster", m.Roster)
+	}
+	if m.ApplyVersion != 0 {
+		t.Add("apply_version", m.ApplyVersion)
 	}
 	return t.String()
 }
@@ -6150,6 +6342,8 @@ type Meta struct {
 	Window uint64
 	// The entry that last changed members; 0 as long as they are those of the beginning.
 	MembersIndex uint64
+	// The apply version that was activated last; 0 where none was.
+	ApplyVersion uint32
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -6183,6 +6377,9 @@ func (m *Meta) AppendTo(b []byte) []byte {
 	}
 	if m.MembersIndex != 0 {
 		b = message.AppendVarint(append(b, 0x50), m.MembersIndex)
+	}
+	if m.ApplyVersion != 0 {
+		b = message.AppendVarint(append(b, 0x58), uint64(m.ApplyVersion))
 	}
 	return b
 }
@@ -6219,6 +6416,9 @@ func (m *Meta) Size() int {
 	}
 	if m.MembersIndex != 0 {
 		n += 1 + message.SizeVarint(m.MembersIndex)
+	}
+	if m.ApplyVersion != 0 {
+		n += 1 + message.SizeVarint(uint64(m.ApplyVersion))
 	}
 	return n
 }
@@ -6320,6 +6520,14 @@ func (m *Meta) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Meta.members_index")
 			}
 			m.MembersIndex = v
+		case 0x58: // apply_version
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Meta.apply_version")
+			}
+			m.ApplyVersion = uint32(v)
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.Meta: unknown field")
@@ -6366,6 +6574,9 @@ func (m Meta) String() string {
 	}
 	if m.MembersIndex != 0 {
 		t.Add("members_index", m.MembersIndex)
+	}
+	if m.ApplyVersion != 0 {
+		t.Add("apply_version", m.ApplyVersion)
 	}
 	return t.String()
 }
@@ -7337,6 +7548,10 @@ type RaftMessage struct {
 	Message []byte
 	// the sender's disk has no room for new work: it should not lead
 	Full bool
+	// The newest apply version that the sender's software knows.
+	NewestVersion uint32
+	// The one that was activated, as far as the sender has applied the log.
+	ActiveVersion uint32
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -7346,6 +7561,12 @@ func (m *RaftMessage) AppendTo(b []byte) []byte {
 	}
 	if m.Full {
 		b = append(b, 0x10, 1)
+	}
+	if m.NewestVersion != 0 {
+		b = message.AppendVarint(append(b, 0x18), uint64(m.NewestVersion))
+	}
+	if m.ActiveVersion != 0 {
+		b = message.AppendVarint(append(b, 0x20), uint64(m.ActiveVersion))
 	}
 	return b
 }
@@ -7358,6 +7579,12 @@ func (m *RaftMessage) Size() int {
 	}
 	if m.Full {
 		n += 1 + 1
+	}
+	if m.NewestVersion != 0 {
+		n += 1 + message.SizeVarint(uint64(m.NewestVersion))
+	}
+	if m.ActiveVersion != 0 {
+		n += 1 + message.SizeVarint(uint64(m.ActiveVersion))
 	}
 	return n
 }
@@ -7397,6 +7624,22 @@ func (m *RaftMessage) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.RaftMessage.full")
 			}
 			m.Full = v != 0
+		case 0x18: // newest_version
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.RaftMessage.newest_version")
+			}
+			m.NewestVersion = uint32(v)
+		case 0x20: // active_version
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.RaftMessage.active_version")
+			}
+			m.ActiveVersion = uint32(v)
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.RaftMessage: unknown field")
@@ -7419,6 +7662,12 @@ func (m RaftMessage) String() string {
 	}
 	if m.Full {
 		t.Add("full", m.Full)
+	}
+	if m.NewestVersion != 0 {
+		t.Add("newest_version", m.NewestVersion)
+	}
+	if m.ActiveVersion != 0 {
+		t.Add("active_version", m.ActiveVersion)
 	}
 	return t.String()
 }
@@ -7530,7 +7779,7 @@ func (m ReplicaStatusRequest) String() string {
 // ReplicaStatus is one member's view of its group.
 type ReplicaStatus struct {
 	Sfu uint32
-	// "leader", "follower", "candidate", "learner", "witness", "recovering", "damaged".
+	// "leader", "follower", "candidate", "learner", "witness", "recovering", "damaged", "halted".
 	Role         string
 	Leader       uint32
 	Term         uint64
@@ -7552,6 +7801,10 @@ type ReplicaStatus struct {
 	CommitNanos uint64
 	// What takes long and is under way.
 	Progress []Progress
+	// The apply version that was activated, as far as it has applied the log, and the newest
+	// one that its software knows.
+	ApplyVersion  uint32
+	NewestVersion uint32
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -7600,6 +7853,12 @@ func (m *ReplicaStatus) AppendTo(b []byte) []byte {
 	}
 	if m.FlushedIndex != 0 {
 		b = message.AppendVarint(append(b, 0x68), m.FlushedIndex)
+	}
+	if m.ApplyVersion != 0 {
+		b = message.AppendVarint(append(b, 0x80, 0x01), uint64(m.ApplyVersion))
+	}
+	if m.NewestVersion != 0 {
+		b = message.AppendVarint(append(b, 0x88, 0x01), uint64(m.NewestVersion))
 	}
 	if len(m.CommitSeen) > 0 {
 		b = append(b, 0xa2, 0x01, 0)
@@ -7667,6 +7926,12 @@ func (m *ReplicaStatus) Size() int {
 	}
 	if m.FlushedIndex != 0 {
 		n += 1 + message.SizeVarint(m.FlushedIndex)
+	}
+	if m.ApplyVersion != 0 {
+		n += 2 + message.SizeVarint(uint64(m.ApplyVersion))
+	}
+	if m.NewestVersion != 0 {
+		n += 2 + message.SizeVarint(uint64(m.NewestVersion))
 	}
 	if len(m.CommitSeen) > 0 {
 		p := 0
@@ -7831,6 +8096,22 @@ func (m *ReplicaStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.ReplicaStatus.flushed_index")
 			}
 			m.FlushedIndex = v
+		case 0x80: // apply_version
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.ReplicaStatus.apply_version")
+			}
+			m.ApplyVersion = uint32(v)
+		case 0x88: // newest_version
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.ReplicaStatus.newest_version")
+			}
+			m.NewestVersion = uint32(v)
 		case 0xa0: // commit_seen
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -7939,6 +8220,12 @@ func (m ReplicaStatus) String() string {
 	}
 	if len(m.Progress) > 0 {
 		message.AddList(&t, "progress", m.Progress)
+	}
+	if m.ApplyVersion != 0 {
+		t.Add("apply_version", m.ApplyVersion)
+	}
+	if m.NewestVersion != 0 {
+		t.Add("newest_version", m.NewestVersion)
 	}
 	return t.String()
 }
@@ -8805,11 +9092,12 @@ func (c ReplicaClient) Trace(ctx context.Context, in *TraceRequest) (*TraceAnswe
 
 // The numbers by which engines route to Members.
 const (
-	MembersService      uint16 = 7
-	MembersListMethod   uint16 = 1
-	MembersAddMethod    uint16 = 2
-	MembersRemoveMethod uint16 = 3
-	MembersLeaseMethod  uint16 = 4
+	MembersService        uint16 = 7
+	MembersListMethod     uint16 = 1
+	MembersAddMethod      uint16 = 2
+	MembersRemoveMethod   uint16 = 3
+	MembersLeaseMethod    uint16 = 4
+	MembersActivateMethod uint16 = 5
 )
 
 // MembersDescriptor is what routing knows of Members.
@@ -8854,6 +9142,15 @@ var MembersDescriptor = message.ServiceDescriptor{
 			Request:    "rrts.txn.LeaseRequest",
 			Reply:      "rrts.txn.LeaseAnswer",
 		},
+		{
+			Number:     MembersActivateMethod,
+			Name:       "Activate",
+			Lane:       message.LaneRequest,
+			Idempotent: true,
+			MaxBytes:   1024,
+			Request:    "rrts.txn.ActivateVersion",
+			Reply:      "rrts.txn.MembersAnswer",
+		},
 	},
 }
 
@@ -8872,6 +9169,7 @@ type MembersHandler interface {
 	// Lease asks that one SFU may be stopped on purpose, and none beside it. Whoever asks
 	// renews it while the SFU restarts, and gives it back.
 	Lease(r message.Responder[*LeaseAnswer], in *LeaseRequest)
+	Activate(r message.Responder[*MembersAnswer], in *ActivateVersion)
 }
 
 // ServeMembers gives r to the method of h that it is for. A malformed request is
@@ -8897,6 +9195,11 @@ func ServeMembers(h MembersHandler, r message.Request) {
 		in := new(LeaseRequest)
 		if message.Accept(r, &MembersDescriptor.Methods[3], in) {
 			h.Lease(message.Responder[*LeaseAnswer]{Request: r}, in)
+		}
+	case MembersActivateMethod:
+		in := new(ActivateVersion)
+		if message.Accept(r, &MembersDescriptor.Methods[4], in) {
+			h.Activate(message.Responder[*MembersAnswer]{Request: r}, in)
 		}
 	default:
 		message.Refuse(r, &MembersDescriptor)
@@ -8954,6 +9257,19 @@ func (c MembersClient) Lease(ctx context.Context, in *LeaseRequest) (*LeaseAnswe
 	}
 	out := new(LeaseAnswer)
 	if err := message.Finish(&MembersDescriptor.Methods[3], body, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Activate calls Members.Activate.
+func (c MembersClient) Activate(ctx context.Context, in *ActivateVersion) (*MembersAnswer, error) {
+	body, err := c.Call(ctx, &MembersDescriptor.Methods[4], MembersService, message.Marshal(in))
+	if err != nil {
+		return nil, err
+	}
+	out := new(MembersAnswer)
+	if err := message.Finish(&MembersDescriptor.Methods[4], body, out); err != nil {
 		return nil, err
 	}
 	return out, nil

@@ -131,6 +131,8 @@ func (r *Report) add(o *Report) {
 	r.Slow += o.Slow
 	r.FailedSyncs += o.FailedSyncs
 	r.ClocksApart += o.ClocksApart
+	r.Activated += o.Activated
+	r.Halted += o.Halted
 	r.Transfers += o.Transfers
 	r.Markers += o.Markers
 	r.Lifted += o.Lifted
@@ -149,7 +151,8 @@ func (r *Report) add(o *Report) {
 
 // lacks reports whether something never happened.
 func (r *Report) lacks() bool {
-	return min(r.Committed, r.Aborted, r.Reads, r.Retries, r.Resolves, r.Crashes, r.Cuts, r.Pauses, r.Slow, r.FailedSyncs, r.ClocksApart, r.Transfers, r.Markers, r.Lifted, r.Full, r.Mended+r.Damaged,
+	return min(r.Committed, r.Aborted, r.Reads, r.Retries, r.Resolves, r.Crashes, r.Cuts, r.Pauses, r.Slow, r.FailedSyncs, r.ClocksApart, r.Activated, r.Halted,
+		r.Transfers, r.Markers, r.Lifted, r.Full, r.Mended+r.Damaged,
 		r.Added, r.Removed, r.Replaced, r.Promoted, r.Demoted, r.Refused) == 0
 }
 

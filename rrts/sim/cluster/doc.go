@@ -15,9 +15,11 @@
 // sectors, syncs that fail, journals that rot or cannot be read, slow disks, full disks, pauses,
 // restarts, clocks that differ and jump, planned hand-overs, states sent to members
 // that lag; and an operator adds, removes, rests and replaces members all the while, those
-// whose disks are lost among them. Nodes reach each other by the rosters that they know,
-// and those that were removed may linger. Then everything is healed, and a liveness phase
-// gives the cluster a bounded time to answer all that is open, to agree, and to expire what pends.
+// whose disks are lost among them. Newer software is installed on nodes, and older again,
+// and the newer apply version is activated. Nodes reach each other by the rosters that they
+// know, and those that were removed may linger. Then everything is healed, and a liveness
+// phase gives the cluster a bounded time to answer all that is open, to agree, and to expire
+// what pends.
 //
 // The seed draws the schedule ([Plan]), and everything that is no fault: what clients do,
 // how long frames and disks take. A schedule can be written down, and replayed ([ParseSchedule]):
@@ -44,6 +46,8 @@
 //	          does in the end; changes of the group agree with raft's own at every entry
 //	witness   one that votes and has no state answers nobody, sends no state, and leads
 //	          only for as long as a voter takes to get from it what it lacks
+//	versions  no entry names an apply version that was not activated, and no node halts
+//	          whose software knows it
 //	clocks    what a leader stamps with is near the clocks of a majority of its voters
 //	journal   no synced record is lost; one that has rotted is found, and its node
 //	          takes no part any more

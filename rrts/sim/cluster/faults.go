@@ -86,6 +86,10 @@ func (n *node) inflict(e *Event) bool {
 		w.report.Slow++
 	case Clock:
 		n.setClock(e.Off)
+	case Newer, Older:
+		return n.installs(e)
+	case Activate:
+		return n.life != nil && w.activate(n)
 	case Pause:
 		if n.life == nil {
 			return false
@@ -222,6 +226,12 @@ func (w *world) restart(n *node) {
 	switch {
 	case err == nil:
 	case n.struck(err):
+	case n.meets(err):
+		w.trace("node %d: %v", n.id, err)
+		w.report.Halted++
+		n.software = nextVersion
+		n.forget(false)
+		w.restartAfter(n, tryAgain)
 	case errors.Is(err, journal.ErrNoSpace): // an installation to complete, and no room for it
 		n.forget(false)
 		w.restartAfter(n, tryAgain)

@@ -30,8 +30,9 @@ type laneKey struct {
 // it: between an Up and its Lost every record arrives once, unchanged and in order.
 type lane struct{ next uint64 }
 
-// recordHead is what the simulation puts before each record: its number and a checksum.
-const recordHead = 12
+// recordHead is what the simulation puts before each record: its number, a checksum, and
+// the apply versions that the sender knows and has seen activated.
+const recordHead = 20
 
 // connect makes the sessions.
 func (n *node) connect(l *life) error {
@@ -207,6 +208,10 @@ func (n *node) record(peer uint64, number session.Lane, record []byte) {
 		n.w.fail("node %d got a record from %d that is not for it: %v %v", n.id, peer, err, m)
 		return
 	}
+	if n.checkActive(binary.BigEndian.Uint32(record[16:])); n.halted && m.GetType() == raftpb.MsgSnap {
+		return // it does not take a state that it does not understand
+	}
+	n.replica.PeerKnows(peer, binary.BigEndian.Uint32(record[12:]))
 	n.replica.Step(m)
 }
 
@@ -241,6 +246,8 @@ func (n *node) send(m *raftpb.Message) {
 	}
 	out := n.lane(m.GetTo(), number, true)
 	binary.BigEndian.PutUint64(raw, out.next)
+	binary.BigEndian.PutUint32(raw[12:], n.newest)
+	binary.BigEndian.PutUint32(raw[16:], n.machine.Group().Version)
 	binary.BigEndian.PutUint32(raw[8:], crc32.ChecksumIEEE(raw[recordHead:]))
 	if err := s.Send(n.w.Now(), number, raw); err != nil {
 		n.replica.Unreachable(m.GetTo())

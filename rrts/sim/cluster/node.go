@@ -13,6 +13,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"virtualservicesinc.com/comps/ledger"
+	"virtualservicesinc.com/comps/txn/entry"
 	"virtualservicesinc.com/comps/txn/machine"
 	"virtualservicesinc.com/comps/txn/raftlog"
 	"virtualservicesinc.com/comps/txn/replica"
@@ -63,6 +64,8 @@ type node struct {
 	marker  *txnpb.Marker     // of a witness: what a crash leaves
 	heard   map[uint64]uint64 // by a witness: what voters have flushed
 
+	software uint32 // the newest apply version that what is installed knows
+
 	founder bool          // it was there when the cluster began
 	known   *txnpb.Roster // the newest that it keeps, without members that are leaving
 	gone    bool          // it knows that it was removed
@@ -93,11 +96,13 @@ type life struct {
 	backlog  []func()      // what came meanwhile
 	flushed  uint64        // applied index at the last flush
 	leads    time.Duration // since when it leads, if it is a witness; 0: it does not
+	newest   uint32        // the newest apply version that its software knows
+	halted   bool          // it has met a newer one
 }
 
 // newNode returns a node with an empty disk.
 func newNode(w *world, id uint64) *node {
-	n := &node{w: w, id: id, rng: rand.New(rand.NewPCG(w.cfg.Seed, 100+id)), rows: memstore.New(), heard: map[uint64]uint64{}}
+	n := &node{w: w, id: id, software: entry.ApplyVersion, rng: rand.New(rand.NewPCG(w.cfg.Seed, 100+id)), rows: memstore.New(), heard: map[uint64]uint64{}}
 	n.state = w.cfg.Bug.state(n.rows)
 	n.disk = disk.New(disk.Config{RNG: rand.New(rand.NewPCG(w.cfg.Seed, 200+id))})
 	n.disk.Before(n.beforeDisk)
@@ -128,7 +133,7 @@ func (n *node) logConfig() raftlog.Config {
 // which no fault excuses but the failing power and rot.
 func (n *node) start() error {
 	n.incarnation++
-	l := &life{sessions: map[uint64]*session.Session{}, lanes: map[laneKey]*lane{}, roster: n.known}
+	l := &life{sessions: map[uint64]*session.Session{}, lanes: map[laneKey]*lane{}, roster: n.known, newest: n.software}
 	var err error
 	l.log, err = raftlog.Open(n.logConfig())
 	if err != nil {
@@ -138,7 +143,7 @@ func (n *node) start() error {
 	if n.founder {
 		members, found = roster.Founders(n.w.founders), n.w.founders
 	}
-	if l.machine, err = n.open(members); err != nil {
+	if l.machine, err = n.open(members, l.newest); err != nil {
 		return err
 	}
 	if w, ok := l.machine.(*machine.Witness); ok && n.marker == nil {
@@ -156,7 +161,7 @@ func (n *node) start() error {
 	}
 	l.flushed = applied
 	l.replica, err = replica.New(replica.Config{
-		ID: n.id, Epoch: 1, Log: l.log, Applied: applied, NextExpiry: l.machine.NextExpiry(), Group: l.machine.Group(), Found: found, Holds: l.log.Holds, Witness: n.witness,
+		ID: n.id, Epoch: 1, Log: l.log, Applied: applied, NextExpiry: l.machine.NextExpiry(), Group: l.machine.Group(), Found: found, Holds: l.log.Holds, Witness: n.witness, Newest: l.newest,
 		CompareClocks: n.w.cfg.Bug != TrustClock,
 		Logger:        &raft.DefaultLogger{Logger: log.New(io.Discard, "", 0)},
 	})

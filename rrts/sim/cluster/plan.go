@@ -37,6 +37,7 @@ func Plan(c Config) Config {
 	p := planner{c: &c, rng: rng}
 	p.until(75*time.Millisecond, p.fault)
 	p.until(120*time.Millisecond, p.change)
+	p.until(100*time.Millisecond, p.software)
 	for n := range uint64(c.Nodes) {
 		p.node = n + 1
 		p.until(450*time.Millisecond, p.disk)
@@ -139,6 +140,17 @@ func (p *planner) disk() Event {
 		e.Kind, e.Delay, e.For = Slow, p.upTo(400*time.Millisecond)+time.Microsecond, p.upTo(20*time.Millisecond)
 	}
 	return e
+}
+
+// software is a change of what is installed, or of what all of it is asked to use.
+func (p *planner) software() Event {
+	switch p.rng.IntN(12) {
+	case 0: // after the activation it halts, and somebody has to come
+		return Event{Kind: Older, Node: p.any(), For: p.downtime() / 4}
+	case 1, 2, 3:
+		return Event{Kind: Activate, Node: p.any()}
+	}
+	return Event{Kind: Newer, Node: p.any(), For: p.downtime() / 4}
 }
 
 // change is one that the operator wants, or has to make.

@@ -32,12 +32,15 @@ const (
 	Remove     Kind = "remove"      // the operator removes one
 	Demote     Kind = "demote"      // the operator takes a vote away
 	Lose       Kind = "lose"        // a disk is lost for good, and the operator replaces its node
+	Newer      Kind = "newer"       // newer software is installed: the process ends and starts with it after `for`
+	Older      Kind = "older"       // the same with older software
+	Activate   Kind = "activate"    // the node is asked to activate the newer apply version
 )
 
 // kinds are all of them.
 var kinds = []Kind{
 	Crash, Power, PowerState, FailedSync, Rot, Unreadable, Full, Slow, Cut, Isolate, Heal, Storm, Pause, HandOver, Clock,
-	Add, Remove, Demote, Lose,
+	Add, Remove, Demote, Lose, Newer, Older, Activate,
 }
 
 // Event is one fault of a schedule. A kind that has no use for a field leaves it zero.
@@ -73,7 +76,7 @@ type field struct {
 func (e *Event) fields() []field {
 	node, lasts := field{"node", &e.Node}, field{"for", &e.For}
 	switch e.Kind {
-	case Crash, Pause:
+	case Crash, Pause, Newer, Older:
 		return []field{node, lasts}
 	case Power, FailedSync:
 		return []field{node, {"op", &e.Op}, lasts}
@@ -87,7 +90,7 @@ func (e *Event) fields() []field {
 		return []field{node, {"delay", &e.Delay}, lasts}
 	case Cut:
 		return []field{node, {"to", &e.To}, {"net", &e.Net}}
-	case Isolate, HandOver, Remove, Demote, Lose:
+	case Isolate, HandOver, Remove, Demote, Lose, Activate:
 		return []field{node}
 	case Storm:
 		return []field{{"net", &e.Net}, {"loss", &e.Loss}, {"double", &e.Double}, {"corrupt", &e.Corrupt}, {"jitter", &e.Jitter}}

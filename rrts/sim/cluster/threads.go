@@ -206,7 +206,7 @@ func (n *node) install(s *raftpb.Snapshot) error {
 			n.switchTo(n.w.states[binary.BigEndian.Uint32(s.GetData())])
 		}
 		var err error
-		if l.machine, err = n.open(nil); err != nil {
+		if l.machine, err = n.open(nil, l.newest); err != nil {
 			return err
 		}
 		l.flushed = s.GetMetadata().GetIndex()
@@ -239,7 +239,7 @@ func (n *node) switchTo(rows *memstore.Store) {
 // startApply applies committed entries.
 func (n *node) startApply() {
 	l := n.life
-	if l.applying || len(l.apply) == 0 {
+	if l.applying || l.halted || len(l.apply) == 0 {
 		return
 	}
 	l.applying = true
@@ -254,11 +254,16 @@ func (n *node) startApply() {
 				if applied, _ := l.machine.Applied(); e.GetIndex() <= applied {
 					continue // a snapshot came first
 				}
+				n.checkNamed(e)
 				var err error
 				if e.GetType() == raftpb.EntryConfChangeV2 {
 					err = l.machine.Reconfigure(e.GetIndex(), e.GetTerm(), e.GetData())
 				} else {
 					results, err = l.machine.Apply(e.GetIndex(), e.GetTerm(), e.GetData(), results)
+				}
+				if n.meets(err) {
+					n.halt(err)
+					return
 				}
 				if err != nil {
 					n.w.fail("node %d: %v", n.id, err)

@@ -28,11 +28,11 @@ type body interface {
 
 // open begins a body with what the disk holds, and with the given members if that is
 // nothing.
-func (n *node) open(members *raftpb.ConfState) (body, error) {
+func (n *node) open(members *raftpb.ConfState, newest uint32) (body, error) {
 	if !n.witness {
-		return machine.Open(n.state, machine.Config{Ledger: smallCaches}, members)
+		return machine.Open(n.state, machine.Config{Ledger: smallCaches, Newest: newest}, members)
 	}
-	return machine.NewWitness(n.marker, members)
+	return machine.NewWitness(n.marker, members, newest)
 }
 
 // keptUpTo is the entry up to which a crash leaves what a node has made of the log.

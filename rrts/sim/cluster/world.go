@@ -50,6 +50,7 @@ type Report struct {
 	Pauses, Slow       int
 	FailedSyncs        int
 	ClocksApart        int           // times that a leader's clock was found to be wrong, or no majority's to agree
+	Activated, Halted  int           // newer apply versions; nodes whose software was too old
 	Transfers          int           // states installed by members that lagged
 	Markers            int           // of them, those that witnesses installed without a row
 	Lifted             int           // how often a witness led, to catch a voter up
