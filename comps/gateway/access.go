@@ -52,7 +52,7 @@ var open = table(
 	allow(watchers, &txnpb.ReplicaDescriptor, txnpb.ReplicaStatusMethod, txnpb.ReplicaDigestMethod, txnpb.ReplicaTraceMethod),
 	allow(operator, &txnpb.BackupDescriptor, txnpb.BackupReadMethod),
 	allow(watchers, &txnpb.MembersDescriptor, txnpb.MembersListMethod),
-	allow(operator, &txnpb.MembersDescriptor, txnpb.MembersAddMethod, txnpb.MembersRemoveMethod, txnpb.MembersLeaseMethod),
+	allow(operator, &txnpb.MembersDescriptor, txnpb.MembersAddMethod, txnpb.MembersRemoveMethod, txnpb.MembersLeaseMethod, txnpb.MembersActivateMethod),
 	allow(watchers, &enginepb.EngineDescriptor, enginepb.EngineStatusMethod),
 	allow(watchers, &monitorpb.MonitorDescriptor, monitorpb.MonitorStatusMethod, monitorpb.MonitorAlarmsMethod),
 	allow(operator, &monitorpb.MonitorDescriptor, monitorpb.MonitorAcknowledgeMethod, monitorpb.MonitorTestAlarmMethod),

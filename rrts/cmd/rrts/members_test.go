@@ -7,9 +7,11 @@ import (
 	"testing"
 	"time"
 
+	"virtualservicesinc.com/comps/txn/entry"
 	"virtualservicesinc.com/rrts/client"
 	"virtualservicesinc.com/rrts/cmd/rrts/internal/arena"
 	"virtualservicesinc.com/rrts/message/u128"
+	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
 // TestMembersChange takes a cluster of one SFU to three, replaces one that lost its
@@ -57,6 +59,12 @@ func TestMembersChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	grow(op, delta, bravo, 3)
+
+	// A cluster begins with the newest apply version that its software knows, and all of
+	// these have the same software.
+	if a, err := (txnpb.MembersClient{Caller: op}).Activate(ctx, &txnpb.ActivateVersion{}); err != nil || a.Refused != "" || a.ApplyVersion != entry.ApplyVersion {
+		t.Fatalf("%v: %v", err, a)
+	}
 
 	// A planned removal of the founder, which is told so and stops by itself.
 	other, err := a.Operator(ctx, carol)

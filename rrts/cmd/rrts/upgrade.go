@@ -27,6 +27,7 @@ const (
 
 func (c *cli) upgradeCommand() *cobra.Command {
 	u := &upgrade{cli: c}
+	activate := false
 	cmd := &cobra.Command{
 		Use:   "upgrade",
 		Short: "restart this machine's SFUs with the installed software, one at a time",
@@ -36,14 +37,25 @@ with what is installed now, and waits until it is ready and level with the other
 lease meanwhile, so that it may be run on all machines at once and only one SFU of the cluster is away at
 any time. SFUs that run the installed software already are left alone.
 
-Going back is the same: install the earlier package (apt install rrts=VERSION) and run rrts upgrade.`,
-		Example: "  apt install --only-upgrade rrts\n  rrts upgrade --dry-run\n  rrts upgrade",
+Going back is the same: install the earlier package (apt install rrts=VERSION) and run rrts upgrade.
+
+Newer rules for transactions that the software brings are not used before rrts upgrade --activate says so,
+once, when every SFU with transactions has it. From then on there is no way back: an SFU with older
+software halts until it has the newer.`,
+		Example: "  apt install --only-upgrade rrts\n  rrts upgrade --dry-run\n  rrts upgrade\n  rrts upgrade --activate",
 		Args:    noArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return u.run(cmd.Context()) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if activate {
+				return c.activate(cmd.Context())
+			}
+			return u.run(cmd.Context())
+		},
 	}
+	cmd.Flags().BoolVar(&activate, "activate", false, "restart nothing, but activate in the whole cluster what the newer software brings")
 	cmd.Flags().BoolVar(&u.dry, "dry-run", false, "say what would be restarted, and restart nothing")
 	cmd.Flags().BoolVar(&u.all, "all", false, "also SFUs that run the installed software already")
 	cmd.Flags().DurationVar(&u.patience, "wait", time.Hour, "how long to wait for other machines' turns, per SFU")
+	cmd.MarkFlagsMutuallyExclusive("activate", "dry-run")
 	return cmd
 }
 
