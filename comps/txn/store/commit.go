@@ -16,6 +16,9 @@ import (
 type commitBatch struct {
 	*pebble.Batch
 	key, value []byte
+	sum        uint64            // of the rows that it adds, less those that it takes away
+	hours      []uint64          // of ids whose sums it changes
+	replaced   map[string][]byte // rows that it has replaced; nil for one that it has taken away
 }
 
 // set adds a row; key and value are copied.
@@ -41,26 +44,27 @@ func (d *DB) Commit(in *Batch) {
 		d.addAccounts(b, in.Changes)
 		d.addEvents(b, in.Changes.Events)
 		for _, id := range in.Changes.Failed {
-			b.set(d.id(b.key[:0], tableTransfers, id), nil)
+			b.add(d.id(b.key[:0], tableTransfers, id), nil)
 		}
 	}
 	for i := range in.Txns {
 		t := &in.Txns[i]
-		b.set(d.id(b.key[:0], tableTransactions, t.ID), t.Row)
+		d.addTxn(b, t)
 		d.extendLife(b, t)
 	}
 	for i := range in.Users {
 		u := &in.Users[i]
 		number := binary.BigEndian.AppendUint64(nil, u.Number)
-		b.set(d.number(b.key[:0], tableUsers, u.Number), u.Row)
-		b.set(d.name(b.key[:0], tableLogins, string(u.LoginHash)), number)
-		b.set(d.name(b.key[:0], tableNames, u.PublicName), number)
+		d.replace(b, d.number(b.key[:0], tableUsers, u.Number), u.Row)
+		d.replace(b, d.name(b.key[:0], tableLogins, string(u.LoginHash)), number)
+		d.replace(b, d.name(b.key[:0], tableNames, u.PublicName), number)
 	}
 	for _, m := range in.Metas {
 		b.set(d.name(b.key[:0], tableMetas, m.Key), m.Value)
 	}
 	d.addNotes(b, in)
 	d.sweep(b, in.Stamp)
+	d.addSums(b)
 
 	d.gate.Lock()
 	defer d.gate.Unlock()
@@ -89,9 +93,9 @@ func (d *DB) addAccounts(b *commitBatch, c *ledger.Changes) {
 	for i := range c.Accounts() {
 		if a, created := c.Account(i); created {
 			b.value = appendAccount(b.value[:0], a)
-			b.set(d.id(b.key[:0], tableAccounts, a.Id), b.value)
+			b.add(d.id(b.key[:0], tableAccounts, a.Id), b.value)
 			b.value = appendBirth(b.value[:0], a)
-			b.set(d.number(b.key[:0], tableBirths, a.Timestamp), b.value)
+			b.add(d.number(b.key[:0], tableBirths, a.Timestamp), b.value)
 		}
 	}
 }
@@ -107,19 +111,19 @@ func (d *DB) addEvents(b *commitBatch, events []ledger.Event) {
 			b.value = appendEvent(b.value, e, last)
 			last = e.Timestamp
 		}
-		b.set(d.number(b.key[:0], tableHistory, first), b.value)
+		b.add(d.number(b.key[:0], tableHistory, first), b.value)
 	}
 	for i := range events {
 		e := &events[i]
 		if expiry := e.Expiry(); expiry != 0 {
-			b.set(d.expiry(b.key[:0], expiry, e.Timestamp), nil)
+			b.add(d.expiry(b.key[:0], expiry, e.Timestamp), nil)
 			d.due = min(d.due, expiry)
 		}
 		if status := e.Resolves(); status != ledger.StatusNone {
 			b.value = append(b.value[:0], byte(status))
-			b.set(d.number(b.key[:0], tableResolutions, e.PendingTimestamp), b.value)
+			b.add(d.number(b.key[:0], tableResolutions, e.PendingTimestamp), b.value)
 			if e.PendingExpiry != 0 {
-				b.delete(d.expiry(b.key[:0], e.PendingExpiry, e.PendingTimestamp))
+				b.take(d.expiry(b.key[:0], e.PendingExpiry, e.PendingTimestamp), nil)
 			}
 		}
 	}
@@ -170,10 +174,14 @@ func (k keys) hourBounds(hour uint64) (from, to []byte) {
 // extendLife notes how long the transactions of an hour must be kept.
 func (d *DB) extendLife(b *commitBatch, t *Txn) {
 	hour, until := idHour(t.ID), hourOf(t.Until)+1
-	if d.lifetimes[hour] < until {
+	if was := d.lifetimes[hour]; was < until {
+		key := d.number(b.key[:0], tableLifetimes, hour)
+		if was != 0 {
+			b.sum -= rowHash(key, binary.BigEndian.AppendUint64(b.value[:0], was))
+		}
 		d.lifetimes[hour] = until
 		b.value = binary.BigEndian.AppendUint64(b.value[:0], until)
-		b.set(d.number(b.key[:0], tableLifetimes, hour), b.value)
+		b.add(key, b.value)
 	}
 }
 
@@ -196,8 +204,11 @@ func (d *DB) sweep(b *commitBatch, stamp uint64) {
 		if err := b.DeleteRange(from, to, nil); err != nil {
 			panic(err)
 		}
-		b.delete(d.number(b.key[:0], tableLifetimes, hour))
+		b.value = binary.BigEndian.AppendUint64(b.value[:0], d.lifetimes[hour])
+		b.take(d.number(b.key[:0], tableLifetimes, hour), b.value)
+		b.delete(d.hourSum(b.key[:0], hour))
 		delete(d.lifetimes, hour)
+		delete(d.sums.hours, hour)
 	}
 }
 

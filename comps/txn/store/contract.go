@@ -55,6 +55,15 @@ type Store interface {
 	// one abandons the first.
 	Restore() (Restore, error)
 
+	// Scrub begins to look through the state as of the last Commit for rows that are not
+	// those that were written.
+	Scrub() (*Scrub, error)
+	// Fence notes durably, for all times to come, that this state must not be used, and why.
+	// A Switch brings one that may.
+	Fence(why string) error
+	// Fenced is why the state must not be used; "" where it may.
+	Fenced() string
+
 	Close() error
 }
 
@@ -83,6 +92,8 @@ type Snapshot interface {
 	Applied() uint64
 	// Meta is Store.Meta as of the snapshot.
 	Meta(key string) []byte
+	// Sum is the sum of the rows as it was kept of them; see sum.go.
+	Sum() uint64
 	// Rows yields all rows in key order. The slices are valid until the next one.
 	// The error, if any, comes last.
 	Rows() iter.Seq2[Row, error]
@@ -96,6 +107,8 @@ type Row struct{ Key, Value []byte }
 type Restore interface {
 	// Add takes rows in the order that Rows yields them; it copies.
 	Add(rows []Row) error
+	// Sum is the sum of the rows that were added.
+	Sum() uint64
 	// Switch makes what was added durable and puts it in the place of the store's
 	// content in one step: after a crash the store holds the one or the other. No
 	// read may run and every Snapshot must be closed.

@@ -85,7 +85,8 @@ type DB struct {
 	batch     commitBatch
 	lifetimes map[uint64]uint64 // hour of ids → hour after which they may go
 	swept     uint64            // hour at which lifetimes were looked through
-	due       uint64            // no pending transfer expires before it
+	sums      sums
+	due       uint64 // no pending transfer expires before it
 	cached    blockCache
 
 	// swap is held for reading by what uses db beside the apply thread without a
@@ -187,8 +188,10 @@ func (d *DB) load() error {
 	d.cached = blockCache{}
 	d.batch = commitBatch{key: make([]byte, 0, maxKeyLen), value: make([]byte, 0, blockBytes)}
 	d.due, d.swept = 0, 0
-	return caught(func() {
+	var fault error
+	err = caught(func() {
 		r := d.rows()
+		fault = d.loadSums(r)
 		d.applied = r.applied()
 		d.lastBorn, d.lastEvent = r.last(tableBirths), r.lastEvent()
 		d.lifetimes = r.lifetimes()
@@ -198,6 +201,7 @@ func (d *DB) load() error {
 		d.unindexed.Store(0)
 		d.durable.Store(d.applied) // nothing but files was there to read
 	})
+	return errors.Join(err, fault)
 }
 
 // rows reads what is settled now.

@@ -27,7 +27,7 @@ func Digest(s Snapshot) ([sha256.Size]byte, error) {
 			return [sha256.Size]byte{}, fmt.Errorf("%w: key %x", ErrCorrupt, row.Key)
 		}
 		key := row.Key[prefixLen-1:]
-		if t := table(key[0]); t < tableAccounts || t > tableAccess || t == tableSettled {
+		if !hashed(table(key[0])) {
 			continue
 		}
 		binary.LittleEndian.PutUint32(head[:4], uint32(len(key)))

@@ -50,6 +50,8 @@
 //	66 index           set, field, value (16), first timestamp (8)
 //	                                                  see appendTimes; not in snapshots
 //	67 indexed         set                            timestamp (8) up to which the index reaches
+//	68 sums            see sum.go                     not in snapshots
+//	69 fenced          –                              why the state must not be used; not in snapshots
 //
 // The state row's format is 1. Tables are append-only; other software may never
 // give a number another meaning.

@@ -33,6 +33,8 @@ const (
 	// 64 and 65 were an index without expiries.
 	tableIndex   table = 66
 	tableIndexed table = 67
+	tableSums    table = 68
+	tableFenced  table = 69
 )
 
 // format is the version of all rows.

@@ -14,9 +14,11 @@ type overlay struct {
 	accounts []ledgerpb.Account
 	ids      map[u128.Int]uint64 // transfer id → timestamp
 	idList   []u128.Int
-	last     uint64  // timestamp of the newest event it holds
-	views    []*view // that read it and must not see later changes
-	held     int     // views that refer to it, open or not told any more
+	// recovered says that it was found again in the history: some of it may be settled.
+	recovered bool
+	last      uint64  // timestamp of the newest event it holds
+	views     []*view // that read it and must not see later changes
+	held      int     // views that refer to it, open or not told any more
 }
 
 func newOverlay() *overlay {
@@ -28,6 +30,7 @@ func (o *overlay) reset() {
 	clear(o.index)
 	clear(o.ids)
 	o.accounts, o.idList, o.views, o.last = o.accounts[:0], o.idList[:0], o.views[:0], 0
+	o.recovered = false
 }
 
 // size is the number of rows that the overlay stands for.

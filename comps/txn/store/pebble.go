@@ -48,7 +48,11 @@ func openPebble(cfg *Config, dir string, readOnly bool, flushed func()) (*pebble
 		Logger:                      logger{cfg.Log},
 		EventListener: &pebble.EventListener{
 			BackgroundError: func(err error) { cfg.Log.Error("store: in the background", "error", err) },
-			FlushEnd:        func(pebble.FlushInfo) { flushed() },
+			// Whoever reads it hears of it: that ends no process.
+			DataCorruption: func(i pebble.DataCorruptionInfo) {
+				cfg.Log.Error("store: a file does not read back as it was written", "path", i.Path, "error", i.Details)
+			},
+			FlushEnd: func(pebble.FlushInfo) { flushed() },
 			WriteStallBegin: func(i pebble.WriteStallBeginInfo) {
 				cfg.Log.Warn("store: the disk does not keep up, commits wait", "reason", i.Reason)
 			},

@@ -7,6 +7,8 @@ import (
 	"path"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"virtualservicesinc.com/rrts/message/u128"
 )
 
 // ErrForeign is returned for a row that cannot be part of a snapshot of this group.
@@ -17,6 +19,7 @@ type restore struct {
 	d    *DB
 	name string
 	db   *pebble.DB // nil once it is over
+	sums sums
 }
 
 // Restore implements Store.
@@ -37,7 +40,7 @@ func (d *DB) Restore() (Restore, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.restore = &restore{d: d, name: name, db: db}
+	d.restore = &restore{d: d, name: name, db: db, sums: sums{hours: map[uint64]uint64{}}}
 	return d.restore, nil
 }
 
@@ -55,7 +58,10 @@ func (r *restore) Add(in []Row) error {
 		if bytes.Compare(row.Key, from) < 0 || bytes.Compare(row.Key, to) >= 0 {
 			return fmt.Errorf("%w: key %x", ErrForeign, row.Key)
 		}
-		r.d.set(b, row.Key, row.Value)
+		if r.d.set(b, row.Key, row.Value); table(row.Key[prefixLen-1]) == tableTransactions && len(row.Key) != prefixLen+u128.Size {
+			return fmt.Errorf("%w: key %x", ErrForeign, row.Key)
+		}
+		r.sums.found(row.Key, row.Value)
 	}
 	if err := b.Commit(pebble.NoSync); err != nil {
 		return fmt.Errorf("store: restore: %w", err)
@@ -63,12 +69,20 @@ func (r *restore) Add(in []Row) error {
 	return nil
 }
 
+// Sum implements Restore.
+func (r *restore) Sum() uint64 { return r.sums.total() }
+
 // Switch implements Restore.
 func (r *restore) Switch() error {
 	if r.db == nil {
 		return errOver
 	}
 	if err := caught(func() { rows{r.d.keys, r.db}.applied() }); err != nil {
+		return errors.Join(fmt.Errorf("store: restore: %w", err), r.Abandon())
+	}
+	b := r.db.NewBatch()
+	r.sums.write(r.d.keys, b)
+	if err := errors.Join(b.Commit(pebble.NoSync), b.Close()); err != nil {
 		return errors.Join(fmt.Errorf("store: restore: %w", err), r.Abandon())
 	}
 	if err := r.db.Flush(); err != nil {

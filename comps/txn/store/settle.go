@@ -104,6 +104,9 @@ func (d *DB) settle(o *overlay) {
 	var key, value []byte
 	b := d.db.NewBatch()
 	commit := func() {
+		if err := b.Set(d.sum(nil, sumSettled), binary.BigEndian.AppendUint64(nil, d.sums.settled), nil); err != nil {
+			panic(err)
+		}
 		if err := b.Commit(pebble.NoSync); err != nil {
 			panic(fmt.Errorf("store: settling: %w", err))
 		}
@@ -118,14 +121,21 @@ func (d *DB) settle(o *overlay) {
 			commit()
 		}
 	}
+	was := d.settledRows()
 	for _, a := range accounts {
 		key, value = d.id(key[:0], tableAccounts, a.Id), appendAccount(value[:0], a)
+		d.sums.settled += rowHash(key, value) - was.hash(key)
 		set()
 	}
 	for _, id := range ids {
 		key, value = d.id(key[:0], tableTransfers, id), binary.BigEndian.AppendUint64(value[:0], o.ids[id])
+		d.sums.settled += rowHash(key, value)
+		if o.recovered { // it may have been settled before the crash
+			d.sums.settled -= was.hash(key)
+		}
 		set()
 	}
+	was.close()
 	if o.last != 0 {
 		key, value = d.table(key[:0], tableSettled), binary.BigEndian.AppendUint64(value[:0], o.last)
 		set()
@@ -186,6 +196,7 @@ func (d *DB) unsettled(r rows) {
 		}
 	}
 	d.young.last = d.lastEvent
+	d.young.recovered = true
 }
 
 // recover does again to the overlay what the Commit of an event did.

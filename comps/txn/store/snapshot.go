@@ -29,6 +29,9 @@ func (s *snapshot) Applied() uint64 { return s.rows.applied() }
 // Meta implements Snapshot.
 func (s *snapshot) Meta(key string) []byte { return s.rows.meta(key) }
 
+// Sum implements Snapshot.
+func (s *snapshot) Sum() uint64 { return s.rows.kept() }
+
 // Rows implements Snapshot.
 func (s *snapshot) Rows() iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {

@@ -50,7 +50,7 @@ func parseSpans(out []Span, first uint64, row []byte) (csn uint64, spans []Span,
 func (d *DB) addSpans(b *commitBatch, csn uint64, spans []Span) {
 	for part := range slices.Chunk(spans, maxSpans) {
 		b.value = appendSpans(b.value[:0], csn, part)
-		b.set(d.number(b.key[:0], tableSpans, part[0].First), b.value)
+		b.add(d.number(b.key[:0], tableSpans, part[0].First), b.value)
 		csn += uint64(len(part))
 	}
 }

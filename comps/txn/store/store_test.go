@@ -169,6 +169,9 @@ func (m *model) reopen() {
 
 // compare asks a view and the model the same questions.
 func (m *model) compare() {
+	if err := scrub(m.t, m.db); err != nil {
+		m.t.Fatal(err)
+	}
 	v, err := m.db.View()
 	if err != nil {
 		m.t.Fatal(err)

@@ -42,14 +42,14 @@ func (v *view) Txns(min, max u128.Int, reversed bool, f func(id u128.Int, row []
 func (d *DB) addNotes(b *commitBatch, in *Batch) {
 	d.addSpans(b, in.FirstCSN, in.Spans)
 	for i := range in.Notes {
-		b.set(d.number(b.key[:0], tableNotes, in.Notes[i].CSN), in.Notes[i].Row)
+		b.add(d.number(b.key[:0], tableNotes, in.Notes[i].CSN), in.Notes[i].Row)
 	}
 	for i := range in.Access {
 		a := &in.Access[i]
-		if len(a.Row) == 0 {
-			b.delete(d.id(b.key[:0], tableAccess, a.Account))
-		} else {
-			b.set(d.id(b.key[:0], tableAccess, a.Account), a.Row)
+		row := a.Row
+		if len(row) == 0 {
+			row = nil
 		}
+		d.replace(b, d.id(b.key[:0], tableAccess, a.Account), row)
 	}
 }
