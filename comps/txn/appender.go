@@ -264,6 +264,7 @@ func (c *Component) upkeep(ctx context.Context) {
 			c.post(func() { c.loop.noRoom = isFull })
 		}
 		c.backups.expire(c.host.Now())
+		c.states.expire(c.host.Now())
 		cut := full // what was flushed before a restart can be given up, too
 		now, pos := c.host.Now(), c.log.Journal().Synced()
 		grown := int64(pos.Offset()) - int64(flushedPos.Offset())

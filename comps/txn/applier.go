@@ -46,6 +46,9 @@ func (a *applier) run(ctx context.Context) {
 	// next one replays from what is durable.
 	defer func() {
 		if v := recover(); v != nil {
+			if err, ok := unreadable(v); ok {
+				a.c.fence(err)
+			}
 			a.c.host.Fatal(fmt.Errorf("txn: applying entry %d: %v", a.next(), v))
 		}
 	}()

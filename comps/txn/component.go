@@ -81,6 +81,9 @@ type Config struct {
 	// OpenMarker, if not nil, makes this member a witness: it opens what it keeps, and
 	// OpenStore is not called.
 	OpenMarker func() (*marker.File, error)
+	// Scrub is how long the state is left alone between two looks through it; 0 means an
+	// hour.
+	Scrub time.Duration
 	// Machine bounds caches and names the window in which outcomes are kept.
 	Machine machine.Config
 	// Backup says how backups are sealed; nil means that none are made.
@@ -116,10 +119,14 @@ type Component struct {
 	backups  backups
 	traces   traces
 	tasks    tasks
+	states   states
+	scrubs   scrubs
 
-	mend  *raftlog.Mend // the damaged log; nil when it is sound
-	sound atomic.Bool   // the log is, and the threads run
-	full  atomic.Bool   // the disk is: new work is refused
+	mend *raftlog.Mend // the damaged log; nil when it is sound
+	// fenced says that the state is damaged and has to be rebuilt before anything.
+	fenced bool
+	sound  atomic.Bool // the log is, and the threads run
+	full   atomic.Bool // the disk is: new work is refused
 
 	active atomic.Uint32 // the apply version that was activated last, as applied here
 	halted atomic.Bool   // the group uses what this software does not know
@@ -171,11 +178,14 @@ func New(cfg Config) *Component {
 	if cfg.Wall == nil {
 		cfg.Wall = func() uint64 { return uint64(time.Now().UnixNano()) }
 	}
+	if cfg.Scrub == 0 {
+		cfg.Scrub = scrubEvery
+	}
 	if cfg.Machine.Newest == 0 {
 		cfg.Machine.Newest = entry.ApplyVersion
 	}
 	c := &Component{cfg: cfg, reads: make(chan func(), readQueue), cramped: make(chan struct{}, 1), traces: newTraces()}
-	c.backups.c = c
+	c.backups.c, c.states.c, c.scrubs.c = c, c, c
 	return c
 }
 
@@ -200,6 +210,11 @@ func (c *Component) Provision(h engine.Host) error {
 	c.host = h
 	c.inbox.wake = make(chan struct{}, 1)
 	err := c.openKeep()
+	if err == nil && c.store != nil {
+		if why := c.store.Fenced(); why != "" {
+			return c.openFenced(why)
+		}
+	}
 	if err == nil {
 		err = c.open()
 	}
@@ -228,10 +243,14 @@ func (c *Component) logConfig() raftlog.Config {
 	}
 }
 
+func (c *Component) openLog() (err error) {
+	c.log, err = raftlog.Open(c.logConfig())
+	return err
+}
+
 // open opens the log and brings it and the state together.
 func (c *Component) open() error {
-	var err error
-	if c.log, err = raftlog.Open(c.logConfig()); err != nil {
+	if err := c.openLog(); err != nil {
 		return err
 	}
 	if c.log.Fresh() && !c.cfg.Birth || !c.cfg.Birth && c.cfg.Seed.Version > 0 && !c.begun() {
@@ -292,7 +311,7 @@ func (c *Component) Validate() error {
 // Start implements engine.Component.
 func (c *Component) Start(ctx context.Context) error {
 	ctx, c.stop = context.WithCancel(ctx)
-	if c.mend == nil {
+	if c.mend == nil && !c.fenced {
 		c.takePart(ctx)
 		return nil
 	}
@@ -318,6 +337,7 @@ func (c *Component) takePart(ctx context.Context) {
 		for range readers {
 			c.goRun(ctx, "reader", c.read)
 		}
+		c.goRun(ctx, "scrub", c.scrubs.run)
 	}
 	c.goRun(ctx, "loop", c.loop.run)
 	c.host.WatchPeers(func(ev engine.PeerEvent) { c.post(func() { c.loop.peer(ev) }) })
@@ -388,6 +408,7 @@ func (c *Component) Stop() {
 		c.stop = nil
 	}
 	c.backups.giveUp()
+	c.states.giveUp()
 	if c.mend != nil {
 		if err := c.mend.Close(); err != nil {
 			c.host.Log().Error("closing the journal", "err", err)

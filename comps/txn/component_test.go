@@ -191,6 +191,7 @@ type cluster struct {
 	id    [16]byte
 	epoch uint32
 	drain time.Duration
+	scrub time.Duration
 	// patience is how long the cluster may take to answer, to elect and to agree.
 	patience time.Duration
 	keep     int64 // bytes of the log that are kept and not flushed, beyond few
@@ -319,8 +320,8 @@ func (c *cluster) start(s *sfu) {
 				}
 				return store.Open(store.Config{Dir: path.Join("store"), FS: disk})
 			},
-			Machine: machine.Config{Newest: s.newest},
-			Wall:    func() uint64 { return c.wall(s.number) },
+			Machine: machine.Config{Newest: s.newest}, Scrub: c.scrub,
+			Wall: func() uint64 { return c.wall(s.number) },
 			Clocks: func(f func(uint16, int64, time.Duration)) {
 				for _, p := range e.Peers() {
 					f(p.SFU, int64(c.wall(p.SFU)), time.Millisecond)

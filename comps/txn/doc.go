@@ -100,8 +100,15 @@
 // journal proves them, and then it takes part. If its newest vote is among what is lost,
 // it first hears the terms of all others and begins a higher one: it cannot vote twice.
 //
-// A member whose state does not read back does not start: it says so, with an alarm, and
-// is replaced (`rrts sfu replace`).
+// # A damaged state
+//
+// A scrub reads all rows again and again and holds them against their sum. A member whose
+// rows are others than it wrote, or cannot be read, notes that its state must not be used,
+// and ends; when it starts next it takes the state of another member (service Replica,
+// method State), whose rows must agree with their own sum, and applies what its log holds
+// behind that. So does a member whose lost log entries nobody keeps any more. One that
+// cannot even open its state does not start: it says so, with an alarm, and is replaced
+// (`rrts sfu replace`).
 //
 // # When the disk is full
 //

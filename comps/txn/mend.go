@@ -87,7 +87,7 @@ func (c *Component) heal(ctx context.Context) bool {
 		}
 		if err.Error() != said {
 			said = err.Error()
-			c.host.Log().Warn("the damaged journal waits for the other members", "err", err)
+			c.host.Log().Warn("what is damaged waits for the other members", "err", err)
 		}
 		select {
 		case <-time.After(mendRetry):
@@ -95,8 +95,11 @@ func (c *Component) heal(ctx context.Context) bool {
 			return false
 		}
 	}
-	err := c.mend.Close()
-	c.mend = nil
+	var err error
+	if c.mend != nil {
+		err = c.mend.Close()
+		c.mend = nil
+	}
 	if err == nil {
 		err = c.open()
 	}
@@ -104,12 +107,23 @@ func (c *Component) heal(ctx context.Context) bool {
 		c.host.Fatal(err)
 		return false
 	}
-	c.host.ClearAlarm(alarmDamaged)
-	c.host.Log().Info("the damaged journal is repaired")
+	for _, alarm := range [...]string{alarmDamaged, alarmDiverged} {
+		c.host.ClearAlarm(alarm)
+	}
+	c.host.Log().Info("what was damaged is repaired")
 	return true
 }
 
 func (c *Component) healOnce(ctx context.Context) error {
+	if c.fenced {
+		if err := c.rebuild(ctx); err != nil {
+			return err
+		}
+		c.fenced = false
+	}
+	if c.mend == nil {
+		return nil
+	}
 	for {
 		gap, open, err := c.nextGap()
 		if err != nil {
@@ -152,6 +166,7 @@ func (c *Component) outlived(gap raftlog.Gap, err error) bool {
 func (c *Component) fillGap(ctx context.Context, gap raftlog.Gap) error {
 	var refusals []string
 	nowhere := errNowhere
+	given := false // some other member has given up the entries, and its state holds them
 	for _, sfu := range c.others() {
 		records, err := c.lostEntries(ctx, sfu, gap)
 		if err == nil {
@@ -162,9 +177,18 @@ func (c *Component) fillGap(ctx context.Context, gap raftlog.Gap) error {
 		}
 		refusals = append(refusals, fmt.Sprintf("SFU %d: %v", sfu, err))
 		var refused *message.Error
-		if !errors.As(err, &refused) || refused.Code != message.NotFound {
+		compacted := errors.As(err, &refused) && refused.Code == message.NotFound
+		given = given || compacted
+		if !compacted {
 			nowhere = nil
 		}
+	}
+	if given && !c.witness() {
+		err := c.fetchState(ctx, gap.First+gap.Count-1, noIntent)
+		if err == nil {
+			return nil // what the state holds is given up next
+		}
+		refusals = append(refusals, err.Error())
 	}
 	err := fmt.Errorf("txn: entries %d to %d are lost, and no other member gives them; if it stays so, use `rrts sfu replace` (%s)",
 		gap.First, gap.First+gap.Count-1, strings.Join(refusals, "; "))
@@ -245,7 +269,7 @@ func (c *Component) serveDamaged(batch []message.Request) {
 			r.Reply(&txnpb.ReplicaStatus{Sfu: uint32(c.host.SFU()), Role: roleDamaged})
 			continue
 		}
-		r.Fail(message.Unavailable, "txn: the journal of this SFU is damaged and being repaired")
+		r.Fail(message.Unavailable, "txn: the journal or the state of this SFU is damaged and being repaired")
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"virtualservicesinc.com/rrts/message/u128"
+	"virtualservicesinc.com/rrts/schema/ledgerpb"
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
@@ -105,6 +107,26 @@ func TestDamagedJournal(t *testing.T) {
 		c.start(uno)
 		mustCommit(t, c.submit(c.leader(), transferOf(1)))
 	})
+	t.Run("middle, nobody keeps it", func(t *testing.T) {
+		c := newKeepingCluster(t)
+		hurt, second, third := c.payAndStop()
+		hurt.rot(t, false, 300)
+		c.keep = 0
+		c.start(second)
+		c.start(third)
+		for n := range uint64(20) { // some segments
+			mustCommit(t, c.submit(second, manyAccounts(1000*(n+1))))
+		}
+		time.Sleep(flushed)
+		c.start(hurt)
+		c.role(hurt, "follower") // with the state of another
+		c.stop(third)
+		mustCommit(t, c.submit(second, transferOf(1)))
+		c.start(third)
+		if after := c.agree(); after.Csn != 72 {
+			t.Errorf("CSN %d, want 72", after.Csn)
+		}
+	})
 	t.Run("end", func(t *testing.T) {
 		c := newKeepingCluster(t)
 		hurt, second, third := c.payAndStop()
@@ -171,4 +193,13 @@ func (c *cluster) goesOn(second, third *sfu) {
 	}
 	c.stop(third)
 	mustCommit(c.t, c.submit(second, transferOf(1)))
+}
+
+// manyAccounts opens a thousand accounts from a number on.
+func manyAccounts(first uint64) *txnpb.Transaction {
+	tx := &txnpb.Transaction{Id: newID()}
+	for n := range uint64(1000) {
+		tx.Accounts = append(tx.Accounts, ledgerpb.Account{Id: u128.From64(first + n), Ledger: 1, Code: 1})
+	}
+	return tx
 }

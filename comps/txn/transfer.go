@@ -318,13 +318,7 @@ func (a *applier) takeChunk(from uint16, chunk *txnpb.SnapshotChunk) error {
 }
 
 // add takes the rows of a chunk.
-func (in *incoming) add(chunk *txnpb.SnapshotChunk) error {
-	rows := make([]store.Row, len(chunk.Rows))
-	for i := range chunk.Rows {
-		rows[i] = store.Row{Key: chunk.Rows[i].Key, Value: chunk.Rows[i].Value}
-	}
-	return in.restore.Add(rows)
-}
+func (in *incoming) add(chunk *txnpb.SnapshotChunk) error { return in.restore.Add(rowsOf(chunk)) }
 
 // install offers a received snapshot to raft; if raft does not want it, because
 // the log has caught up meanwhile, it is thrown away.
@@ -384,6 +378,8 @@ func (a *applier) switchNow(ctx context.Context, s *raftpb.Snapshot) error {
 	a.c.storeMu.Lock()
 	defer a.c.storeMu.Unlock()
 	a.c.backups.giveUp()
+	a.c.states.giveUp()
+	a.c.scrubs.giveUp()
 	in := a.incoming
 	a.incoming = nil
 	if err := a.c.replaceKeep(in); err != nil {

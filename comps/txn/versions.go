@@ -33,11 +33,13 @@ func (c *Component) checkActive(version uint32) error {
 
 // halt makes this member one that applies nothing and answers nobody, until newer software
 // is started. It stores the log and votes.
-func (c *Component) halt(cause error) {
+func (c *Component) halt(cause error) { c.haltWith(alarmVersion, cause) }
+
+func (c *Component) haltWith(alarm string, cause error) {
 	if c.halted.Swap(true) {
 		return
 	}
-	c.host.Alarm(alarmVersion, engine.Critical, cause.Error())
+	c.host.Alarm(alarm, engine.Critical, cause.Error())
 	c.host.Ready(false)
 	c.post(func() { c.loop.replica.Halt() })
 }

@@ -101,7 +101,7 @@ func (l *Log) replay(pos journal.Position, kind journal.Kind, payload []byte) er
 func (l *Log) replayLocked(pos journal.Position, kind journal.Kind, payload []byte) error {
 	switch kind {
 	case journal.Missing:
-		l.hole = true
+		l.hole, l.gaveUp = true, true
 		return nil
 	case kindEntry:
 		e, prev, err := decodeEntry(payload)

@@ -108,6 +108,7 @@ type Log struct {
 	intent point    // the newest snapshot whose installation began
 	cut    bool     // base is where the journal was cut, as far as replay has seen
 	hole   bool     // replay has met entries that were given up, and none since
+	gaveUp bool     // replay has met some
 	grown  bool     // the members are not those of the beginning any more
 	recs   []record // recs[i] is entry base.index+1+i
 	tail   []*raftpb.Entry
@@ -177,8 +178,9 @@ func (l *Log) Begin(conf *raftpb.ConfState, applied, term uint64) error {
 	// The log alone does not tell a replaced state from one that grew to the very
 	// same entry after an installation that never happened: but then it holds the entry.
 	interrupted := applied > 0 && l.intent == at && !l.holds(at)
-	// And where the end of a damaged log was given up, the state holds it: see Mend.Abandon.
-	if interrupted || l.hole && applied > l.last() {
+	// And where a part of a damaged log was given up, the state holds it, and may go beyond
+	// all of the log where it is another member's: see Mend.Abandon.
+	if interrupted || l.gaveUp && applied > l.last() {
 		if err := l.Install(&raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{Index: &applied, Term: &term}}); err != nil {
 			return err
 		}

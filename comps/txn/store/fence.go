@@ -27,11 +27,9 @@ func (d *DB) Fence(why string) error {
 func (d *DB) Fenced() string {
 	d.swap.RLock()
 	defer d.swap.RUnlock()
-	why, _ := d.rows().copyOf("the fence", d.table(nil, tableFenced))
+	var why []byte
+	if err := caught(func() { why, _ = d.rows().copyOf("the fence", d.table(nil, tableFenced)) }); err != nil {
+		return err.Error()
+	}
 	return string(why)
-}
-
-// IsCorrupt reports whether an error says that rows or files are not what was written.
-func IsCorrupt(err error) bool {
-	return errors.Is(err, ErrCorrupt) || pebble.IsCorruptionError(err)
 }

@@ -76,6 +76,7 @@ var Schema = message.Schema{
 		{Name: "rrts.txn.BackupRequest", New: func() message.Message { return new(BackupRequest) }},
 		{Name: "rrts.txn.BackupPart", New: func() message.Message { return new(BackupPart) }},
 		{Name: "rrts.txn.SnapshotProgress", New: func() message.Message { return new(SnapshotProgress) }},
+		{Name: "rrts.txn.StateRequest", New: func() message.Message { return new(StateRequest) }},
 		{Name: "rrts.txn.EntriesRequest", New: func() message.Message { return new(EntriesRequest) }},
 		{Name: "rrts.txn.EntriesAnswer", New: func() message.Message { return new(EntriesAnswer) }},
 		{Name: "rrts.txn.RaftMessage", New: func() message.Message { return new(RaftMessage) }},
@@ -5825,6 +5826,11 @@ type SnapshotChunk struct {
 	Install []byte
 	// For a witness, instead of rows: one chunk is all that it needs.
 	Marker *Marker
+	// In the last chunk of a state that was asked for: where in the log it stands, and the
+	// sum of its rows.
+	AppliedIndex uint64
+	AppliedTerm  uint64
+	Sum          uint64
 	// The apply version that the state needs. Software that does not know it must not take
 	// it.
 	ApplyVersion uint32
@@ -5857,6 +5863,15 @@ func (m *SnapshotChunk) AppendTo(b []byte) []byte {
 	if m.ApplyVersion != 0 {
 		b = message.AppendVarint(append(b, 0x38), uint64(m.ApplyVersion))
 	}
+	if m.AppliedIndex != 0 {
+		b = message.AppendVarint(append(b, 0x40), m.AppliedIndex)
+	}
+	if m.AppliedTerm != 0 {
+		b = message.AppendVarint(append(b, 0x48), m.AppliedTerm)
+	}
+	if m.Sum != 0 {
+		b = message.AppendVarint(append(b, 0x50), m.Sum)
+	}
 	return b
 }
 
@@ -5886,6 +5901,15 @@ func (m *SnapshotChunk) Size() int {
 	}
 	if m.ApplyVersion != 0 {
 		n += 1 + message.SizeVarint(uint64(m.ApplyVersion))
+	}
+	if m.AppliedIndex != 0 {
+		n += 1 + message.SizeVarint(m.AppliedIndex)
+	}
+	if m.AppliedTerm != 0 {
+		n += 1 + message.SizeVarint(m.AppliedTerm)
+	}
+	if m.Sum != 0 {
+		n += 1 + message.SizeVarint(m.Sum)
 	}
 	return n
 }
@@ -5974,6 +5998,30 @@ func (m *SnapshotChunk) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.SnapshotChunk.apply_version")
 			}
 			m.ApplyVersion = uint32(v)
+		case 0x40: // applied_index
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.SnapshotChunk.applied_index")
+			}
+			m.AppliedIndex = v
+		case 0x48: // applied_term
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.SnapshotChunk.applied_term")
+			}
+			m.AppliedTerm = v
+		case 0x50: // sum
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.SnapshotChunk.sum")
+			}
+			m.Sum = v
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.SnapshotChunk: unknown field")
@@ -6010,6 +6058,15 @@ func (m SnapshotChunk) String() string {
 	}
 	if m.Marker != nil {
 		t.Add("marker", m.Marker)
+	}
+	if m.AppliedIndex != 0 {
+		t.Add("applied_index", m.AppliedIndex)
+	}
+	if m.AppliedTerm != 0 {
+		t.Add("applied_term", m.AppliedTerm)
+	}
+	if m.Sum != 0 {
+		t.Add("sum", m.Sum)
 	}
 	if m.ApplyVersion != 0 {
 		t.Add("apply_version", m.ApplyVersion)
@@ -7365,6 +7422,99 @@ func (m SnapshotProgress) String() string {
 	}
 	if m.Failed {
 		t.Add("failed", m.Failed)
+	}
+	return t.String()
+}
+
+// StateRequest asks for the next chunk of the state as it is when chunk 0 is asked for.
+type StateRequest struct {
+	// Chosen by who asks, the same for all chunks.
+	Transfer uint64
+	Sequence uint32
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *StateRequest) AppendTo(b []byte) []byte {
+	if m.Transfer != 0 {
+		b = message.AppendVarint(append(b, 0x08), m.Transfer)
+	}
+	if m.Sequence != 0 {
+		b = message.AppendVarint(append(b, 0x10), uint64(m.Sequence))
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *StateRequest) Size() int {
+	n := 0
+	if m.Transfer != 0 {
+		n += 1 + message.SizeVarint(m.Transfer)
+	}
+	if m.Sequence != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Sequence))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *StateRequest) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *StateRequest) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.StateRequest: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.StateRequest: tag")
+		}
+		switch tag {
+		case 0x08: // transfer
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.StateRequest.transfer")
+			}
+			m.Transfer = v
+		case 0x10: // sequence
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.StateRequest.sequence")
+			}
+			m.Sequence = uint32(v)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.StateRequest: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *StateRequest) Reset() {
+	*m = StateRequest{}
+}
+
+// String returns m for people and logs.
+func (m StateRequest) String() string {
+	t := message.NewText("StateRequest")
+	if m.Transfer != 0 {
+		t.Add("transfer", m.Transfer)
+	}
+	if m.Sequence != 0 {
+		t.Add("sequence", m.Sequence)
 	}
 	return t.String()
 }
@@ -8845,6 +8995,7 @@ const (
 	ReplicaDigestMethod  uint16 = 5
 	ReplicaEntriesMethod uint16 = 6
 	ReplicaRestMethod    uint16 = 7
+	ReplicaStateMethod   uint16 = 9
 	ReplicaTraceMethod   uint16 = 12
 )
 
@@ -8915,6 +9066,14 @@ var ReplicaDescriptor = message.ServiceDescriptor{
 			Reply:      "rrts.txn.MembersAnswer",
 		},
 		{
+			Number:   ReplicaStateMethod,
+			Name:     "State",
+			Lane:     message.LaneBulk,
+			MaxBytes: 1024,
+			Request:  "rrts.txn.StateRequest",
+			Reply:    "rrts.txn.SnapshotChunk",
+		},
+		{
 			Number:     ReplicaTraceMethod,
 			Name:       "Trace",
 			Lane:       message.LaneRequest,
@@ -8944,6 +9103,8 @@ type ReplicaHandler interface {
 	// Asks the leader to make the caller a learner: it is about to stop, and the others
 	// could not decide without it.
 	Rest(r message.Responder[*MembersAnswer], in *RestRequest)
+	// For a member whose own state is damaged, or whose log nobody can mend any more.
+	State(r message.Responder[*SnapshotChunk], in *StateRequest)
 	Trace(r message.Responder[*TraceAnswer], in *TraceRequest)
 }
 
@@ -8986,9 +9147,14 @@ func ServeReplica(h ReplicaHandler, r message.Request) {
 		if message.Accept(r, &ReplicaDescriptor.Methods[6], in) {
 			h.Rest(message.Responder[*MembersAnswer]{Request: r}, in)
 		}
+	case ReplicaStateMethod:
+		in := new(StateRequest)
+		if message.Accept(r, &ReplicaDescriptor.Methods[7], in) {
+			h.State(message.Responder[*SnapshotChunk]{Request: r}, in)
+		}
 	case ReplicaTraceMethod:
 		in := new(TraceRequest)
-		if message.Accept(r, &ReplicaDescriptor.Methods[7], in) {
+		if message.Accept(r, &ReplicaDescriptor.Methods[8], in) {
 			h.Trace(message.Responder[*TraceAnswer]{Request: r}, in)
 		}
 	default:
@@ -9077,14 +9243,27 @@ func (c ReplicaClient) Rest(ctx context.Context, in *RestRequest) (*MembersAnswe
 	return out, nil
 }
 
-// Trace calls Replica.Trace.
-func (c ReplicaClient) Trace(ctx context.Context, in *TraceRequest) (*TraceAnswer, error) {
+// For a member whose own state is damaged, or whose log nobody can mend any more.
+func (c ReplicaClient) State(ctx context.Context, in *StateRequest) (*SnapshotChunk, error) {
 	body, err := c.Call(ctx, &ReplicaDescriptor.Methods[7], ReplicaService, message.Marshal(in))
 	if err != nil {
 		return nil, err
 	}
-	out := new(TraceAnswer)
+	out := new(SnapshotChunk)
 	if err := message.Finish(&ReplicaDescriptor.Methods[7], body, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Trace calls Replica.Trace.
+func (c ReplicaClient) Trace(ctx context.Context, in *TraceRequest) (*TraceAnswer, error) {
+	body, err := c.Call(ctx, &ReplicaDescriptor.Methods[8], ReplicaService, message.Marshal(in))
+	if err != nil {
+		return nil, err
+	}
+	out := new(TraceAnswer)
+	if err := message.Finish(&ReplicaDescriptor.Methods[8], body, out); err != nil {
 		return nil, err
 	}
 	return out, nil

@@ -1,0 +1,159 @@
+package txn_test
+
+import (
+	"path"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"virtualservicesinc.com/comps/txn/store"
+	"virtualservicesinc.com/rrts/engine"
+	"virtualservicesinc.com/rrts/message/u128"
+)
+
+// rowsDir is the directory in which an SFU's rows are, which its marker names.
+func (s *sfu) rowsDir(t *testing.T) string {
+	t.Helper()
+	names, err := s.fs.List("store")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows []string
+	for _, name := range names {
+		if strings.HasPrefix(name, "rows-") {
+			rows = append(rows, name)
+		}
+	}
+	return path.Join("store", slices.Max(rows))
+}
+
+// rotRow changes the row of an account in the store of an SFU that does not run.
+func (s *sfu) rotRow(t *testing.T, account uint64) {
+	t.Helper()
+	db, err := pebble.Open(s.rowsDir(t), &pebble.Options{FS: s.fs, DisableWAL: true, Logger: quiet{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := u128.From64(account).AppendKey([]byte{0, 1, 3})
+	value, closer, err := db.Get(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rotten := slices.Clone(value)
+	rotten[len(rotten)-1] ^= 1
+	closer.Close()
+	if err := db.Set(key, rotten, pebble.NoSync); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+type quiet struct{}
+
+func (quiet) Infof(string, ...any)      {}
+func (quiet) Errorf(string, ...any)     {}
+func (quiet) Fatalf(f string, v ...any) { panic(f) }
+
+// digest is that of the store of an SFU that does not run.
+func (s *sfu) digest(t *testing.T) [32]byte {
+	t.Helper()
+	db, err := store.Open(store.Config{Dir: "store", FS: s.fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if why := db.Fenced(); why != "" {
+		t.Fatalf("SFU %d is fenced: %s", s.number, why)
+	}
+	snap, err := db.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer snap.Close()
+	d, err := store.Digest(snap)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// TestRottenState: a row that has become another is found; the SFU uses its state no more,
+// takes that of another and is like the others again.
+func TestRottenState(t *testing.T) {
+	c := newCluster(t)
+	c.scrub = 20 * time.Millisecond
+	lead := c.leader()
+	mustCommit(t, c.submit(lead, opening()))
+	for range 30 {
+		mustCommit(t, c.submit(lead, transferOf(1)))
+	}
+	var rotten *sfu
+	for _, s := range c.sfus {
+		if s != c.leader() {
+			rotten = s
+		}
+	}
+	c.stop(rotten)
+	rotten.rotRow(t, 2)
+	c.start(rotten)
+	select {
+	case err := <-rotten.done:
+		if err == nil || !strings.Contains(err.Error(), "will be rebuilt from the others' at the next start") {
+			t.Fatalf("it ended: %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("nobody noticed")
+	}
+	mustCommit(t, c.submit(c.leader(), transferOf(1)))
+	c.start(rotten)
+	c.eventually("the SFU takes part again", func() bool {
+		st, l := c.status(rotten), c.status(c.leader())
+		return st != nil && st.Role == "follower" && l != nil && st.AppliedIndex == l.AppliedIndex
+	})
+	if slices.ContainsFunc(rotten.engine.Alarms(), func(a engine.Alarm) bool { return a.Name == "state-diverged" }) {
+		t.Error("the alarm stands on")
+	}
+	mustCommit(t, c.submit(rotten, transferOf(1)))
+	c.eventually("all have applied the same", func() bool {
+		var at []uint64
+		for _, s := range c.sfus {
+			if st := c.status(s); st != nil {
+				at = append(at, st.AppliedIndex)
+			}
+		}
+		return len(at) == 3 && slices.Min(at) == slices.Max(at)
+	})
+	for _, s := range c.sfus {
+		c.stop(s)
+	}
+	if a, b := c.sfus[0].digest(t), rotten.digest(t); a != b || a != c.sfus[1].digest(t) || a != c.sfus[2].digest(t) {
+		t.Errorf("the states differ")
+	}
+}
+
+// TestRottenAlone: an SFU that nobody can help halts.
+func TestRottenAlone(t *testing.T) {
+	c := newClusterOf(t, 1, func(_ uint16, fs *vfs.MemFS) vfs.FS { return fs })
+	c.scrub = 20 * time.Millisecond
+	s := c.leader()
+	mustCommit(t, c.submit(s, opening()))
+	mustCommit(t, c.submit(s, transferOf(1)))
+	c.stop(s)
+	s.rotRow(t, 2)
+	c.start(s)
+	c.eventually("the alarm", func() bool {
+		return slices.ContainsFunc(s.engine.Alarms(), func(a engine.Alarm) bool {
+			return a.Name == "state-diverged" && strings.Contains(a.Detail, "restore a backup")
+		})
+	})
+	c.eventually("it has halted", func() bool { st := c.status(s); return st != nil && st.Role == "halted" })
+}
