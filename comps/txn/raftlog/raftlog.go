@@ -153,8 +153,16 @@ func Open(cfg Config) (*Log, error) {
 	return l, nil
 }
 
-// Close releases the journal. What was not synced is given up.
-func (l *Log) Close() error { return l.journal.Close() }
+// Close ends the log in order: the last records are marked as synced, so that damage to
+// them is told from a torn tail, and the journal is released. On a disk without room they
+// stand without a mark, and after a failed write nothing more is written.
+func (l *Log) Close() error {
+	err := l.journal.Mark()
+	if errors.Is(err, journal.ErrNoSpace) || journal.IsFailed(err) {
+		err = nil
+	}
+	return errors.Join(err, l.journal.Close())
+}
 
 // Journal is the journal below, for its upkeep (Reserve, Mark) by the append thread.
 func (l *Log) Journal() *journal.Journal { return l.journal }
