@@ -85,9 +85,11 @@ type DB struct {
 	batch     commitBatch
 	lifetimes map[uint64]uint64 // hour of ids → hour after which they may go
 	swept     uint64            // hour at which lifetimes were looked through
-	sums      sums
-	due       uint64 // no pending transfer expires before it
+	sums      sums              // but for its part settled
+	due       uint64            // no pending transfer expires before it
 	cached    blockCache
+
+	hashes hashes // of the background alone, as sums.settled is
 
 	// swap is held for reading by what uses db beside the apply thread without a
 	// view or snapshot, and for writing while Switch replaces it.
@@ -188,6 +190,7 @@ func (d *DB) load() error {
 	d.cached = blockCache{}
 	d.batch = commitBatch{key: make([]byte, 0, maxKeyLen), value: make([]byte, 0, blockBytes)}
 	d.due, d.swept = 0, 0
+	d.hashes = hashes{}
 	var fault error
 	err = caught(func() {
 		r := d.rows()

@@ -124,7 +124,12 @@ func (d *DB) settle(o *overlay) {
 	was := d.settledRows()
 	for _, a := range accounts {
 		key, value = d.id(key[:0], tableAccounts, a.Id), appendAccount(value[:0], a)
-		d.sums.settled += rowHash(key, value) - was.hash(key)
+		hash := rowHash(key, value)
+		before, kept := d.hashes.swap(a.Id, hash)
+		if !kept {
+			before = was.hash(key)
+		}
+		d.sums.settled += hash - before
 		set()
 	}
 	for _, id := range ids {
@@ -136,6 +141,7 @@ func (d *DB) settle(o *overlay) {
 		set()
 	}
 	was.close()
+	d.hashes.grow()
 	if o.last != 0 {
 		key, value = d.table(key[:0], tableSettled), binary.BigEndian.AppendUint64(value[:0], o.last)
 		set()
