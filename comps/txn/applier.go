@@ -105,6 +105,7 @@ func (a *applier) applyMessage(m *raftpb.Message) {
 		}
 		switch {
 		case err == nil:
+			a.mark(e.GetIndex())
 		case unknownVersion(err):
 			a.c.halt(err)
 			return

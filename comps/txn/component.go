@@ -81,6 +81,9 @@ type Config struct {
 	// OpenMarker, if not nil, makes this member a witness: it opens what it keeps, and
 	// OpenStore is not called.
 	OpenMarker func() (*marker.File, error)
+	// Marks is after how many entries the members compare their states, the same on all of
+	// them; 0 means 256.
+	Marks uint64
 	// Scrub is how long the state is left alone between two looks through it; 0 means an
 	// hour.
 	Scrub time.Duration
@@ -177,6 +180,9 @@ func New(cfg Config) *Component {
 	}
 	if cfg.Wall == nil {
 		cfg.Wall = func() uint64 { return uint64(time.Now().UnixNano()) }
+	}
+	if cfg.Marks == 0 {
+		cfg.Marks = defaultMarks
 	}
 	if cfg.Scrub == 0 {
 		cfg.Scrub = scrubEvery

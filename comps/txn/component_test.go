@@ -174,7 +174,8 @@ type sfu struct {
 	witness bool
 	seed    *txnpb.Roster
 	engine  *engine.Engine
-	newest  uint32 // apply version that its software knows; 0: that of this one
+	wrap    func(*store.DB) store.Store // what its machine sees of the store; nil: that
+	newest  uint32                      // apply version that its software knows; 0: that of this one
 	cancel  context.CancelFunc
 	done    chan error
 }
@@ -192,6 +193,7 @@ type cluster struct {
 	epoch uint32
 	drain time.Duration
 	scrub time.Duration
+	marks uint64
 	// patience is how long the cluster may take to answer, to elect and to agree.
 	patience time.Duration
 	keep     int64 // bytes of the log that are kept and not flushed, beyond few
@@ -318,9 +320,13 @@ func (c *cluster) start(s *sfu) {
 				if disk == nil {
 					disk = s.fs
 				}
-				return store.Open(store.Config{Dir: path.Join("store"), FS: disk})
+				db, err := store.Open(store.Config{Dir: path.Join("store"), FS: disk})
+				if err != nil || s.wrap == nil {
+					return db, err
+				}
+				return s.wrap(db), nil
 			},
-			Machine: machine.Config{Newest: s.newest}, Scrub: c.scrub,
+			Machine: machine.Config{Newest: s.newest}, Scrub: c.scrub, Marks: c.marks,
 			Wall: func() uint64 { return c.wall(s.number) },
 			Clocks: func(f func(uint16, int64, time.Duration)) {
 				for _, p := range e.Peers() {

@@ -13,6 +13,7 @@ import (
 	"virtualservicesinc.com/comps/txn/store"
 	"virtualservicesinc.com/rrts/engine"
 	"virtualservicesinc.com/rrts/message/u128"
+	"virtualservicesinc.com/rrts/schema/ledgerpb"
 )
 
 // rowsDir is the directory in which an SFU's rows are, which its marker names.
@@ -156,4 +157,60 @@ func TestRottenAlone(t *testing.T) {
 		})
 	})
 	c.eventually("it has halted", func() bool { st := c.status(s); return st != nil && st.Role == "halted" })
+}
+
+// faulty is a store from which the machine reads another balance than it wrote: the bug
+// "apply differs on one replica".
+type faulty struct{ *store.DB }
+
+func (f faulty) Account(id u128.Int, a *ledgerpb.Account) bool {
+	found := f.DB.Account(id, a)
+	a.DebitsPosted.Lo += 5
+	return found
+}
+
+// TestDivergedState: a replica that applies what the others do and comes to another state
+// finds out that most have not, and begins again with theirs.
+func TestDivergedState(t *testing.T) {
+	c := newCluster(t)
+	c.marks = 8
+	for _, s := range c.sfus {
+		c.stop(s)
+		c.start(s)
+	}
+	mustCommit(t, c.submit(c.leader(), opening()))
+	var wrong *sfu
+	for _, s := range c.sfus {
+		if s != c.leader() {
+			wrong = s
+		}
+	}
+	c.stop(wrong)
+	wrong.wrap = func(db *store.DB) store.Store { return faulty{db} }
+	c.start(wrong)
+	var err error
+	for began := time.Now(); err == nil; {
+		mustCommit(t, c.submit(c.sfus[0], transferOf(1)))
+		select {
+		case err = <-wrong.done:
+		default:
+			if time.Since(began) > 20*time.Second {
+				t.Fatal("nobody noticed")
+			}
+		}
+	}
+	if !strings.Contains(err.Error(), "another state than most") {
+		t.Fatalf("it ended: %v", err)
+	}
+	wrong.wrap = nil
+	c.start(wrong)
+	c.eventually("the SFU takes part again", func() bool { st := c.status(wrong); return st != nil && st.Role == "follower" })
+	mustCommit(t, c.submit(c.leader(), transferOf(1)))
+	c.agree()
+	for _, s := range c.sfus {
+		c.stop(s)
+	}
+	if a := wrong.digest(t); a != c.sfus[0].digest(t) || a != c.sfus[1].digest(t) || a != c.sfus[2].digest(t) {
+		t.Error("the states differ")
+	}
 }

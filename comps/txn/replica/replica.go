@@ -115,7 +115,8 @@ type Replica struct {
 	suspects   map[uint64]bool
 	draining   map[uint64]bool
 	fullPeers  map[uint64]bool
-	newest     map[uint64]uint32 // apply versions that peers know
+	newest     map[uint64]uint32            // apply versions that peers know
+	marks      map[uint64]map[uint64]string // chains by entry and member
 	halted     bool
 	silent     int // ticks since the leader was heard, of a halted member
 
@@ -171,7 +172,7 @@ func New(cfg Config) (*Replica, error) {
 	}
 	return &Replica{
 		cfg: cfg, node: node, applied: cfg.Applied, nextExpiry: cfg.NextExpiry, group: cfg.Group,
-		term: node.BasicStatus().GetTerm(), suspects: map[uint64]bool{}, draining: map[uint64]bool{}, fullPeers: map[uint64]bool{}, newest: map[uint64]uint32{},
+		term: node.BasicStatus().GetTerm(), suspects: map[uint64]bool{}, draining: map[uint64]bool{}, fullPeers: map[uint64]bool{}, newest: map[uint64]uint32{}, marks: map[uint64]map[uint64]string{},
 		work: work{waiting: map[entry.Key]waiters{}}, clocks: clocks{bases: map[uint64]clockBase{}},
 	}, nil
 }

@@ -8996,6 +8996,7 @@ const (
 	ReplicaEntriesMethod uint16 = 6
 	ReplicaRestMethod    uint16 = 7
 	ReplicaStateMethod   uint16 = 9
+	ReplicaMarkMethod    uint16 = 10
 	ReplicaTraceMethod   uint16 = 12
 )
 
@@ -9074,6 +9075,14 @@ var ReplicaDescriptor = message.ServiceDescriptor{
 			Reply:    "rrts.txn.SnapshotChunk",
 		},
 		{
+			Number:   ReplicaMarkMethod,
+			Name:     "Mark",
+			Lane:     message.LaneRequest,
+			Notice:   true,
+			MaxBytes: 1024,
+			Request:  "rrts.txn.StateDigest",
+		},
+		{
 			Number:     ReplicaTraceMethod,
 			Name:       "Trace",
 			Lane:       message.LaneRequest,
@@ -9105,6 +9114,8 @@ type ReplicaHandler interface {
 	Rest(r message.Responder[*MembersAnswer], in *RestRequest)
 	// For a member whose own state is damaged, or whose log nobody can mend any more.
 	State(r message.Responder[*SnapshotChunk], in *StateRequest)
+	// To which state a member came with an entry at which all tell that.
+	Mark(r message.Request, in *StateDigest)
 	Trace(r message.Responder[*TraceAnswer], in *TraceRequest)
 }
 
@@ -9152,9 +9163,14 @@ func ServeReplica(h ReplicaHandler, r message.Request) {
 		if message.Accept(r, &ReplicaDescriptor.Methods[7], in) {
 			h.State(message.Responder[*SnapshotChunk]{Request: r}, in)
 		}
+	case ReplicaMarkMethod:
+		in := new(StateDigest)
+		if message.Accept(r, &ReplicaDescriptor.Methods[8], in) {
+			h.Mark(r, in)
+		}
 	case ReplicaTraceMethod:
 		in := new(TraceRequest)
-		if message.Accept(r, &ReplicaDescriptor.Methods[8], in) {
+		if message.Accept(r, &ReplicaDescriptor.Methods[9], in) {
 			h.Trace(message.Responder[*TraceAnswer]{Request: r}, in)
 		}
 	default:
@@ -9256,14 +9272,20 @@ func (c ReplicaClient) State(ctx context.Context, in *StateRequest) (*SnapshotCh
 	return out, nil
 }
 
+// To which state a member came with an entry at which all tell that.
+func (c ReplicaClient) Mark(ctx context.Context, in *StateDigest) error {
+	_, err := c.Call(ctx, &ReplicaDescriptor.Methods[8], ReplicaService, message.Marshal(in))
+	return err
+}
+
 // Trace calls Replica.Trace.
 func (c ReplicaClient) Trace(ctx context.Context, in *TraceRequest) (*TraceAnswer, error) {
-	body, err := c.Call(ctx, &ReplicaDescriptor.Methods[8], ReplicaService, message.Marshal(in))
+	body, err := c.Call(ctx, &ReplicaDescriptor.Methods[9], ReplicaService, message.Marshal(in))
 	if err != nil {
 		return nil, err
 	}
 	out := new(TraceAnswer)
-	if err := message.Finish(&ReplicaDescriptor.Methods[8], body, out); err != nil {
+	if err := message.Finish(&ReplicaDescriptor.Methods[9], body, out); err != nil {
 		return nil, err
 	}
 	return out, nil

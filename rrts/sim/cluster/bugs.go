@@ -6,6 +6,7 @@ import (
 	"virtualservicesinc.com/comps/txn/store"
 	"virtualservicesinc.com/comps/txn/store/memstore"
 	"virtualservicesinc.com/rrts/message/u128"
+	"virtualservicesinc.com/rrts/schema/ledgerpb"
 )
 
 // Bug is a fault that the simulation plants around the code under test, to see
@@ -36,17 +37,32 @@ const (
 	HoldOn
 	// TrustClock: no leader compares its clock with others'.
 	TrustClock
+	// ApplyDiffers: one replica reads another balance than it wrote.
+	ApplyDiffers
 )
 
 // state is what the machine sees of a node's rows.
-func (b Bug) state(rows *memstore.Store) store.State {
+func (b Bug) state(id uint64, rows *memstore.Store) store.State {
 	switch b {
+	case ApplyDiffers:
+		if id == 2 {
+			return differing{rows}
+		}
 	case SkipDedupe:
 		return amnesiac{rows}
 	case SplitApplied:
 		return &split{Store: rows, flushed: map[string][]byte{}}
 	}
 	return rows
+}
+
+// differing reads balances that are a little higher than they are.
+type differing struct{ *memstore.Store }
+
+func (d differing) Account(id u128.Int, a *ledgerpb.Account) bool {
+	found := d.Store.Account(id, a)
+	a.DebitsPosted.Lo++
+	return found
 }
 
 // amnesiac knows no transaction.

@@ -188,3 +188,4 @@ func TestCatchesDuplicateRecords(t *testing.T) { catches(t, DuplicateRecords) }
 func TestCatchesLeaveEarly(t *testing.T)       { catches(t, LeaveEarly) }
 func TestCatchesStaleReads(t *testing.T)       { catches(t, StaleReads) }
 func TestCatchesTrustedClock(t *testing.T)     { catches(t, TrustClock) }
+func TestCatchesApplyDiffers(t *testing.T)     { catches(t, ApplyDiffers) }

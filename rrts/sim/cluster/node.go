@@ -103,7 +103,7 @@ type life struct {
 // newNode returns a node with an empty disk.
 func newNode(w *world, id uint64) *node {
 	n := &node{w: w, id: id, software: entry.ApplyVersion, rng: rand.New(rand.NewPCG(w.cfg.Seed, 100+id)), rows: memstore.New(), heard: map[uint64]uint64{}}
-	n.state = w.cfg.Bug.state(n.rows)
+	n.state = w.cfg.Bug.state(id, n.rows)
 	n.disk = disk.New(disk.Config{RNG: rand.New(rand.NewPCG(w.cfg.Seed, 200+id))})
 	n.disk.Before(n.beforeDisk)
 	n.setRight()
