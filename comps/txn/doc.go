@@ -106,9 +106,20 @@
 // rows are others than it wrote, or cannot be read, notes that its state must not be used,
 // and ends; when it starts next it takes the state of another member (service Replica,
 // method State), whose rows must agree with their own sum, and applies what its log holds
-// behind that. So does a member whose lost log entries nobody keeps any more. One that
-// cannot even open its state does not start: it says so, with an alarm, and is replaced
-// (`rrts sfu replace`).
+// behind that. After every 256 entries the members tell each other to which state they
+// came (method Mark): one that most voters contradict does the same, and where no state
+// has a majority all of them halt. A member whose lost log entries nobody keeps any
+// more takes another's state, too. One that cannot even open its state does not start: it
+// says so, with an alarm, and is replaced (`rrts sfu replace`).
+//
+// # Clocks and versions
+//
+// The owner tells what the interconnect knows of the other SFUs' clocks: a leader stamps
+// nothing by a clock that no majority agrees with; see package replica. Members say in
+// their messages which apply version their software knows; a newer one is activated by an
+// entry that an operator asks for (service Members, method Activate) when all know it. A
+// member that meets what its software does not know halts: it stores the log and votes,
+// applies nothing and does not lead, and says so with an alarm.
 //
 // # When the disk is full
 //
