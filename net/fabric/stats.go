@@ -58,7 +58,7 @@ func (f *Fabric) Clocks(all []PeerClock) ([]PeerClock, error) {
 	err := f.ask(func(now time.Duration) {
 		for _, p := range f.core.peers {
 			if wall, within := p.session.PeerWall(now); within != 0 {
-				all = append(all, PeerClock{p.sfu, wall, within})
+				all = append(all, PeerClock{p.SFU, wall, within})
 			}
 		}
 	})

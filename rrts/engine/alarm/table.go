@@ -94,11 +94,45 @@ var Kinds = []Kind{
 		Done: "This SFU neither votes nor acknowledges, so the damage can decide nothing. The other SFUs go on. What its state " +
 			"does not hold already it asks of them, the journal proves that these are the lost records, and then it takes " +
 			"part again and the alarm ends. If its newest vote is lost too, it waits until every other SFU with transactions " +
-			"has answered.",
+			"has answered. If nobody keeps the lost records any more, it takes the state of another SFU.",
 		Do: "Look at the disk (`smartctl -a`) and at the memory. If the alarm stays, the journal of this SFU says which SFU " +
-			"does not answer, or that nobody keeps the lost records any more: then use `rrts sfu replace`. Do not delete or " +
-			"edit files below /var/lib/rrts.",
+			"does not answer. Do not delete or edit files below /var/lib/rrts.",
 		Proof: "comps/txn.TestDamagedJournal",
+	},
+	{
+		Name: "state-diverged", Severity: Critical, Subject: "The accounts on this SFU are not what the transactions made of them",
+		Means: "A row of the state does not read back as it was written, or this SFU has come to another state than most: the " +
+			"disk or the machine's memory is failing, or there is a fault in the software.",
+		Done: "This SFU uses its state no more. It takes the state of another SFU, holds it against its sum, and takes part " +
+			"again; then the alarm ends. The others go on. Where no other SFU has the state, or no majority of states agrees, " +
+			"this one halts: no transaction is decided by a state that may be wrong.",
+		Do: "Look at the disk (`smartctl -a`) and at the memory. If the alarm stays, see in the journal which SFU does not " +
+			"answer. Where SFUs have halted, `rrts ledger audit` on each of them, while stopped, tells which states are sound; " +
+			"restore a backup with `rrts restore` if none is.",
+		Proof: "comps/txn.TestRottenState",
+	},
+	{
+		Name: "clock-unsynced", Severity: Critical, Subject: "Clocks of SFUs are more than half a second apart",
+		Means: "Transactions get their time from the clock of the SFU that leads. The alarm says whether the clock of this " +
+			"machine alone is wrong, or no majority of the voters' clocks agrees.",
+		Done: "An SFU whose clock is wrong hands the lead over and transactions go on. Without a majority of clocks that agree " +
+			"nothing is stamped: new transactions are refused as CLOCK_UNSYNCED and may be tried again with the same id; reads " +
+			"go on. Nothing that was committed changes, and ledger time never goes back.",
+		Do: "Set the clock of each machine right and let it be kept so: `timedatectl set-ntp true`; `timedatectl " +
+			"timesync-status` tells whether it works. A clock that goes wrong again and again needs a new battery on the " +
+			"mainboard. The alarm ends by itself.",
+		Proof: "comps/txn.TestClockAlarm",
+	},
+	{
+		Name: "version-unknown", Severity: Critical, Subject: "The transactions need newer software than this SFU has",
+		Means: "The SFUs apply transactions by rules that were activated in the whole cluster, or this SFU has met something in " +
+			"the log that its software does not know.",
+		Done: "This SFU applies nothing any more, answers nobody and does not lead; by guessing it would come to another state " +
+			"than the others. It stores the log and votes. The other SFUs go on.",
+		Do: "Install the software that the other SFUs have, `apt install rrts` from the same repository, and restart this SFU. " +
+			"It catches up by itself. Older software can be installed again only until a new version was activated with " +
+			"`rrts upgrade --activate`.",
+		Proof: "comps/txn.TestActivatesVersions",
 	},
 	{
 		Name: "component-failed", Severity: Warning, Subject: "A Component failed",
