@@ -58,6 +58,11 @@ func (l *loop) snapshot() (*raftpb.Snapshot, error) {
 	if l.c.witness() {
 		return nil, raft.ErrSnapshotTemporarilyUnavailable // for ever: it has nothing to send
 	}
+	if l.pin != nil && !l.pin.waiting {
+		if first, err := l.c.log.FirstIndex(); err == nil && l.pin.meta.GetIndex()+1 < first {
+			l.pin.outdated = true // the log was cut since: what follows on it is not there any more
+		}
+	}
 	l.unpinOld()
 	if l.pin != nil && !l.pin.waiting && !l.pin.outdated {
 		return &raftpb.Snapshot{Metadata: proto.Clone(l.pin.meta).(*raftpb.SnapshotMetadata)}, nil
