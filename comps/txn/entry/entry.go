@@ -31,6 +31,7 @@ import (
 //	2  changes of the roster
 //	3  rights: clients move money only from accounts that they own or were granted;
 //	   preconditions, access changes, memo and metadata, derived transfer ids
+//	4  forced recovery; seats that move within a machine
 //	5  versions are activated by the log
 const ApplyVersion = 5
 
@@ -41,6 +42,8 @@ const (
 	VersionRoster = 2
 	// VersionRights is the first version that knows rights, and what came with them.
 	VersionRights = 3
+	// VersionForce is the first version that knows forced recovery, and seats that move.
+	VersionForce = 4
 	// VersionActivation is the first version that is activated.
 	VersionActivation = 5
 )

@@ -165,8 +165,10 @@ func TestShapesAreTheSchemas(t *testing.T) {
 		{&txnpb.Transaction{}, transactionV3},
 		{&txnpb.Submission{}, submissionV1},
 		{&txnpb.ResolveRequest{}, resolveV1},
-		{&txnpb.Member{}, memberV2},
-		{&txnpb.Roster{}, rosterV2},
+		{&txnpb.Member{}, memberV4},
+		{&txnpb.LogTerm{}, logTermV4},
+		{&txnpb.Force{}, forceV4},
+		{&txnpb.Roster{}, rosterV4},
 		{&txnpb.RosterChange{}, changeV5},
 		{&txnpb.Entry{}, entryV5},
 	} {
@@ -246,8 +248,10 @@ func TestRefusesWhatItWouldSkip(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"in the change": unknown, "in a member": nest(3, unknown), "in a founding member": nest(1, nest(2, unknown)),
 	} {
-		if KnownChange(b, VersionRoster) || KnownChange(b, ApplyVersion) || KnownEntry(nest(7, b), VersionRoster) {
-			t.Errorf("unknown field %s: %x is known", name, b)
+		for version := uint32(VersionRoster); version <= ApplyVersion; version++ {
+			if KnownChange(b, version) || KnownEntry(nest(7, b), version) {
+				t.Errorf("unknown field %s: %x is known to version %d", name, b, version)
+			}
 		}
 	}
 }
@@ -289,4 +293,22 @@ func FuzzKeyOf(f *testing.F) {
 			t.Fatalf("another principal has the same key (%v)", err)
 		}
 	})
+}
+
+// TestForceIsVersion4: what came with forced recovery is unknown to what came before.
+func TestForceIsVersion4(t *testing.T) {
+	force := &txnpb.Force{Epoch: 2, By: 1, At: 3, LastIndex: 5, Terms: []txnpb.LogTerm{{Term: 1, FirstIndex: 1}, {Term: 3, FirstIndex: 4}}, Csn: 6}
+	for name, c := range map[string]*txnpb.RosterChange{
+		"a forced recovery": {Force: force}, "a roster after one": {Found: &txnpb.Roster{Force: force}},
+		"an overruled member": {Found: &txnpb.Roster{Members: []txnpb.Member{{Number: 2, Overruled: true}}}},
+	} {
+		b := message.Marshal(c)
+		if KnownChange(b, VersionForce-1) || !KnownChange(b, VersionForce) {
+			t.Errorf("%s: version %d brought it", name, VersionForce)
+		}
+		e := message.Marshal(&txnpb.Entry{ApplyVersion: VersionForce, Change: c})
+		if KnownEntry(e, VersionForce-1) || !KnownEntry(e, VersionForce) {
+			t.Errorf("%s in an entry: version %d brought it", name, VersionForce)
+		}
+	}
 }

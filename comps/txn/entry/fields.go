@@ -49,7 +49,7 @@ var (
 
 // What apply version 5 knows beside it.
 var (
-	changeV5 = holding([]uint64{2, 4, 5, 6, 7, 8, 10}, nil).and(1, rosterV2).and(3, memberV2)
+	changeV5 = holding([]uint64{2, 4, 5, 6, 7, 8, 10}, nil).and(1, rosterV4).and(3, memberV4).and(9, forceV4)
 	entryV5  = holding([]uint64{1, 2, 3, 5}, nil).and(4, submissionV1).and(6, resolveV1).and(7, changeV5)
 )
 
@@ -60,6 +60,16 @@ var (
 	labelV3        = holding(nil, []uint64{1, 2})
 	transactionV3  = holding([]uint64{2, 11}, []uint64{1, 9}).and(3, accountV1).and(4, transferV1).and(5, userV1).
 			and(7, preconditionV3).and(8, accessV3).and(10, labelV3)
+)
+
+// What apply version 4 knows beside it.
+var (
+	memberV4  = holding([]uint64{1, 10, 11, 12}, []uint64{2, 3, 4, 5, 6, 7, 8, 9})
+	logTermV4 = holding([]uint64{1, 2}, nil)
+	forceV4   = holding([]uint64{1, 2, 3, 4, 6}, nil).and(5, logTermV4)
+	rosterV4  = holding([]uint64{1, 3}, nil).and(2, memberV4).and(4, forceV4)
+	changeV4  = holding([]uint64{2, 4, 5, 6, 7, 8}, nil).and(1, rosterV4).and(3, memberV4).and(9, forceV4)
+	entryV4   = holding([]uint64{1, 2, 3, 5}, nil).and(4, submissionV1).and(6, resolveV1).and(7, changeV4)
 )
 
 // KnownTransaction reports whether an encoded transaction holds nothing but fields
@@ -78,16 +88,21 @@ func KnownEntry(b []byte, version uint32) bool {
 	switch {
 	case version < VersionRoster:
 		return entryV1.knows(b)
-	case version < VersionActivation:
+	case version < VersionForce:
 		return entryV2.knows(b)
+	case version < VersionActivation:
+		return entryV4.knows(b)
 	}
 	return entryV5.knows(b)
 }
 
 // KnownChange reports the same of an encoded change of the roster.
 func KnownChange(b []byte, version uint32) bool {
-	if version < VersionActivation {
+	switch {
+	case version < VersionForce:
 		return changeV2.knows(b)
+	case version < VersionActivation:
+		return changeV4.knows(b)
 	}
 	return changeV5.knows(b)
 }

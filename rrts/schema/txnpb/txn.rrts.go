@@ -57,6 +57,8 @@ var Schema = message.Schema{
 		{Name: "rrts.txn.StateDigest", New: func() message.Message { return new(StateDigest) }},
 		{Name: "rrts.txn.Entry", New: func() message.Message { return new(Entry) }},
 		{Name: "rrts.txn.Member", New: func() message.Message { return new(Member) }},
+		{Name: "rrts.txn.Force", New: func() message.Message { return new(Force) }},
+		{Name: "rrts.txn.LogTerm", New: func() message.Message { return new(LogTerm) }},
 		{Name: "rrts.txn.Roster", New: func() message.Message { return new(Roster) }},
 		{Name: "rrts.txn.RosterChange", New: func() message.Message { return new(RosterChange) }},
 		{Name: "rrts.txn.LeaseRequest", New: func() message.Message { return new(LeaseRequest) }},
@@ -81,6 +83,9 @@ var Schema = message.Schema{
 		{Name: "rrts.txn.EntriesAnswer", New: func() message.Message { return new(EntriesAnswer) }},
 		{Name: "rrts.txn.RaftMessage", New: func() message.Message { return new(RaftMessage) }},
 		{Name: "rrts.txn.RestRequest", New: func() message.Message { return new(RestRequest) }},
+		{Name: "rrts.txn.ForceRequest", New: func() message.Message { return new(ForceRequest) }},
+		{Name: "rrts.txn.ForceAnswer", New: func() message.Message { return new(ForceAnswer) }},
+		{Name: "rrts.txn.KnownReplica", New: func() message.Message { return new(KnownReplica) }},
 		{Name: "rrts.txn.ReplicaStatusRequest", New: func() message.Message { return new(ReplicaStatusRequest) }},
 		{Name: "rrts.txn.ReplicaStatus", New: func() message.Message { return new(ReplicaStatus) }},
 		{Name: "rrts.txn.Progress", New: func() message.Message { return new(Progress) }},
@@ -4384,6 +4389,9 @@ type Member struct {
 	Voter bool
 	// It is being removed: it takes part until those that stay can do without it.
 	Leaving bool
+	// A forced recovery went on without it: it has no part in the group any more, and
+	// is only there to hear that, until it is replaced or removed.
+	Overruled bool
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -4420,6 +4428,9 @@ func (m *Member) AppendTo(b []byte) []byte {
 	}
 	if m.Leaving {
 		b = append(b, 0x58, 1)
+	}
+	if m.Overruled {
+		b = append(b, 0x60, 1)
 	}
 	return b
 }
@@ -4461,6 +4472,9 @@ func (m *Member) Size() int {
 		n += 1 + 1
 	}
 	if m.Leaving {
+		n += 1 + 1
+	}
+	if m.Overruled {
 		n += 1 + 1
 	}
 	return n
@@ -4583,6 +4597,14 @@ func (m *Member) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Member.leaving")
 			}
 			m.Leaving = v != 0
+		case 0x60: // overruled
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Member.overruled")
+			}
+			m.Overruled = v != 0
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.Member: unknown field")
@@ -4635,6 +4657,285 @@ func (m Member) String() string {
 	if m.Leaving {
 		t.Add("leaving", m.Leaving)
 	}
+	if m.Overruled {
+		t.Add("overruled", m.Overruled)
+	}
+	return t.String()
+}
+
+// Force is a forced recovery: one replica of a group that has lost its quorum for good
+// goes on as the only voter, in a higher epoch.
+type Force struct {
+	Epoch uint32
+	// The SFU that goes on.
+	By uint32
+	// Its wall clock then, nanoseconds since 1970.
+	At uint64
+	// Its log up to there: the last entry, and where each of the newest terms in it
+	// began, in rising order. What another replica holds beside that is overruled.
+	LastIndex uint64
+	Terms     []LogTerm
+	// The CSN that its state reached with that entry; set when this is applied.
+	Csn uint64
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *Force) AppendTo(b []byte) []byte {
+	if m.Epoch != 0 {
+		b = message.AppendVarint(append(b, 0x08), uint64(m.Epoch))
+	}
+	if m.By != 0 {
+		b = message.AppendVarint(append(b, 0x10), uint64(m.By))
+	}
+	if m.At != 0 {
+		b = message.AppendVarint(append(b, 0x18), m.At)
+	}
+	if m.LastIndex != 0 {
+		b = message.AppendVarint(append(b, 0x20), m.LastIndex)
+	}
+	for i := range m.Terms {
+		b = append(b, 0x2a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Terms[i].AppendTo(b), at)
+	}
+	if m.Csn != 0 {
+		b = message.AppendVarint(append(b, 0x30), m.Csn)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *Force) Size() int {
+	n := 0
+	if m.Epoch != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Epoch))
+	}
+	if m.By != 0 {
+		n += 1 + message.SizeVarint(uint64(m.By))
+	}
+	if m.At != 0 {
+		n += 1 + message.SizeVarint(m.At)
+	}
+	if m.LastIndex != 0 {
+		n += 1 + message.SizeVarint(m.LastIndex)
+	}
+	if len(m.Terms) > 0 {
+		n += len(m.Terms)
+		for i := range m.Terms {
+			n += message.SizeBytes(m.Terms[i].Size())
+		}
+	}
+	if m.Csn != 0 {
+		n += 1 + message.SizeVarint(m.Csn)
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *Force) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *Force) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.Force: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.Force: tag")
+		}
+		switch tag {
+		case 0x08: // epoch
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Force.epoch")
+			}
+			m.Epoch = uint32(v)
+		case 0x10: // by
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Force.by")
+			}
+			m.By = uint32(v)
+		case 0x18: // at
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Force.at")
+			}
+			m.At = v
+		case 0x20: // last_index
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Force.last_index")
+			}
+			m.LastIndex = v
+		case 0x2a: // terms
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Force.terms")
+			}
+			if len(m.Terms) == cap(m.Terms) {
+				m.Terms = slices.Grow(m.Terms, message.CountRun(b, i, 0x2a))
+			}
+			n := len(m.Terms)
+			m.Terms = m.Terms[:n+1]
+			m.Terms[n].Reset()
+			if err := m.Terms[n].ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x30: // csn
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Force.csn")
+			}
+			m.Csn = v
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.Force: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *Force) Reset() {
+	*m = Force{
+		Terms: m.Terms[:0],
+	}
+}
+
+// String returns m for people and logs.
+func (m Force) String() string {
+	t := message.NewText("Force")
+	if m.Epoch != 0 {
+		t.Add("epoch", m.Epoch)
+	}
+	if m.By != 0 {
+		t.Add("by", m.By)
+	}
+	if m.At != 0 {
+		t.Add("at", m.At)
+	}
+	if m.LastIndex != 0 {
+		t.Add("last_index", m.LastIndex)
+	}
+	if len(m.Terms) > 0 {
+		message.AddList(&t, "terms", m.Terms)
+	}
+	if m.Csn != 0 {
+		t.Add("csn", m.Csn)
+	}
+	return t.String()
+}
+
+// LogTerm says which entry is the first of a term in a log, or the first of it that
+// the log still holds.
+type LogTerm struct {
+	Term       uint64
+	FirstIndex uint64
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *LogTerm) AppendTo(b []byte) []byte {
+	if m.Term != 0 {
+		b = message.AppendVarint(append(b, 0x08), m.Term)
+	}
+	if m.FirstIndex != 0 {
+		b = message.AppendVarint(append(b, 0x10), m.FirstIndex)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *LogTerm) Size() int {
+	n := 0
+	if m.Term != 0 {
+		n += 1 + message.SizeVarint(m.Term)
+	}
+	if m.FirstIndex != 0 {
+		n += 1 + message.SizeVarint(m.FirstIndex)
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *LogTerm) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *LogTerm) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.LogTerm: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.LogTerm: tag")
+		}
+		switch tag {
+		case 0x08: // term
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.LogTerm.term")
+			}
+			m.Term = v
+		case 0x10: // first_index
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.LogTerm.first_index")
+			}
+			m.FirstIndex = v
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.LogTerm: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *LogTerm) Reset() {
+	*m = LogTerm{}
+}
+
+// String returns m for people and logs.
+func (m LogTerm) String() string {
+	t := message.NewText("LogTerm")
+	if m.Term != 0 {
+		t.Add("term", m.Term)
+	}
+	if m.FirstIndex != 0 {
+		t.Add("first_index", m.FirstIndex)
+	}
 	return t.String()
 }
 
@@ -4646,6 +4947,9 @@ type Roster struct {
 	Members []Member
 	// The greatest number ever given.
 	LastNumber uint32
+	// The newest forced recovery; nothing where there was none. Of two rosters the one
+	// with the higher epoch in it is the newer, and in one epoch that of higher version.
+	Force *Force
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -4660,6 +4964,11 @@ func (m *Roster) AppendTo(b []byte) []byte {
 	}
 	if m.LastNumber != 0 {
 		b = message.AppendVarint(append(b, 0x18), uint64(m.LastNumber))
+	}
+	if m.Force != nil {
+		b = append(b, 0x22, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Force.AppendTo(b), at)
 	}
 	return b
 }
@@ -4678,6 +4987,9 @@ func (m *Roster) Size() int {
 	}
 	if m.LastNumber != 0 {
 		n += 1 + message.SizeVarint(uint64(m.LastNumber))
+	}
+	if m.Force != nil {
+		n += 1 + message.SizeBytes(m.Force.Size())
 	}
 	return n
 }
@@ -4733,6 +5045,17 @@ func (m *Roster) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Roster.last_number")
 			}
 			m.LastNumber = uint32(v)
+		case 0x22: // force
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Roster.force")
+			}
+			if m.Force == nil {
+				m.Force = new(Force)
+			}
+			if err := m.Force.ParseNested(p, depth-1); err != nil {
+				return err
+			}
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.Roster: unknown field")
@@ -4761,6 +5084,9 @@ func (m Roster) String() string {
 	if m.LastNumber != 0 {
 		t.Add("last_number", m.LastNumber)
 	}
+	if m.Force != nil {
+		t.Add("force", m.Force)
+	}
 	return t.String()
 }
 
@@ -4776,11 +5102,14 @@ type RosterChange struct {
 	Remove uint32
 	// Make this learner a voter.
 	Promote uint32
-	// Make this voter a learner: it stops, and is promoted again when it is back.
+	// Make this voter a learner: it stops, and is promoted again when it is back. With
+	// promote, a learner of the same machine, the seat moves there to stay.
 	Demote uint32
 	// As in Entry, where the change is the context of a ConfChangeV2.
 	ApplyVersion uint32
 	Epoch        uint32
+	// In no log but that of the SFU that goes on, and those that follow it.
+	Force *Force
 	// Make this apply version, the entry's own, the one that entries name from now on; with
 	// found, the one that the cluster begins with. Since apply version 5.
 	Activate uint32
@@ -4816,6 +5145,11 @@ func (m *RosterChange) AppendTo(b []byte) []byte {
 	if m.Epoch != 0 {
 		b = message.AppendVarint(append(b, 0x40), uint64(m.Epoch))
 	}
+	if m.Force != nil {
+		b = append(b, 0x4a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Force.AppendTo(b), at)
+	}
 	if m.Activate != 0 {
 		b = message.AppendVarint(append(b, 0x50), uint64(m.Activate))
 	}
@@ -4848,6 +5182,9 @@ func (m *RosterChange) Size() int {
 	}
 	if m.Epoch != 0 {
 		n += 1 + message.SizeVarint(uint64(m.Epoch))
+	}
+	if m.Force != nil {
+		n += 1 + message.SizeBytes(m.Force.Size())
 	}
 	if m.Activate != 0 {
 		n += 1 + message.SizeVarint(uint64(m.Activate))
@@ -4946,6 +5283,17 @@ func (m *RosterChange) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.RosterChange.epoch")
 			}
 			m.Epoch = uint32(v)
+		case 0x4a: // force
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.RosterChange.force")
+			}
+			if m.Force == nil {
+				m.Force = new(Force)
+			}
+			if err := m.Force.ParseNested(p, depth-1); err != nil {
+				return err
+			}
 		case 0x50: // activate
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -4994,6 +5342,9 @@ func (m RosterChange) String() string {
 	}
 	if m.Epoch != 0 {
 		t.Add("epoch", m.Epoch)
+	}
+	if m.Force != nil {
+		t.Add("force", m.Force)
 	}
 	if m.Activate != 0 {
 		t.Add("activate", m.Activate)
@@ -7874,6 +8225,468 @@ func (m RestRequest) String() string {
 	return t.String()
 }
 
+// ForceRequest asks an SFU how it stands, or to go on without the others.
+type ForceRequest struct {
+	// Do it; otherwise it is only told what would be.
+	GoOn bool
+	// The other voters are switched off, the operator says, and will not be switched on
+	// again before this SFU goes on.
+	OtherIsOff bool
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *ForceRequest) AppendTo(b []byte) []byte {
+	if m.GoOn {
+		b = append(b, 0x08, 1)
+	}
+	if m.OtherIsOff {
+		b = append(b, 0x10, 1)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *ForceRequest) Size() int {
+	n := 0
+	if m.GoOn {
+		n += 1 + 1
+	}
+	if m.OtherIsOff {
+		n += 1 + 1
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *ForceRequest) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *ForceRequest) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.ForceRequest: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.ForceRequest: tag")
+		}
+		switch tag {
+		case 0x08: // go_on
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.ForceRequest.go_on")
+			}
+			m.GoOn = v != 0
+		case 0x10: // other_is_off
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.ForceRequest.other_is_off")
+			}
+			m.OtherIsOff = v != 0
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.ForceRequest: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *ForceRequest) Reset() {
+	*m = ForceRequest{}
+}
+
+// String returns m for people and logs.
+func (m ForceRequest) String() string {
+	t := message.NewText("ForceRequest")
+	if m.GoOn {
+		t.Add("go_on", m.GoOn)
+	}
+	if m.OtherIsOff {
+		t.Add("other_is_off", m.OtherIsOff)
+	}
+	return t.String()
+}
+
+// ForceAnswer says how things stand, and whether it was done.
+type ForceAnswer struct {
+	// Why it is not done, one line; empty when it was, or would be.
+	Refused string
+	// This SFU, and its group as it knows it. last_index and epoch are those before.
+	Own    *ReplicaStatus
+	Others []KnownReplica
+	// What the operator should know, a sentence each.
+	Warnings []string
+	// The epoch from then on.
+	Epoch uint32
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *ForceAnswer) AppendTo(b []byte) []byte {
+	if m.Refused != "" {
+		b = message.AppendString(append(b, 0x0a), m.Refused)
+	}
+	if m.Own != nil {
+		b = append(b, 0x12, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Own.AppendTo(b), at)
+	}
+	for i := range m.Others {
+		b = append(b, 0x1a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Others[i].AppendTo(b), at)
+	}
+	for i := range m.Warnings {
+		b = message.AppendString(append(b, 0x22), m.Warnings[i])
+	}
+	if m.Epoch != 0 {
+		b = message.AppendVarint(append(b, 0x28), uint64(m.Epoch))
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *ForceAnswer) Size() int {
+	n := 0
+	if m.Refused != "" {
+		n += 1 + message.SizeBytes(len(m.Refused))
+	}
+	if m.Own != nil {
+		n += 1 + message.SizeBytes(m.Own.Size())
+	}
+	if len(m.Others) > 0 {
+		n += len(m.Others)
+		for i := range m.Others {
+			n += message.SizeBytes(m.Others[i].Size())
+		}
+	}
+	if len(m.Warnings) > 0 {
+		n += len(m.Warnings)
+		for i := range m.Warnings {
+			n += message.SizeBytes(len(m.Warnings[i]))
+		}
+	}
+	if m.Epoch != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Epoch))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *ForceAnswer) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *ForceAnswer) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.ForceAnswer: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.ForceAnswer: tag")
+		}
+		switch tag {
+		case 0x0a: // refused
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.ForceAnswer.refused")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.ForceAnswer.refused: not UTF-8")
+			}
+			m.Refused = string(p)
+		case 0x12: // own
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.ForceAnswer.own")
+			}
+			if m.Own == nil {
+				m.Own = new(ReplicaStatus)
+			}
+			if err := m.Own.ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x1a: // others
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.ForceAnswer.others")
+			}
+			if len(m.Others) == cap(m.Others) {
+				m.Others = slices.Grow(m.Others, message.CountRun(b, i, 0x1a))
+			}
+			n := len(m.Others)
+			m.Others = m.Others[:n+1]
+			m.Others[n].Reset()
+			if err := m.Others[n].ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x22: // warnings
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.ForceAnswer.warnings")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.ForceAnswer.warnings: not UTF-8")
+			}
+			if len(m.Warnings) == cap(m.Warnings) {
+				m.Warnings = slices.Grow(m.Warnings, message.CountRun(b, i, 0x22))
+			}
+			m.Warnings = append(m.Warnings, string(p))
+		case 0x28: // epoch
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.ForceAnswer.epoch")
+			}
+			m.Epoch = uint32(v)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.ForceAnswer: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *ForceAnswer) Reset() {
+	*m = ForceAnswer{
+		Others:   m.Others[:0],
+		Warnings: m.Warnings[:0],
+	}
+}
+
+// String returns m for people and logs.
+func (m ForceAnswer) String() string {
+	t := message.NewText("ForceAnswer")
+	if m.Refused != "" {
+		t.Add("refused", m.Refused)
+	}
+	if m.Own != nil {
+		t.Add("own", m.Own)
+	}
+	if len(m.Others) > 0 {
+		message.AddList(&t, "others", m.Others)
+	}
+	if len(m.Warnings) > 0 {
+		message.AddList(&t, "warnings", m.Warnings)
+	}
+	if m.Epoch != 0 {
+		t.Add("epoch", m.Epoch)
+	}
+	return t.String()
+}
+
+// KnownReplica is what an SFU knows of another replica.
+type KnownReplica struct {
+	Member *Member
+	Seat   Seat
+	// It answers now.
+	Answers bool
+	// How far it was when it last answered, and how long ago that was. 0 where it has
+	// not since this SFU started.
+	Csn       uint64
+	LastIndex uint64
+	LastTerm  uint64
+	AgeMillis uint64
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *KnownReplica) AppendTo(b []byte) []byte {
+	if m.Member != nil {
+		b = append(b, 0x0a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Member.AppendTo(b), at)
+	}
+	if m.Seat != 0 {
+		b = message.AppendVarint(append(b, 0x10), uint64(int32(m.Seat)))
+	}
+	if m.Answers {
+		b = append(b, 0x18, 1)
+	}
+	if m.Csn != 0 {
+		b = message.AppendVarint(append(b, 0x20), m.Csn)
+	}
+	if m.LastIndex != 0 {
+		b = message.AppendVarint(append(b, 0x28), m.LastIndex)
+	}
+	if m.LastTerm != 0 {
+		b = message.AppendVarint(append(b, 0x30), m.LastTerm)
+	}
+	if m.AgeMillis != 0 {
+		b = message.AppendVarint(append(b, 0x38), m.AgeMillis)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *KnownReplica) Size() int {
+	n := 0
+	if m.Member != nil {
+		n += 1 + message.SizeBytes(m.Member.Size())
+	}
+	if m.Seat != 0 {
+		n += 1 + message.SizeVarint(uint64(int32(m.Seat)))
+	}
+	if m.Answers {
+		n += 1 + 1
+	}
+	if m.Csn != 0 {
+		n += 1 + message.SizeVarint(m.Csn)
+	}
+	if m.LastIndex != 0 {
+		n += 1 + message.SizeVarint(m.LastIndex)
+	}
+	if m.LastTerm != 0 {
+		n += 1 + message.SizeVarint(m.LastTerm)
+	}
+	if m.AgeMillis != 0 {
+		n += 1 + message.SizeVarint(m.AgeMillis)
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *KnownReplica) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *KnownReplica) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.KnownReplica: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.KnownReplica: tag")
+		}
+		switch tag {
+		case 0x0a: // member
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.KnownReplica.member")
+			}
+			if m.Member == nil {
+				m.Member = new(Member)
+			}
+			if err := m.Member.ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x10: // seat
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.KnownReplica.seat")
+			}
+			m.Seat = Seat(v)
+		case 0x18: // answers
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.KnownReplica.answers")
+			}
+			m.Answers = v != 0
+		case 0x20: // csn
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.KnownReplica.csn")
+			}
+			m.Csn = v
+		case 0x28: // last_index
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.KnownReplica.last_index")
+			}
+			m.LastIndex = v
+		case 0x30: // last_term
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.KnownReplica.last_term")
+			}
+			m.LastTerm = v
+		case 0x38: // age_millis
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.KnownReplica.age_millis")
+			}
+			m.AgeMillis = v
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.KnownReplica: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *KnownReplica) Reset() {
+	*m = KnownReplica{}
+}
+
+// String returns m for people and logs.
+func (m KnownReplica) String() string {
+	t := message.NewText("KnownReplica")
+	if m.Member != nil {
+		t.Add("member", m.Member)
+	}
+	if m.Seat != 0 {
+		t.Add("seat", m.Seat)
+	}
+	if m.Answers {
+		t.Add("answers", m.Answers)
+	}
+	if m.Csn != 0 {
+		t.Add("csn", m.Csn)
+	}
+	if m.LastIndex != 0 {
+		t.Add("last_index", m.LastIndex)
+	}
+	if m.LastTerm != 0 {
+		t.Add("last_term", m.LastTerm)
+	}
+	if m.AgeMillis != 0 {
+		t.Add("age_millis", m.AgeMillis)
+	}
+	return t.String()
+}
+
 // ReplicaStatusRequest asks a member how it stands.
 type ReplicaStatusRequest struct {
 }
@@ -7942,6 +8755,10 @@ type ReplicaStatus struct {
 	Learners     []uint32
 	// Of the roster that it has applied.
 	RosterVersion uint64
+	// The last entry of its log, committed or not.
+	LastIndex uint64
+	LastTerm  uint64
+	Epoch     uint32
 	// What it has applied of it durably: it needs no entry up to here from anybody.
 	FlushedIndex uint64
 	// Transactions that were answered here as the leader since the start, by how long
@@ -8024,6 +8841,15 @@ func (m *ReplicaStatus) AppendTo(b []byte) []byte {
 		at := len(b)
 		b = message.CloseBytes(m.Progress[i].AppendTo(b), at)
 	}
+	if m.LastIndex != 0 {
+		b = message.AppendVarint(append(b, 0xb8, 0x01), m.LastIndex)
+	}
+	if m.LastTerm != 0 {
+		b = message.AppendVarint(append(b, 0xc0, 0x01), m.LastTerm)
+	}
+	if m.Epoch != 0 {
+		b = message.AppendVarint(append(b, 0xc8, 0x01), uint64(m.Epoch))
+	}
 	return b
 }
 
@@ -8098,6 +8924,15 @@ func (m *ReplicaStatus) Size() int {
 		for i := range m.Progress {
 			n += message.SizeBytes(m.Progress[i].Size())
 		}
+	}
+	if m.LastIndex != 0 {
+		n += 2 + message.SizeVarint(m.LastIndex)
+	}
+	if m.LastTerm != 0 {
+		n += 2 + message.SizeVarint(m.LastTerm)
+	}
+	if m.Epoch != 0 {
+		n += 2 + message.SizeVarint(uint64(m.Epoch))
 	}
 	return n
 }
@@ -8301,6 +9136,30 @@ func (m *ReplicaStatus) ParseNested(b []byte, depth int) error {
 			if err := m.Progress[n].ParseNested(p, depth-1); err != nil {
 				return err
 			}
+		case 0xb8: // last_index
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.ReplicaStatus.last_index")
+			}
+			m.LastIndex = v
+		case 0xc0: // last_term
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.ReplicaStatus.last_term")
+			}
+			m.LastTerm = v
+		case 0xc8: // epoch
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.ReplicaStatus.epoch")
+			}
+			m.Epoch = uint32(v)
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.ReplicaStatus: unknown field")
@@ -8358,6 +9217,15 @@ func (m ReplicaStatus) String() string {
 	}
 	if m.RosterVersion != 0 {
 		t.Add("roster_version", m.RosterVersion)
+	}
+	if m.LastIndex != 0 {
+		t.Add("last_index", m.LastIndex)
+	}
+	if m.LastTerm != 0 {
+		t.Add("last_term", m.LastTerm)
+	}
+	if m.Epoch != 0 {
+		t.Add("epoch", m.Epoch)
 	}
 	if m.FlushedIndex != 0 {
 		t.Add("flushed_index", m.FlushedIndex)
@@ -8995,6 +9863,7 @@ const (
 	ReplicaDigestMethod  uint16 = 5
 	ReplicaEntriesMethod uint16 = 6
 	ReplicaRestMethod    uint16 = 7
+	ReplicaForceMethod   uint16 = 8
 	ReplicaStateMethod   uint16 = 9
 	ReplicaMarkMethod    uint16 = 10
 	ReplicaTraceMethod   uint16 = 12
@@ -9067,6 +9936,14 @@ var ReplicaDescriptor = message.ServiceDescriptor{
 			Reply:      "rrts.txn.MembersAnswer",
 		},
 		{
+			Number:   ReplicaForceMethod,
+			Name:     "Force",
+			Lane:     message.LaneRequest,
+			MaxBytes: 1024,
+			Request:  "rrts.txn.ForceRequest",
+			Reply:    "rrts.txn.ForceAnswer",
+		},
+		{
 			Number:   ReplicaStateMethod,
 			Name:     "State",
 			Lane:     message.LaneBulk,
@@ -9112,6 +9989,9 @@ type ReplicaHandler interface {
 	// Asks the leader to make the caller a learner: it is about to stop, and the others
 	// could not decide without it.
 	Rest(r message.Responder[*MembersAnswer], in *RestRequest)
+	// For operators, at the SFU that is to go on when the group has lost its quorum for
+	// good.
+	Force(r message.Responder[*ForceAnswer], in *ForceRequest)
 	// For a member whose own state is damaged, or whose log nobody can mend any more.
 	State(r message.Responder[*SnapshotChunk], in *StateRequest)
 	// To which state a member came with an entry at which all tell that.
@@ -9158,19 +10038,24 @@ func ServeReplica(h ReplicaHandler, r message.Request) {
 		if message.Accept(r, &ReplicaDescriptor.Methods[6], in) {
 			h.Rest(message.Responder[*MembersAnswer]{Request: r}, in)
 		}
+	case ReplicaForceMethod:
+		in := new(ForceRequest)
+		if message.Accept(r, &ReplicaDescriptor.Methods[7], in) {
+			h.Force(message.Responder[*ForceAnswer]{Request: r}, in)
+		}
 	case ReplicaStateMethod:
 		in := new(StateRequest)
-		if message.Accept(r, &ReplicaDescriptor.Methods[7], in) {
+		if message.Accept(r, &ReplicaDescriptor.Methods[8], in) {
 			h.State(message.Responder[*SnapshotChunk]{Request: r}, in)
 		}
 	case ReplicaMarkMethod:
 		in := new(StateDigest)
-		if message.Accept(r, &ReplicaDescriptor.Methods[8], in) {
+		if message.Accept(r, &ReplicaDescriptor.Methods[9], in) {
 			h.Mark(r, in)
 		}
 	case ReplicaTraceMethod:
 		in := new(TraceRequest)
-		if message.Accept(r, &ReplicaDescriptor.Methods[9], in) {
+		if message.Accept(r, &ReplicaDescriptor.Methods[10], in) {
 			h.Trace(message.Responder[*TraceAnswer]{Request: r}, in)
 		}
 	default:
@@ -9259,14 +10144,28 @@ func (c ReplicaClient) Rest(ctx context.Context, in *RestRequest) (*MembersAnswe
 	return out, nil
 }
 
-// For a member whose own state is damaged, or whose log nobody can mend any more.
-func (c ReplicaClient) State(ctx context.Context, in *StateRequest) (*SnapshotChunk, error) {
+// For operators, at the SFU that is to go on when the group has lost its quorum for
+// good.
+func (c ReplicaClient) Force(ctx context.Context, in *ForceRequest) (*ForceAnswer, error) {
 	body, err := c.Call(ctx, &ReplicaDescriptor.Methods[7], ReplicaService, message.Marshal(in))
 	if err != nil {
 		return nil, err
 	}
-	out := new(SnapshotChunk)
+	out := new(ForceAnswer)
 	if err := message.Finish(&ReplicaDescriptor.Methods[7], body, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// For a member whose own state is damaged, or whose log nobody can mend any more.
+func (c ReplicaClient) State(ctx context.Context, in *StateRequest) (*SnapshotChunk, error) {
+	body, err := c.Call(ctx, &ReplicaDescriptor.Methods[8], ReplicaService, message.Marshal(in))
+	if err != nil {
+		return nil, err
+	}
+	out := new(SnapshotChunk)
+	if err := message.Finish(&ReplicaDescriptor.Methods[8], body, out); err != nil {
 		return nil, err
 	}
 	return out, nil
@@ -9274,18 +10173,18 @@ func (c ReplicaClient) State(ctx context.Context, in *StateRequest) (*SnapshotCh
 
 // To which state a member came with an entry at which all tell that.
 func (c ReplicaClient) Mark(ctx context.Context, in *StateDigest) error {
-	_, err := c.Call(ctx, &ReplicaDescriptor.Methods[8], ReplicaService, message.Marshal(in))
+	_, err := c.Call(ctx, &ReplicaDescriptor.Methods[9], ReplicaService, message.Marshal(in))
 	return err
 }
 
 // Trace calls Replica.Trace.
 func (c ReplicaClient) Trace(ctx context.Context, in *TraceRequest) (*TraceAnswer, error) {
-	body, err := c.Call(ctx, &ReplicaDescriptor.Methods[9], ReplicaService, message.Marshal(in))
+	body, err := c.Call(ctx, &ReplicaDescriptor.Methods[10], ReplicaService, message.Marshal(in))
 	if err != nil {
 		return nil, err
 	}
 	out := new(TraceAnswer)
-	if err := message.Finish(&ReplicaDescriptor.Methods[9], body, out); err != nil {
+	if err := message.Finish(&ReplicaDescriptor.Methods[10], body, out); err != nil {
 		return nil, err
 	}
 	return out, nil
