@@ -18,6 +18,7 @@ const (
 	kindBase    journal.Kind = 129
 	kindInstall journal.Kind = 130
 	kindIntent  journal.Kind = 131
+	kindForce   journal.Kind = 132
 )
 
 // Lengths of the records, in bytes; an entry's data follows its header.
@@ -99,6 +100,9 @@ func (l *Log) replay(pos journal.Position, kind journal.Kind, payload []byte) er
 }
 
 func (l *Log) replayLocked(pos journal.Position, kind journal.Kind, payload []byte) error {
+	if kind != kindEntry {
+		l.replayForceLocked(kind, nil)
+	}
 	switch kind {
 	case journal.Missing:
 		l.hole, l.gaveUp = true, true
@@ -108,6 +112,7 @@ func (l *Log) replayLocked(pos journal.Position, kind journal.Kind, payload []by
 		if err != nil {
 			return err
 		}
+		l.replayForceLocked(kind, e)
 		hole := l.hole
 		l.hole = false
 		return l.replayEntryLocked(pos, e, prev, hole)
@@ -117,6 +122,13 @@ func (l *Log) replayLocked(pos journal.Position, kind journal.Kind, payload []by
 			return err
 		}
 		l.setHardLocked(h)
+		return nil
+	case kindForce:
+		f, err := decodeForce(payload)
+		if err != nil {
+			return err
+		}
+		l.forcing = f
 		return nil
 	case kindBase, kindInstall, kindIntent:
 		p, err := decodePoint(payload)

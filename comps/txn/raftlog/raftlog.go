@@ -26,6 +26,7 @@
 //	base (129)              0  8 index   8  8 term      where the log begins: in every segment's head
 //	install (130)           0  8 index   8  8 term      a snapshot replaced everything before
 //	intent (131)            0  8 index   8  8 term      the state is about to be replaced by such a snapshot
+//	force (132)             0  8 index   8  8 term   16  8 epoch    the entry there, the next record, is committed by a forced recovery
 //
 // An entry replaces whatever was written before at its index and above. The term
 // of the entry before it stands in each, so that the log may begin anywhere that
@@ -37,7 +38,8 @@
 // vote is written before the entries of its term and a commit index behind the
 // entries that it speaks of, so every prefix is a log that raft can start from.
 // An installation that a crash cut short after the state was replaced is
-// completed by Begin; one that it cut short before has not happened.
+// completed by Begin; one that it cut short before has not happened. A forced recovery
+// has happened when its entry is there behind the record that announces it.
 package raftlog
 
 import (
@@ -104,15 +106,18 @@ type Log struct {
 	mu     sync.Mutex
 	hard   hardState
 	conf   *raftpb.ConfState
-	base   point    // the entry before the first
-	intent point    // the newest snapshot whose installation began
-	cut    bool     // base is where the journal was cut, as far as replay has seen
-	hole   bool     // replay has met entries that were given up, and none since
-	gaveUp bool     // replay has met some
-	grown  bool     // the members are not those of the beginning any more
-	recs   []record // recs[i] is entry base.index+1+i
-	tail   []*raftpb.Entry
-	cached int // weight of tail, in bytes
+	base   point // the entry before the first
+	intent point // the newest snapshot whose installation began
+	cut    bool  // base is where the journal was cut, as far as replay has seen
+	hole   bool  // replay has met entries that were given up, and none since
+	gaveUp bool  // replay has met some
+	forced force // the newest forced recovery
+	// forcing is one whose entry has not been replayed yet.
+	forcing force
+	grown   bool     // the members are not those of the beginning any more
+	recs    []record // recs[i] is entry base.index+1+i
+	tail    []*raftpb.Entry
+	cached  int // weight of tail, in bytes
 }
 
 var _ raft.Storage = (*Log)(nil)
@@ -200,8 +205,12 @@ func (l *Log) Begin(conf *raftpb.ConfState, applied, term uint64) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.conf = raftpb.EnsureConfState(conf)
-	if l.hard.commit < applied {
-		l.setHardLocked(hardState{l.hard.term, l.hard.vote, applied})
+	commit := max(l.hard.commit, applied)
+	if term, err := l.termLocked(l.forced.index); err == nil && term == l.forced.term {
+		commit = max(commit, l.forced.index)
+	}
+	if l.hard.commit < commit {
+		l.setHardLocked(hardState{max(l.hard.term, l.forced.term), l.hard.vote, commit})
 	}
 	return nil
 }

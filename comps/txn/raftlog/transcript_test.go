@@ -263,6 +263,14 @@ func TestTranscripts(t *testing.T) {
 				if err := w.disk.Rot(fmt.Sprintf("log/%010d.seg", pos.Segment()), int64(pos.Offset())+50, 8); err != nil {
 					t.Fatal(err)
 				}
+			case "force": // epoch=2 above=7
+				last, _ := w.log.LastIndex()
+				term := max(w.log.hard.term, w.number(arg("above"))) + 1
+				return said(w.log.Force(w.number(arg("epoch")), w.number(arg("above")), entryOf(last+1, term, 8).Data))
+			case "epoch":
+				return fmt.Sprintf("log %d journal %d\n", w.log.Epoch(), w.log.Journal().Epoch())
+			case "terms": // n=2
+				return fmt.Sprintln(w.log.Terms(int(w.number(arg("n")))))
 			case "mark":
 				return said(w.log.Journal().Mark())
 			case "reserve":
