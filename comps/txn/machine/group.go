@@ -123,7 +123,7 @@ func decodeReconfiguration(index uint64, data []byte, newest uint32) (*raftpb.Co
 // the entry is a normal one. One that breaks a rule, or says something else than cc,
 // changes nothing.
 func (m *Machine) change(index, term uint64, version uint32, c *txnpb.RosterChange, cc *raftpb.ConfChangeV2) error {
-	a, err := changed(m.group, index, term, version, c, cc)
+	a, err := changed(m.group, index, term, version, m.meta.Csn, c, cc)
 	if err != nil {
 		return err
 	}
@@ -138,7 +138,8 @@ func (m *Machine) change(index, term uint64, version uint32, c *txnpb.RosterChan
 }
 
 // changed is what change makes of a group.
-func changed(group roster.State, index, term uint64, version uint32, c *txnpb.RosterChange, cc *raftpb.ConfChangeV2) (roster.Applied, error) {
+// csn is that of the state; a witness, which has none, gives 0.
+func changed(group roster.State, index, term uint64, version uint32, csn uint64, c *txnpb.RosterChange, cc *raftpb.ConfChangeV2) (roster.Applied, error) {
 	a := roster.Applied{Index: index, Term: term, Change: c, Group: cc, State: group}
 	if a.Refused = group.Check(c); a.Refused == nil && !group.Does(c, cc) {
 		a.Refused = fmt.Errorf("the change of the roster is not that of the group")
@@ -148,6 +149,10 @@ func changed(group roster.State, index, term uint64, version uint32, c *txnpb.Ro
 	}
 	if a.Refused != nil {
 		a.Group = nil
+		return a, nil
+	}
+	if c.Force != nil {
+		a.State = group.Forced(c.Force, csn)
 		return a, nil
 	}
 	var err error

@@ -36,6 +36,9 @@ func record(number uint32, name, kind, machine string, voter bool) *txnpb.Member
 // change reads a change of the roster.
 func (w words) change() *txnpb.RosterChange {
 	c := &txnpb.RosterChange{Remove: uint32(w.number("remove")), Promote: uint32(w.number("promote")), Demote: uint32(w.number("demote"))}
+	if by := uint32(w.number("by")); by != 0 {
+		c.Force = &txnpb.Force{By: by, Epoch: uint32(w.number("epoch"))}
+	}
 	if name := w.get("add"); name != "" {
 		kind, machine := w.get("type"), w.get("machine")
 		if kind == "" {
@@ -53,11 +56,11 @@ func (w words) change() *txnpb.RosterChange {
 func (b *bench) change(c *txnpb.RosterChange) string {
 	cc := b.Group().ConfChange(c)
 	if cc != nil {
-		c.ApplyVersion, c.Epoch = entry.VersionRoster, 1
+		c.ApplyVersion, c.Epoch = entry.VersionForce, 1
 		cc.Context = message.Marshal(c)
 		return b.reconfigure(cc)
 	}
-	e := txnpb.Entry{ApplyVersion: entry.VersionRoster, Epoch: 1, Change: c}
+	e := txnpb.Entry{ApplyVersion: entry.VersionForce, Epoch: 1, Change: c}
 	index, term := b.Applied()
 	if _, err := b.Apply(index+1, term, message.Marshal(&e), nil); err != nil {
 		return fmt.Sprintln(err)
@@ -91,15 +94,25 @@ func (b *bench) changed() string {
 	return groupLine(a.State)
 }
 
-// groupLine is such as "roster 2: 1 2 3 4-; voters 1 2 outgoing 1 2 3 learners 4".
+// groupLine is such as "roster 2: a* b* c* d*- voters 1 2 outgoing 1 2 3 learners 4": a
+// star for who is to vote, a line for who leaves, an exclamation mark for the overruled.
 func groupLine(s roster.State) string {
 	var words []string
 	if r := s.Roster; r != nil {
 		words = append(words, fmt.Sprintf("roster %d:", r.Version))
+		if f := r.Force; f != nil {
+			words = append(words, fmt.Sprintf("epoch %d from CSN %d by %d,", f.Epoch, f.Csn, f.By))
+		}
 		for i := range r.Members {
 			word := r.Members[i].Name
+			if r.Members[i].Voter {
+				word += "*"
+			}
 			if r.Members[i].Leaving {
 				word += "-"
+			}
+			if r.Members[i].Overruled {
+				word += "!"
 			}
 			words = append(words, word)
 		}

@@ -101,7 +101,7 @@ func (w *Witness) Apply(index, term uint64, data []byte, out []entry.Result) ([]
 			if err := c.Parse(slices.Clone(raw)); err != nil {
 				return out, fmt.Errorf("machine: entry %d: %w", index, err)
 			}
-			if err := w.take(changed(w.group, index, term, version, c, nil)); err != nil {
+			if err := w.take(changed(w.group, index, term, version, 0, c, nil)); err != nil {
 				return out, err
 			}
 		}
@@ -122,7 +122,7 @@ func (w *Witness) Reconfigure(index, term uint64, data []byte) error {
 	if c == nil {
 		err = w.take(left(w.group, index, term, cc))
 	} else {
-		err = w.take(changed(w.group, index, term, c.ApplyVersion, c, cc))
+		err = w.take(changed(w.group, index, term, c.ApplyVersion, 0, c, cc))
 	}
 	if err != nil {
 		return err

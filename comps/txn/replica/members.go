@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/quorum"
 	"go.etcd.io/raft/v3/raftpb"
 	"go.etcd.io/raft/v3/tracker"
 
+	"virtualservicesinc.com/comps/txn/entry"
 	"virtualservicesinc.com/comps/txn/roster"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/schema/txnpb"
@@ -29,12 +32,15 @@ const (
 	// further behind. One that keeps up with the load for so long will acknowledge like
 	// the others when its vote counts.
 	caughtUpElections = 2
+	// handOverTicks is how long a leader that gives its seat away waits before it passes
+	// the lead on: meanwhile the other one syncs its state once, and nothing stands still.
+	handOverTicks = 3
 )
 
 // Change is a change of the roster that an operator asks for.
 type Change struct {
 	// Wish is what is asked for: to add, without a number, or to remove, or both, or to
-	// demote, or to activate an apply version.
+	// demote, or to demote one and promote a Successor, or to activate an apply version.
 	Wish txnpb.RosterChange
 	// Origin is the owner's.
 	Origin any
@@ -149,15 +155,25 @@ func (r *Replica) tickChanges(now time.Duration, wall uint64) {
 	}
 }
 
-// leaveJoint asks for the second step of a change where raft has not: it gives up when
-// its own proposal meets a hand-over that fails afterwards.
+// leaveJoint asks for the second step of a change where raft does not: when a seat
+// moves, and when raft's own proposal has met a hand-over that fails afterwards. A leader
+// that gives its seat away passes the lead on before that, so that nobody has to miss it:
+// once the other one has applied the first step, which takes it no longer than it took
+// here.
 func (r *Replica) leaveJoint() {
 	q := &r.changes
 	if !r.ruled || r.handing || !r.group.Joint() {
 		q.joint = 0
 		return
 	}
-	if q.joint++; q.joint%r.cfg.Election == 0 {
+	q.joint++
+	moves, stays := !r.group.Conf.GetAutoLeave(), slices.Contains(r.group.Conf.Voters, r.cfg.ID)
+	switch {
+	case moves && !stays && q.joint < endangeredElections*r.cfg.Election:
+		if q.joint%handOverTicks == 0 {
+			r.HandOver()
+		}
+	case moves && stays && q.joint == 1, q.joint%r.cfg.Election == 0:
 		_ = r.node.ProposeConfChange(&raftpb.ConfChangeV2{}) // dropped: the next time
 	}
 }
@@ -222,6 +238,12 @@ func (r *Replica) begin(c *Change, wall uint64) bool {
 	case err != nil:
 		q.refuse(c, err)
 		return true
+	case wish.Promote != 0:
+		if r.keepsUp(uint64(wish.Promote)) && after.Quorum(r.isThere()) {
+			c.Wish = wish
+			r.proposeChange(c, &wish, wall)
+			return true
+		}
 	case uint64(wish.Remove) == r.cfg.ID || uint64(wish.Demote) == r.cfg.ID:
 		// Who leads on can do it.
 		if r.HandOver() {
@@ -310,11 +332,27 @@ func (r *Replica) watchLearners() {
 	}
 }
 
+// keepsUp reports whether a learner can vote without holding the others up.
+func (r *Replica) keepsUp(id uint64) bool {
+	l := r.changes.learners[id]
+	return l != nil && l.caughtUp >= caughtUpElections*r.cfg.Election
+}
+
+// Successor returns the learner of its own machine that a voter's seat can move to, once
+// it keeps up. Only the leader knows, and only where all members understand it.
+func (r *Replica) Successor(voter uint32) (to uint32, ok bool) {
+	if !r.ruled || r.ActiveVersion() < entry.VersionForce {
+		return 0, false
+	}
+	there := r.isThere()
+	return r.group.Successor(voter, func(id uint64) bool { return there(id) && !r.draining[id] })
+}
+
 // promote makes the first learner a voter that is to vote and has caught up.
 func (r *Replica) promote(wall uint64) {
 	for _, id := range r.group.Conf.Learners {
-		l, m := r.changes.learners[id], r.group.Member(uint32(id))
-		if l == nil || m == nil || !m.Voter || l.caughtUp < caughtUpElections*r.cfg.Election || !r.isWhole(id) {
+		m := r.group.Member(uint32(id))
+		if m == nil || !m.Voter || !r.keepsUp(id) || !r.isWhole(id) {
 			continue
 		}
 		c := &txnpb.RosterChange{Promote: m.Number}
@@ -336,16 +374,52 @@ func (r *Replica) applyChanges(applied []roster.Applied) {
 		if a.Index <= r.restored {
 			continue // the group is that of a state that came since
 		}
-		if a.Group != nil {
-			conf := r.node.ApplyConfChange(a.Group)
+		if a.Regroups() {
+			var conf *raftpb.ConfState
+			if a.Forced() {
+				conf = r.regroup(a.State.Conf)
+			} else {
+				conf = r.node.ApplyConfChange(a.Group)
+			}
 			if err := raftpb.EnsureConfState(conf).Equivalent(a.State.Conf); err != nil {
 				panic(fmt.Sprintf("replica: entry %d makes raft's group another than the state's: %v", a.Index, err))
 			}
 			r.reads.regroup()
 		}
-		r.group = a.State
+		r.setGroup(a.State)
 		r.answerChange(a)
 	}
+}
+
+// setGroup takes over the group of the state.
+func (r *Replica) setGroup(s roster.State) {
+	r.group = s
+	r.cfg.Epoch = max(r.cfg.Epoch, roster.EpochOf(s.Roster))
+}
+
+// regroup makes raft's group another one, of voters alone, at once: nobody but this
+// replica agrees to a forced recovery.
+func (r *Replica) regroup(to *raftpb.ConfState) *raftpb.ConfState {
+	if r.group.Joint() {
+		r.node.ApplyConfChange(&raftpb.ConfChangeV2{})
+	}
+	from := r.node.Status().Config
+	cc := &raftpb.ConfChangeV2{Transition: raftpb.ConfChangeTransitionJointExplicit.Enum()}
+	change := func(kind raftpb.ConfChangeType, id uint64) {
+		cc.Changes = append(cc.Changes, &raftpb.ConfChangeSingle{Type: kind.Enum(), NodeId: new(id)})
+	}
+	for _, id := range to.Voters {
+		change(raftpb.ConfChangeAddNode, id)
+	}
+	for _, old := range []quorum.MajorityConfig{from.Voters[0], from.Learners} {
+		for _, id := range old.Slice() {
+			if !slices.Contains(to.Voters, id) {
+				change(raftpb.ConfChangeRemoveNode, id)
+			}
+		}
+	}
+	r.node.ApplyConfChange(cc)
+	return r.node.ApplyConfChange(&raftpb.ConfChangeV2{})
 }
 
 // answerChange finishes the operator's change that is done now. It is when the

@@ -34,7 +34,8 @@ const (
 type Config struct {
 	// ID is this member's raft id, never reused after its disk was lost.
 	ID uint64
-	// Epoch is the group's epoch, which stands in every entry.
+	// Epoch is the group's epoch, which stands in every entry; a forced recovery in Group,
+	// or in the log, raises it.
 	Epoch uint32
 	// Heartbeat and Election count ticks; 0 means DefaultHeartbeat and
 	// DefaultElection. Election must be greater.
@@ -170,11 +171,13 @@ func New(cfg Config) (*Replica, error) {
 			return nil, fmt.Errorf("replica: %w", err)
 		}
 	}
-	return &Replica{
-		cfg: cfg, node: node, applied: cfg.Applied, nextExpiry: cfg.NextExpiry, group: cfg.Group,
+	r := &Replica{
+		cfg: cfg, node: node, applied: cfg.Applied, nextExpiry: cfg.NextExpiry,
 		term: node.BasicStatus().GetTerm(), suspects: map[uint64]bool{}, draining: map[uint64]bool{}, fullPeers: map[uint64]bool{}, newest: map[uint64]uint32{}, marks: map[uint64]map[uint64]string{},
 		work: work{waiting: map[entry.Key]waiters{}}, clocks: clocks{bases: map[uint64]clockBase{}},
-	}, nil
+	}
+	r.setGroup(cfg.Group)
+	return r, nil
 }
 
 // Tick advances raft's time by one tick. wall is the wall clock in
@@ -259,7 +262,8 @@ func (r *Replica) Applied(a AppliedEntries, now time.Duration, wall uint64) {
 
 // Installed tells that a snapshot replaced the applied state.
 func (r *Replica) Installed(index, nextExpiry uint64, group roster.State) {
-	r.applied, r.nextExpiry, r.group = max(r.applied, index), nextExpiry, group
+	r.applied, r.nextExpiry = max(r.applied, index), nextExpiry
+	r.setGroup(group)
 }
 
 // Ready moves what is to be done into out, replacing its content, and reports
@@ -352,8 +356,14 @@ func (r *Replica) roleChanged(s *raft.SoftState) {
 // raft alone. A pending transfer that times out meanwhile is expired by the next tick.
 func (r *Replica) Idle() bool { return r.work.pending == 0 && r.reads.idle() }
 
-// Lead is the leader's raft id, 0 while none is known.
-func (r *Replica) Lead() uint64 { return r.lead }
+// Lead is the leader's raft id, 0 while none is known or the one that is known is silent:
+// a learner remembers it for ever.
+func (r *Replica) Lead() uint64 {
+	if r.suspects[r.lead] {
+		return 0
+	}
+	return r.lead
+}
 
 // Status is the replica's own view of its group.
 type Status struct {

@@ -9,6 +9,12 @@
 // that is removed is leaving in between, and gone from the roster with the second
 // step: until then its acknowledgement may be needed.
 //
+// A seat moves between two SFUs of one machine in one change: in between both have to
+// agree, and no machine ever has two voices against another one.
+//
+// A forced recovery goes through nothing: it makes one replica the only voter, in a
+// higher epoch, and the others overruled, by an entry that this one alone has agreed to.
+//
 // A member's number is its raft id. Numbers rise and are never given again.
 package roster
 
@@ -105,17 +111,21 @@ func (s State) Check(c *txnpb.RosterChange) error {
 	switch {
 	case c.Found != nil:
 		return nil // nothing is changed where there is a roster
+	case c.Force != nil:
+		return s.checkForce(c.Force)
 	case s.Roster == nil:
 		return fmt.Errorf("the cluster has no roster yet: try again in a moment")
 	case s.Joint():
 		return fmt.Errorf("another change of the members is under way: try again in a moment")
+	case c.Promote != 0 && c.Demote != 0:
+		return s.checkMove(c.Demote, c.Promote)
 	case c.Activate != 0:
 		if c.Activate <= s.Version {
 			return fmt.Errorf("apply version %d is active already", s.Version)
 		}
 		return nil
 	case c.Promote != 0:
-		return s.checkPromote(c.Promote)
+		return s.checkPromote(c.Promote, 0)
 	case c.Demote != 0:
 		return s.checkDemote(c.Demote)
 	case c.Remove != 0 || c.Add != nil:
@@ -127,13 +137,15 @@ func (s State) Check(c *txnpb.RosterChange) error {
 	return fmt.Errorf("the change says nothing")
 }
 
-func (s State) checkPromote(number uint32) error {
+// checkPromote looks at a learner that is to vote, while so many voters lose their vote
+// to it.
+func (s State) checkPromote(number uint32, fewer int) error {
 	switch m := s.Member(number); {
 	case m == nil || m.Leaving:
 		return fmt.Errorf("there is no SFU %d", number)
 	case s.Seat(number) != txnpb.SeatLearner:
 		return fmt.Errorf("SFU %s learns nothing: only a learner can become a voter", m.Name)
-	case len(s.Conf.Voters) >= MaxVoters:
+	case len(s.Conf.Voters)-fewer >= MaxVoters:
 		return fmt.Errorf("%d SFUs vote, which is the bound", len(s.Conf.Voters))
 	}
 	return nil
@@ -212,10 +224,10 @@ func (s State) ConfChange(c *txnpb.RosterChange) *raftpb.ConfChangeV2 {
 	add := func(kind raftpb.ConfChangeType, number uint32) {
 		changes = append(changes, &raftpb.ConfChangeSingle{Type: kind.Enum(), NodeId: new(uint64(number))})
 	}
-	switch {
-	case c.Promote != 0:
+	if c.Promote != 0 {
 		add(raftpb.ConfChangeAddNode, c.Promote)
-	case c.Demote != 0:
+	}
+	if c.Demote != 0 {
 		add(raftpb.ConfChangeAddLearnerNode, c.Demote)
 	}
 	if c.Remove != 0 && s.Seat(c.Remove) != txnpb.SeatNone {
@@ -227,7 +239,11 @@ func (s State) ConfChange(c *txnpb.RosterChange) *raftpb.ConfChangeV2 {
 	if len(changes) == 0 {
 		return nil
 	}
-	return &raftpb.ConfChangeV2{Transition: raftpb.ConfChangeTransitionJointImplicit.Enum(), Changes: changes}
+	transition := raftpb.ConfChangeTransitionJointImplicit
+	if c.Promote != 0 && c.Demote != 0 { // who leads passes that on in between
+		transition = raftpb.ConfChangeTransitionJointExplicit
+	}
+	return &raftpb.ConfChangeV2{Transition: transition.Enum(), Changes: changes}
 }
 
 // Does reports whether cc, nil where there is none, is what a change does to the
@@ -243,7 +259,7 @@ func (s State) Does(c *txnpb.RosterChange, cc *raftpb.ConfChangeV2) bool {
 }
 
 // After returns the state after a change that Check lets pass, and cc, which is its
-// ConfChange or nil.
+// ConfChange or nil. A forced recovery changes the group otherwise: see Forced.
 func (s State) After(c *txnpb.RosterChange, cc *raftpb.ConfChangeV2) (State, error) {
 	out := s
 	if c.Found != nil {
@@ -260,19 +276,32 @@ func (s State) After(c *txnpb.RosterChange, cc *raftpb.ConfChangeV2) (State, err
 	}
 	if cc != nil {
 		conf, err := reconfigure(s.Conf, func(ch confchange.Changer) (tracker.Config, tracker.ProgressMap, error) {
-			return ch.EnterJoint(true, cc.Changes...)
+			auto, _ := cc.EnterJoint()
+			return ch.EnterJoint(auto, cc.Changes...)
 		})
 		if err != nil {
 			return s, err
 		}
 		out.Conf = conf
 	}
-	if c.Remove == 0 && c.Add == nil {
+	moves := c.Promote != 0 && c.Demote != 0
+	if c.Remove == 0 && c.Add == nil && !moves {
 		return out, nil
 	}
 	out.Roster = clone(s.Roster)
 	r := out.Roster
 	r.Version++
+	if moves {
+		for i := range r.Members {
+			switch m := &r.Members[i]; m.Number {
+			case c.Promote:
+				m.Voter = true
+			case c.Demote:
+				m.Voter = false
+			}
+		}
+		return out, nil
+	}
 	if at := slices.IndexFunc(r.Members, func(m txnpb.Member) bool { return m.Number == c.Remove }); at >= 0 {
 		if s.Seat(c.Remove) == txnpb.SeatNone {
 			r.Members = slices.Delete(r.Members, at, at+1)
@@ -341,6 +370,12 @@ type Applied struct {
 	// State is as it is afterwards.
 	State State
 }
+
+// Forced reports whether it was a forced recovery.
+func (a *Applied) Forced() bool { return a.Change != nil && a.Change.Force != nil && a.Refused == nil }
+
+// Regroups reports whether the members of the group are others afterwards.
+func (a *Applied) Regroups() bool { return a.Group != nil || a.Forced() }
 
 func clone(r *txnpb.Roster) *txnpb.Roster {
 	out := *r
