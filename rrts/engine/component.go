@@ -101,6 +101,9 @@ type Host interface {
 	// Pulse declares a loop that must show life: beat has to be called at least once
 	// every limit until the Component is stopped, or the Component is restarted.
 	Pulse(name string, limit time.Duration) (beat func())
+	// Renew ends this life of the Component and begins another at once: for a change of
+	// what it is made of. What waits for it is kept as after a failure, without being one.
+	Renew(reason string)
 	// Fatal ends the whole engine: Run returns err. For what a restart of the
 	// Component cannot cure and must not hide, such as a failed fsync.
 	Fatal(err error)

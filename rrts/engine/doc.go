@@ -24,7 +24,8 @@
 // and made anew, later and later when it fails again and again. Requests that
 // still waited in its mailbox stay there. Requests that it had been given and had
 // not answered are given again if their method is idempotent, and answered with
-// Unknown if not. A request that was in three crashes is put into quarantine.
+// Unknown if not. A request that was in three crashes is put into quarantine. A
+// Component that wants to be made anew says so: Host.Renew.
 //
 // # Calls
 //

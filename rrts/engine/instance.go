@@ -48,6 +48,7 @@ type failure struct {
 	stack   string
 	serving bool // it failed in Serve: only the batch can be the cause
 	hung    bool // its goroutine will not end
+	wanted  bool // it asked for it
 }
 
 func newInstance(u *unit, comp Component) *instance {
@@ -231,6 +232,9 @@ func (in *instance) Pulse(name string, limit time.Duration) func() {
 func (in *instance) Fatal(err error) {
 	in.unit.engine.fail(fmt.Errorf("engine: %s: %w", in.unit.name, err))
 }
+
+// Renew implements Host.
+func (in *instance) Renew(reason string) { in.failWith(failure{in: in, reason: reason, wanted: true}) }
 
 // Connect implements Host.
 func (in *instance) Connect(t Transport) Inlet { return in.unit.engine.connect(in, t) }

@@ -19,9 +19,13 @@ func (u *unit) supervise(ctx context.Context) {
 			if f.in != u.in {
 				continue // of an earlier life
 			}
-			u.failed(f)
-			for u.in == nil {
-				if !u.rest(ctx) {
+			if f.wanted {
+				u.renew(f)
+			} else {
+				u.failed(f)
+			}
+			for at := f.wanted; u.in == nil; at = false {
+				if !at && !u.rest(ctx) {
 					return
 				}
 				if err := u.revive(ctx); err != nil {
@@ -60,6 +64,18 @@ func (u *unit) failed(f failure) {
 	u.set(stateFailed)
 }
 
+// renew ends the life of an instance that asked for it. What it had taken is given to
+// the next one, or has an unknown outcome.
+func (u *unit) renew(f failure) {
+	u.log.Info("Component is made anew", "reason", f.reason)
+	current, before, err := u.halt(false)
+	if err != nil {
+		u.engine.fail(fmt.Errorf("engine: %s was to be made anew (%s) and could not be stopped: %w", u.name, f.reason, err))
+	}
+	u.dispose(nil, append(current, before...), f)
+	u.set(stateFailed)
+}
+
 func (u *unit) raise(reason string) {
 	severity := Warning
 	if u.inARow >= criticalAfter {
@@ -92,10 +108,12 @@ func (u *unit) dispose(suspects, others []*request, f failure) {
 		}
 	}
 	for _, r := range others {
-		if r.idempotent() {
+		switch {
+		case r.answered.Load(), r.notice():
+		case r.idempotent():
 			next = append(next, r)
-		} else {
-			r.Fail(message.Unknown, fmt.Sprintf("engine: %s failed before it answered: %s", u.name, f.reason))
+		default:
+			r.Fail(message.Unknown, fmt.Sprintf("engine: %s ended before it answered: %s", u.name, f.reason))
 		}
 	}
 	for _, r := range append(again, next...) {

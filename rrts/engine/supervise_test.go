@@ -122,6 +122,37 @@ func TestRestartKeepsWork(t *testing.T) {
 	})
 }
 
+// TestRenew: a Component that wants to be made anew is, at once and without an alarm; what
+// it had taken is the next one's, if it is idempotent.
+func TestRenew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := stub{name: "a", services: provides(echo), serve: func(s *stub, r message.Request) {
+			switch body := string(r.Envelope().Body); {
+			case s.life1 == 1 && body == "renew":
+				b := raw("done")
+				r.Reply(&b)
+				s.host.Renew("as asked")
+			case s.life1 == 1:
+			default:
+				b := raw(fmt.Sprintf("%s by life %d", body, s.life1))
+				r.Reply(&b)
+			}
+		}}
+		f := newFixture(t, []func() (Component, error){made(s)}).begin()
+		taken, pay := f.later(echoService, 1, "taken"), f.later(echoService, 2, "pay")
+		synctest.Wait()
+		from := f.clock()
+		f.expect(<-f.later(echoService, 2, "renew"), message.OK, "done")
+		f.expect(<-taken, message.OK, "taken by life 2")
+		f.expect(<-pay, message.Unknown, "")
+		if took := f.clock() - from; took != 0 {
+			t.Errorf("it took %v", took)
+		}
+		f.alarms.expect(t)
+		f.end(nil)
+	})
+}
+
 // TestFailures: every way to fail is noticed, and named in the alarm.
 func TestFailures(t *testing.T) {
 	block := func(ctx context.Context) { <-ctx.Done() }
