@@ -320,7 +320,13 @@ func appendObject[T any](b []byte, fields []field[T], v *T) []byte {
 			b = appendFlags(b, *v)
 		case *ledgerpb.TransferFlags:
 			b = appendFlags(b, *v)
+		case *txnpb.AccessRights:
+			b = appendFlags(b, *v)
 		case *ledgerpb.ChangeEventType:
+			b = appendName(b, *v)
+		case *txnpb.Measure:
+			b = appendName(b, *v)
+		case *txnpb.Comparison:
 			b = appendName(b, *v)
 		default:
 			panic(fmt.Sprintf("exec: a %T is not part of an answer", v))

@@ -27,6 +27,9 @@ func TestParseTransaction(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, %v\nwant %v", got, err, want)
 	}
+	if again, err := ParseTransaction(AppendTransaction(nil, want)); err != nil || !reflect.DeepEqual(again, want) {
+		t.Errorf("written as %s, that is %v, %v", AppendTransaction(nil, want), again, err)
+	}
 	if tx, err := ParseTransaction([]byte(transactionExample)); err != nil || len(tx.Transfers) != 1 || !tx.DeriveTransferIds {
 		t.Errorf("the example is %v, %v", tx, err)
 	}
