@@ -75,7 +75,8 @@ var Kinds = []Kind{
 			"the same id is safe. The SFUs try on and go on by themselves as soon as enough of them are there. A witness that leads brings another SFU up to date, which then leads.",
 		Do: "Start the SFUs that are down, `systemctl start rrts@NAME`, or mend the networks between them; the alarm names " +
 			"those that vote. Of two SFUs both are needed after a crash of one: a third one, however small, would decide. An " +
-			"SFU whose disk is lost is replaced with `rrts sfu replace NAME` once the others lead again.",
+			"SFU whose disk is lost is replaced with `rrts sfu replace NAME` once the others lead again. Where those that are " +
+			"down are lost for good, switch them off, and let this one go on alone: `rrts quorum force --other-is-off`.",
 		Proof: "comps/txn.TestNoLeader",
 	},
 	{
@@ -282,6 +283,39 @@ var Kinds = []Kind{
 		Do: "Look at the disk (`smartctl -a`) and at the memory. Then give the SFU a new identity with `rrts sfu replace " +
 			"NAME`: the others send it the state. If all SFUs say this, restore the newest backup with `rrts restore`.",
 		Proof: "comps/txn.TestStateDamaged",
+	},
+	{
+		Name: "solo", Severity: Warning, Subject: "One SFU alone decides transactions",
+		Means: "Only one SFU of the transaction group votes: the cluster has one, the others are stopped, or they have not " +
+			"caught up yet.",
+		Done: "Everything works, and that SFU decides alone. If it, its machine or its disk fails, no transaction is decided " +
+			"until it is back, and what was not backed up may be lost with the disk.",
+		Do: "Start the SFUs that are stopped (rrts status). For a cluster that survives the loss of a machine add two more " +
+			"with `rrts node add`, and set up backups in any case. The alarm ends by itself when a second SFU votes.",
+		Proof: "comps/txn.TestForce",
+	},
+	{
+		Name: "quorum-forced", Severity: Warning, Subject: "An operator has forced the quorum: other SFUs are overruled",
+		Means: "Most of the SFUs that vote were lost, and an operator told this one to go on alone (`rrts quorum force`). The " +
+			"alarm names the epoch that began, and the CSN from which on this SFU decided without the others.",
+		Done: "Messages of the older epoch are refused. The SFUs that are overruled take no part any more when they return. " +
+			"What was committed on this SFU is here; what only the others had committed is not, and each of them writes it " +
+			"into a file of its own.",
+		Do: "Bring each SFU that the alarm names back under a new identity: `rrts sfu replace NAME`. Then look through its " +
+			"file, if it had transactions of its own: `rrts tx overruled FILE`. If an SFU never comes back: `rrts sfu remove " +
+			"NAME`. The alarm ends when none is left.",
+		Proof: "comps/txn.TestForce",
+	},
+	{
+		Name: "overruled", Severity: Critical, Subject: "This SFU was overruled: the others went on without it",
+		Means: "While this SFU was away, or could not be reached, an operator let another one go on alone. Both may have " +
+			"decided transactions since; those of the other one count.",
+		Done: "This SFU takes no part any more, and stops. It has counted the transactions that only it has, and written " +
+			"them into overruled-epoch-N.jsonl in its state directory. Its state stays as it is.",
+		Do: "`rrts sfu replace NAME` on the machine with the master keys, and the line that it prints on this one: the SFU " +
+			"comes back under a new identity and is sent the state. Then look through the file with `rrts tx overruled " +
+			"FILE`: what its clients were told is committed, and the cluster does not know, has to be settled with them.",
+		Proof: "comps/txn.TestForce",
 	},
 	{
 		Name: "watchdog-armed", Event: true, Severity: Info, Machine: true, Subject: "The hardware watchdog is armed",
