@@ -32,6 +32,7 @@ type appender struct {
 	mu      sync.Mutex
 	queue   []*raftpb.Message
 	compact uint64 // compact the log up to here
+	last    func() // done when all that is queued is written
 	wake    chan struct{}
 	beat    func() // shows that the disk answers
 	unborn  bool   // the mark that allows an empty journal still stands
@@ -56,6 +57,15 @@ func (a *appender) add(msgs []*raftpb.Message) {
 func (a *appender) compactTo(index uint64) {
 	a.mu.Lock()
 	a.compact = index
+	a.mu.Unlock()
+	a.poke()
+}
+
+// do has the append thread do something once all that is queued now is written; one thing
+// at a time.
+func (a *appender) do(f func()) {
+	a.mu.Lock()
+	a.last = f
 	a.mu.Unlock()
 	a.poke()
 }
@@ -85,11 +95,14 @@ func (a *appender) run(ctx context.Context) {
 			continue
 		}
 		a.mu.Lock()
-		msgs := a.queue
-		a.queue = nil
+		msgs, last := a.queue, a.last
+		a.queue, a.last = nil, nil
 		a.mu.Unlock()
 		if !a.write(ctx, msgs) || !a.cut() {
 			return
+		}
+		if last != nil {
+			last()
 		}
 		idle.Reset(markDelay)
 	}
@@ -225,7 +238,10 @@ func (a *appender) install(ctx context.Context, s *raftpb.Snapshot) bool {
 		return false
 	}
 	index := s.GetMetadata().GetIndex()
-	a.c.post(func() { a.c.loop.replica.Installed(index, nextExpiry, group) })
+	a.c.post(func() {
+		a.c.loop.replica.Installed(index, nextExpiry, group)
+		a.c.loop.regrouped()
+	})
 	return true
 }
 

@@ -143,7 +143,7 @@ func (b *backups) begin(in *txnpb.BackupRequest) (err error) {
 	o := &outgoing{id: in.Backup, rows: rows}
 	var head []byte
 	o.sealer, head, err = backup.NewSealer(&c.cfg.Backup.Keys, &txnpb.BackupHeader{
-		ClusterId: c.cfg.Cluster[:], Cluster: c.cfg.Backup.Cluster, Group: uint32(c.cfg.Group), Epoch: c.cfg.Epoch,
+		ClusterId: c.cfg.Cluster[:], Cluster: c.cfg.Backup.Cluster, Group: uint32(c.cfg.Group), Epoch: c.epoch.Load(),
 		Csn: meta.Csn, AppliedIndex: meta.AppliedIndex, AppliedTerm: meta.AppliedTerm, Stamp: meta.Stamp, Taken: c.cfg.Wall(),
 		ApplyVersion: entry.ApplyVersion, Sfu: uint32(c.host.SFU()), Software: c.cfg.Backup.Software,
 	})

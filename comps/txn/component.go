@@ -26,7 +26,8 @@ import (
 
 // Config describes the Component.
 type Config struct {
-	// Group is the group's number, and Epoch its epoch.
+	// Group is the group's number, and Epoch its epoch, as far as is known before log and
+	// state are read: they may know of a forced recovery since.
 	Group uint16
 	Epoch uint32
 	// Node is this member's raft id and the number of its SFU.
@@ -125,6 +126,11 @@ type Component struct {
 	states   states
 	scrubs   scrubs
 
+	epoch   atomic.Uint32
+	group   atomic.Pointer[roster.State] // as raft knows it
+	known   acquaintances
+	hearsay hearsay
+
 	mend *raftlog.Mend // the damaged log; nil when it is sound
 	// fenced says that the state is damaged and has to be rebuilt before anything.
 	fenced bool
@@ -192,6 +198,7 @@ func New(cfg Config) *Component {
 	}
 	c := &Component{cfg: cfg, reads: make(chan func(), readQueue), cramped: make(chan struct{}, 1), traces: newTraces()}
 	c.backups.c, c.states.c, c.scrubs.c = c, c, c
+	c.epoch.Store(max(cfg.Epoch, roster.EpochOf(cfg.Seed)))
 	return c
 }
 
@@ -278,10 +285,26 @@ func (c *Component) open() error {
 	if m.GroupIndex() > 0 {
 		c.log.Grown()
 	}
+	if err := c.beginEpoch(m); err != nil {
+		return err
+	}
 	c.appender = newAppender(c)
 	c.applier = newApplier(c, m)
 	c.loop, err = newLoop(c, m)
 	return err
+}
+
+// beginEpoch finds out the epoch. A forced recovery that a crash has cut short writes it
+// into the journal's header now.
+func (c *Component) beginEpoch(m body) error {
+	epoch := max(c.epoch.Load(), uint32(c.log.Epoch()), roster.EpochOf(m.Group().Roster))
+	c.epoch.Store(epoch)
+	if j := c.log.Journal(); j.Epoch() < uint64(epoch) {
+		if err := j.Rotate(uint64(epoch)); err != nil && !errors.Is(err, journal.ErrNoSpace) {
+			return err
+		}
+	}
+	return nil
 }
 
 // begin opens the body. Which members an empty state begins with is durable before
@@ -331,11 +354,16 @@ func (c *Component) Start(ctx context.Context) error {
 
 // takePart starts the threads of a member with a sound log.
 func (c *Component) takePart(ctx context.Context) {
+	for _, name := range [...]string{alarmNoLeader, alarmSolo, alarmForced} { // of an earlier life
+		c.host.ClearAlarm(name)
+	}
 	c.sound.Store(true)
+	c.sayOverruled()
 	c.applier.tellRoster() // nothing is applied yet
 	c.goRun(ctx, "appender", c.appender.run)
 	c.goRun(ctx, "applier", c.applier.run)
 	c.goRun(ctx, "upkeep", c.upkeep)
+	c.goRun(ctx, "acquaint", c.acquaint)
 	if c.cfg.Clocks != nil {
 		c.goRun(ctx, "clocks", c.watchClocks)
 	}

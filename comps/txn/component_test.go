@@ -37,6 +37,7 @@ type wire struct {
 	// knows the sender.
 	joining int
 	waiting []func()
+	cut     uint16 // this one is reached by nobody; 0 is none
 	// What is sent to the SFU late arrives in its order, lateBy after it was sent.
 	late   uint16
 	lateBy time.Duration
@@ -98,19 +99,30 @@ func (w *wire) joined() {
 
 // plug is the Component that stands for the Cluster Connector.
 type plug struct {
-	w    *wire
-	self uint16
-	host engine.Host
+	w     *wire
+	self  uint16
+	host  engine.Host
+	heard func(*txnpb.Roster) // what others announce
 }
 
 var _ engine.Component = (*plug)(nil)
 
-func (p *plug) Name() string                  { return "plug" }
-func (p *plug) Services() []engine.Service    { return nil }
+func (p *plug) Name() string { return "plug" }
+func (p *plug) Services() []engine.Service {
+	return []engine.Service{{Descriptor: &txnpb.RosterKeeperDescriptor}}
+}
 func (p *plug) Provision(h engine.Host) error { p.host = h; return nil }
 func (p *plug) Validate() error               { return nil }
-func (p *plug) Serve([]message.Request)       {}
-func (p *plug) Drain(context.Context) error   { return nil }
+func (p *plug) Serve(batch []message.Request) {
+	for _, r := range batch {
+		txnpb.ServeRosterKeeper(p, r)
+	}
+}
+
+// Announce implements txnpb.RosterKeeperHandler.
+func (p *plug) Announce(_ message.Request, r *txnpb.Roster) { p.heard(r) }
+
+func (p *plug) Drain(context.Context) error { return nil }
 func (p *plug) Start(context.Context) error {
 	inlet := p.host.Connect(p)
 	p.w.mu.Lock()
@@ -146,6 +158,9 @@ func (p *plug) Send(to uint16, lane message.Lane, record []byte) error {
 	record = append([]byte(nil), record...)
 	p.w.mu.Lock()
 	inlet := p.w.inlets[to]
+	if p.w.cut != 0 && (p.w.cut == to || p.w.cut == p.self) {
+		inlet = nil
+	}
 	if p.w.joining > 0 && inlet != nil {
 		p.w.waiting = append(p.w.waiting, func() { inlet.Deliver(p.self, lane, [][]byte{record}) })
 		p.w.mu.Unlock()
@@ -167,6 +182,8 @@ func (p *plug) Send(to uint16, lane message.Lane, record []byte) error {
 // sfu is one engine with a transaction Component and its disk.
 type sfu struct {
 	number  uint16
+	txn     atomic.Pointer[txn.Component]
+	plug    *plug
 	fs      *vfs.MemFS
 	journal vfs.FS // fs, as a rule
 	state   vfs.FS // of the store; nil means fs
@@ -308,7 +325,10 @@ func (c *cluster) start(s *sfu) {
 			c.t.Fatal(err)
 		}
 	}
-	add(func() (engine.Component, error) { return &plug{w: c.wire, self: s.number}, nil })
+	add(func() (engine.Component, error) {
+		s.plug = &plug{w: c.wire, self: s.number, heard: func(r *txnpb.Roster) { s.txn.Load().Heard(r) }}
+		return s.plug, nil
+	})
 	add(func() (engine.Component, error) {
 		cfg := txn.Config{
 			Group: 1, Epoch: c.epoch, Node: uint64(s.number), Seed: s.seed,
@@ -337,7 +357,9 @@ func (c *cluster) start(s *sfu) {
 		if s.witness {
 			cfg.OpenMarker = func() (*marker.File, error) { return marker.Open(s.fs, "marker") }
 		}
-		return txn.New(cfg), nil
+		comp := txn.New(cfg)
+		s.txn.Store(comp)
+		return comp, nil
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel, s.done = cancel, make(chan error, 1)

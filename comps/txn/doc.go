@@ -34,8 +34,20 @@
 // without a replica hear of it in no other way, and one that was removed hears that the
 // others can do without it.
 //
-// Of two voters, the one that stops gives up its vote first (service Replica, method
-// Rest), and is given it back when it has caught up again.
+// A voter that stops gives up its vote first (service Replica, method Rest) where others
+// could not do without it: to a learner of the same machine, which keeps it, or, of two
+// voters, for as long as it is away.
+//
+// # Forced recovery
+//
+// Where most voters are lost for good, an operator lets one member go on alone (service
+// Replica, method Force). It writes an entry that nobody else has agreed to into its log,
+// with the record that makes it count, and is made anew; a higher epoch begins, in which
+// it is the only voter, and every other replica is overruled. What they say in the older
+// one is refused, and they are told why; the journal's header, every message and every
+// roster bear the epoch. A member that could decide alone listens for a moment at its
+// start whether that has happened to it. What an overruled member has and nobody else is
+// found by package overruled.
 //
 // # State transfer
 //

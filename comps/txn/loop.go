@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"go.etcd.io/raft/v3"
@@ -33,8 +34,16 @@ type loop struct {
 	ready   bool
 	noRoom  bool // the journal could not reserve its next segment
 	leading bool
+	moving  bool // this member's seat goes to another one of its machine
+	stays   bool // it was to, and did not
 	vacant  vacancy
-	clocks  clockWatch
+	stands  standing
+
+	halted    bool // nothing of this life counts any more: the next one goes on, or none
+	listening bool // for whether others have gone on without this member
+	began     time.Duration
+	told      map[uint16]time.Duration // when SFUs of an older epoch were told so
+	clocks    clockWatch
 
 	pin       *pinned
 	pinning   bool
@@ -47,9 +56,9 @@ type loop struct {
 }
 
 func newLoop(c *Component, m body) (*loop, error) {
-	l := &loop{c: c, transfers: map[uint64]bool{}}
+	l := &loop{c: c, transfers: map[uint64]bool{}, told: map[uint16]time.Duration{}, listening: true, began: c.host.Now()}
 	cfg := replica.Config{
-		ID: c.cfg.Node, Epoch: c.cfg.Epoch, Log: c.log, NextExpiry: m.NextExpiry(),
+		ID: c.cfg.Node, Epoch: c.epoch.Load(), Log: c.log, NextExpiry: m.NextExpiry(),
 		Group: m.Group(), Window: c.cfg.Machine.Window, Valid: c.cfg.Valid, Witness: c.witness(), CompareClocks: c.cfg.Clocks != nil, Newest: c.cfg.Machine.Newest,
 		Heartbeat: int(c.cfg.Heartbeat / c.cfg.Tick), Election: int(c.cfg.Election / c.cfg.Tick),
 		Holds: c.log.Holds, Logger: raftLogger{c.host.Log()},
@@ -59,8 +68,11 @@ func newLoop(c *Component, m body) (*loop, error) {
 		cfg.Found = c.cfg.Seed
 	}
 	var err error
-	l.replica, err = replica.New(cfg)
-	return l, err
+	if l.replica, err = replica.New(cfg); err != nil {
+		return nil, err
+	}
+	l.regrouped()
+	return l, nil
 }
 
 func (l *loop) run(ctx context.Context) {
@@ -122,9 +134,13 @@ func (l *loop) tick() {
 			break
 		}
 		l.ticked += l.c.cfg.Tick
+		if l.listens(now) || l.halted {
+			continue
+		}
 		l.replica.Tick(now, l.c.cfg.Wall())
 		l.lookAtDisk()
 		l.vacant.look(l.c.host, now, l.replica.Lead(), l.replica.Group())
+		l.stands.look(l.c.host, l.leading, l.replica.Group())
 		state, lasting, off := l.replica.Clock(now)
 		l.clocks.look(l.c.host, now, l.leading, state, lasting, off)
 		l.unpinOld()
@@ -133,7 +149,7 @@ func (l *loop) tick() {
 
 // flush does what the replica wants done.
 func (l *loop) flush() {
-	for l.replica.Ready(&l.out) {
+	for !l.halted && l.replica.Ready(&l.out) {
 		o := &l.out
 		if o.LeadChanged {
 			l.leadChanged(o.Lead, o.Term)
@@ -159,7 +175,7 @@ func (l *loop) flush() {
 			ch.Origin.(func(*replica.Change))(ch)
 		}
 	}
-	if !l.ready {
+	if !l.ready && !l.halted {
 		if st := l.replica.Status(); st.Lead != 0 && st.Applied >= st.Commit {
 			l.ready = true
 			l.c.host.Ready(true)
@@ -181,7 +197,7 @@ func (l *loop) leadChanged(lead, term uint64) {
 	l.leading = lead == l.c.cfg.Node
 	// The epoch stands above the term: terms begin anew with a restore.
 	for _, service := range [...]uint16{txnpb.TxnService, txnpb.MembersService} {
-		l.c.host.Hold(service, sfuOf(l.decides(lead)), uint64(l.c.cfg.Epoch)<<40|term)
+		l.c.host.Hold(service, sfuOf(l.decides(lead)), uint64(l.c.epoch.Load())<<40|term)
 	}
 	if l.leading {
 		l.announce(0)
@@ -230,7 +246,7 @@ func (c *Component) sendRaft(m *raftpb.Message) error {
 	}
 	return c.host.Notify(engine.Notice{
 		To: sfuOf(m.GetTo()), Service: txnpb.ReplicaService, Method: method,
-		Epoch: c.cfg.Epoch, Group: c.cfg.Group,
+		Epoch: c.epoch.Load(), Group: c.cfg.Group,
 		Body: message.Marshal(&txnpb.RaftMessage{Message: raw, Full: c.full.Load(), NewestVersion: c.cfg.Machine.Newest, ActiveVersion: c.active.Load()}),
 	})
 }
@@ -259,15 +275,33 @@ const (
 	nobodyElse                      // no other member is there to take over
 )
 
-// handOver passes leadership on, if this member has it.
+// handOver passes leadership on, if this member has it. Where no other voter is there to
+// take it, a learner of the same machine becomes one in this member's place: the lead goes
+// with the seat.
 func (l *loop) handOver() handOverState {
+	self := uint32(l.c.cfg.Node)
 	switch {
-	case !l.leading:
+	case l.halted:
 		return following
+	case !l.leading:
+		if s := l.replica.Group(); s.Joint() && slices.Contains(s.Conf.VotersOutgoing, uint64(self)) {
+			return handing // until the others can do without it
+		}
+		return following
+	case l.moving || l.replica.Group().Joint():
+		return handing
 	case l.replica.HandOver():
 		return handing
 	}
-	return nobodyElse
+	to, ok := l.replica.Successor(self)
+	if !ok || l.stays {
+		return nobodyElse
+	}
+	l.moving = true
+	l.moveSeat(self, to, func(refused string) {
+		l.moving, l.stays = false, refused != ""
+	})
+	return handing
 }
 
 // lookAtDisk notes whether the disk has room for new work. A leader without room lets a

@@ -70,11 +70,40 @@ func (d membersService) Lease(r message.Responder[*txnpb.LeaseAnswer], in *txnpb
 // Rest implements txnpb.ReplicaHandler.
 func (d replicaService) Rest(r message.Responder[*txnpb.MembersAnswer], _ *txnpb.RestRequest) {
 	env := r.Envelope()
-	if env.Group != d.c.cfg.Group || env.Epoch != d.c.cfg.Epoch || env.From == 0 {
+	if env.Group != d.c.cfg.Group || env.Epoch != d.c.epoch.Load() || env.From == 0 {
 		r.Fail(message.Denied, "not of this group and epoch")
 		return
 	}
-	membersService{d.dispatch}.change(r, txnpb.RosterChange{Demote: uint32(env.From)})
+	d.add(func() {
+		l, from := d.c.loop, uint32(env.From)
+		if to, ok := l.replica.Successor(from); ok {
+			l.moveSeat(from, to, func(refused string) { l.letRest(r, from, refused) })
+			return
+		}
+		l.letRest(r, from, "the others can decide without it")
+	})
+}
+
+// letRest takes the vote of one of two voters; otherwise it is refused, for that reason or,
+// without one, because nothing has to be done.
+func (l *loop) letRest(r message.Responder[*txnpb.MembersAnswer], from uint32, otherwise string) {
+	if s := l.replica.Group(); !l.leading || s.Seat(from) == txnpb.SeatVoter && len(s.Conf.Voters) == 2 {
+		l.c.changeNow(r, txnpb.RosterChange{Demote: from})
+		return
+	}
+	r.Reply(&txnpb.MembersAnswer{Refused: otherwise})
+}
+
+// moveSeat makes a learner vote in the place of a voter of its machine, and then says why
+// not, or "".
+func (l *loop) moveSeat(from, to uint32, done func(refused string)) {
+	l.c.host.Log().Info("a vote moves to another SFU of its machine", "from", from, "to", to)
+	l.replica.Change(&replica.Change{Wish: txnpb.RosterChange{Demote: from, Promote: to}, Origin: func(ch *replica.Change) {
+		if ch.Failed != nil {
+			ch.Refused = ch.Failed.Error()
+		}
+		done(ch.Refused)
+	}})
 }
 
 const (
@@ -85,9 +114,10 @@ const (
 	restPatience = 3 * time.Second
 )
 
-// rest gives up this member's vote where it is one of two: the other decides alone
-// from then on. The leader gives it back when this member is there again and has
-// caught up.
+// rest gives up this member's vote where that is better for those that stay: to another
+// SFU of its machine, for good, or, where it is one of two, so that the other decides alone
+// from then on. The leader gives it back in that case, when this member is there again and
+// has caught up.
 func (c *Component) rest(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, restPatience)
 	defer cancel()
@@ -118,10 +148,10 @@ func (c *Component) rest(ctx context.Context) {
 		}
 		switch {
 		case err == nil && answer.Refused == "":
-			c.host.Log().Info("this SFU votes no more until it is back", "leader", to)
+			c.host.Log().Info("this SFU votes no more", "leader", to)
 			return
 		case err == nil:
-			c.host.Log().Warn("this SFU keeps its vote: the other one cannot decide until it is back", "why", answer.Refused)
+			c.host.Log().Info("this SFU keeps its vote", "why", answer.Refused)
 			return
 		}
 		select {
@@ -140,7 +170,7 @@ func (c *Component) askRest(ctx context.Context, leader uint16) (*txnpb.MembersA
 	replies := make(chan engine.Reply, 1)
 	c.host.Call(engine.Call{
 		Service: txnpb.ReplicaService, Method: txnpb.ReplicaRestMethod, Target: leader, Timeout: restAttempt,
-		Epoch: c.cfg.Epoch, Group: c.cfg.Group, Role: message.RoleSFU,
+		Epoch: c.epoch.Load(), Group: c.cfg.Group, Role: message.RoleSFU,
 		Body: message.Marshal(&txnpb.RestRequest{}), Done: func(r engine.Reply) { replies <- r },
 	})
 	select {
@@ -155,11 +185,12 @@ func (c *Component) askRest(ctx context.Context, leader uint16) (*txnpb.MembersA
 	}
 }
 
-// decidesWith reports whether this member is one of two voters, and which SFU leads; 0
-// while nobody is known to.
+// decidesWith reports whether this member is one of two voters, or one whose seat another
+// SFU of its machine may take, and which SFU leads; 0 while nobody is known to.
 func (l *loop) decidesWith() (leader uint16, so bool) {
 	s := l.replica.Group()
-	if len(s.Conf.Voters) != 2 || s.Seat(uint32(l.c.cfg.Node)) != txnpb.SeatVoter {
+	_, replaceable := s.Successor(uint32(l.c.cfg.Node), func(uint64) bool { return true })
+	if l.halted || len(s.Conf.Voters) != 2 && !replaceable || s.Seat(uint32(l.c.cfg.Node)) != txnpb.SeatVoter {
 		return 0, false
 	}
 	return sfuOf(l.replica.Status().Lead), true
@@ -167,7 +198,11 @@ func (l *loop) decidesWith() (leader uint16, so bool) {
 
 // change has the replica do a change, and answers when it is done.
 func (d membersService) change(r message.Responder[*txnpb.MembersAnswer], wish txnpb.RosterChange) {
-	c := d.c
+	d.add(func() { d.c.changeNow(r, wish) })
+}
+
+// changeNow is change, on the loop.
+func (c *Component) changeNow(r message.Responder[*txnpb.MembersAnswer], wish txnpb.RosterChange) {
 	ch := &replica.Change{Wish: wish, Deadline: c.deadline(r.Request)}
 	ch.Origin = func(ch *replica.Change) {
 		switch {
@@ -181,7 +216,7 @@ func (d membersService) change(r message.Responder[*txnpb.MembersAnswer], wish t
 			r.Reply(out)
 		}
 	}
-	d.add(func() { c.loop.replica.Change(ch) })
+	c.loop.replica.Change(ch)
 }
 
 // deadline is when whoever asked gives up; 0 when that was not said.
@@ -217,7 +252,7 @@ func (a *applier) tookChanges(changes []roster.Applied) bool {
 	}
 	for i := range changes {
 		ch := &changes[i]
-		if ch.Group != nil {
+		if ch.Regroups() {
 			group = true
 			a.c.log.Grown() // before the loop can make raft know the new member
 			a.c.host.Log().Info("the group", "voters", ch.State.Conf.Voters, "outgoing", ch.State.Conf.VotersOutgoing, "learners", ch.State.Conf.Learners)
@@ -248,6 +283,7 @@ func (l *loop) changed(changes []roster.Applied) {
 	if len(changes) == 0 {
 		return
 	}
+	l.regrouped()
 	if l.pin != nil {
 		l.pin.outdated = true
 		l.unpinOld()
@@ -255,6 +291,12 @@ func (l *loop) changed(changes []roster.Applied) {
 	if l.leading {
 		l.announce(0)
 	}
+}
+
+// regrouped lets the other threads know the group.
+func (l *loop) regrouped() {
+	s := l.replica.Group()
+	l.c.group.Store(&s)
 }
 
 // announce tells an SFU, or all where sfu is 0, of the roster. Those without a replica
@@ -266,7 +308,7 @@ func (l *loop) announce(sfu uint16) {
 	}
 	err := l.c.host.Notify(engine.Notice{
 		To: sfu, Service: txnpb.RosterKeeperService, Method: txnpb.RosterKeeperAnnounceMethod,
-		Epoch: l.c.cfg.Epoch, Group: l.c.cfg.Group, Body: message.Marshal(r),
+		Epoch: l.c.epoch.Load(), Group: l.c.cfg.Group, Body: message.Marshal(r),
 	})
 	if err != nil {
 		l.c.host.Log().Debug("the roster was not announced", "to", sfu, "err", err)

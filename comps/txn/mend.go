@@ -245,7 +245,7 @@ func (c *Component) ask(ctx context.Context, sfu, method uint16, in, out message
 	replies := make(chan engine.Reply, 1)
 	c.host.Call(engine.Call{
 		Service: txnpb.ReplicaService, Method: method, Target: sfu, Timeout: entriesTimeout,
-		Epoch: c.cfg.Epoch, Group: c.cfg.Group, Role: message.RoleSFU,
+		Epoch: c.epoch.Load(), Group: c.cfg.Group, Role: message.RoleSFU,
 		Body: message.Marshal(in), Done: func(r engine.Reply) { replies <- r },
 	})
 	select {
@@ -277,7 +277,7 @@ func (c *Component) serveDamaged(batch []message.Request) {
 func (d replicaService) Entries(r message.Responder[*txnpb.EntriesAnswer], in *txnpb.EntriesRequest) {
 	c, env := d.c, r.Envelope()
 	switch {
-	case env.Group != c.cfg.Group || env.Epoch != c.cfg.Epoch || env.From == 0:
+	case env.Group != c.cfg.Group || env.Epoch != c.epoch.Load() || env.From == 0:
 		r.Fail(message.Denied, "not of this group and epoch")
 		return
 	case in.First == 0 || in.Count == 0:

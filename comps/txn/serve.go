@@ -22,7 +22,11 @@ func (c *Component) Serve(batch []message.Request) {
 	}
 	d := dispatch{c: c}
 	for _, r := range batch {
-		switch r.Envelope().Service {
+		service := r.Envelope().Service
+		if service != txnpb.ReplicaService && c.refusesOverruled(r) {
+			continue
+		}
+		switch service {
 		case txnpb.TxnService:
 			txnpb.ServeTxn(txnService{&d}, r)
 		case txnpb.ReplicaService:
@@ -179,7 +183,13 @@ func (d *dispatch) step(r message.Request, in *txnpb.RaftMessage) {
 		c.host.Log().Warn("a peer's message is malformed", "from", env.From, "err", err)
 		return
 	}
-	if env.Group != c.cfg.Group || env.Epoch != c.cfg.Epoch || m.GetTo() != c.cfg.Node ||
+	if epoch := c.epoch.Load(); env.Group == c.cfg.Group && env.Epoch != epoch {
+		if env.Epoch < epoch {
+			d.add(func() { c.loop.outdated(env.From) })
+		}
+		return // who is behind hears so in another way
+	}
+	if env.Group != c.cfg.Group || m.GetTo() != c.cfg.Node ||
 		m.GetFrom() != uint64(env.From) || env.From == 0 || m.GetType() == raftpb.MsgSnap {
 		c.host.Log().Warn("a peer's message is not for this member", "from", env.From, "group", env.Group, "epoch", env.Epoch,
 			"node", m.GetFrom(), "to", m.GetTo(), "type", m.GetType())
@@ -196,7 +206,7 @@ func (d *dispatch) step(r message.Request, in *txnpb.RaftMessage) {
 // Install implements txnpb.ReplicaHandler.
 func (d replicaService) Install(r message.Responder[*txnpb.SnapshotProgress], in *txnpb.SnapshotChunk) {
 	env := r.Envelope()
-	if env.Group != d.c.cfg.Group || env.Epoch != d.c.cfg.Epoch || env.From == 0 {
+	if env.Group != d.c.cfg.Group || env.Epoch != d.c.epoch.Load() || env.From == 0 {
 		r.Fail(message.Denied, "not of this group and epoch")
 		return
 	}
@@ -207,21 +217,7 @@ func (d replicaService) Install(r message.Responder[*txnpb.SnapshotProgress], in
 func (d replicaService) Status(r message.Responder[*txnpb.ReplicaStatus], _ *txnpb.ReplicaStatusRequest) {
 	c := d.c
 	d.add(func() {
-		st := c.loop.replica.Status()
-		out := &txnpb.ReplicaStatus{
-			Sfu: uint32(c.host.SFU()), Role: st.Role, Leader: uint32(sfuOf(st.Lead)), Term: st.Term,
-			CommitIndex: st.Commit, AppliedIndex: st.Applied, Pending: uint32(st.Pending),
-			ApplyVersion: c.loop.replica.ActiveVersion(), NewestVersion: c.cfg.Machine.Newest,
-		}
-		for _, node := range st.Voters {
-			out.Voters = append(out.Voters, uint32(sfuOf(node)))
-		}
-		for _, node := range st.Learners {
-			out.Learners = append(out.Learners, uint32(sfuOf(node)))
-		}
-		if r := c.loop.replica.Group().Roster; r != nil {
-			out.RosterVersion = r.Version
-		}
+		out := c.status()
 		commitStatus(out, &c.loop.commits)
 		out.Progress = c.tasks.status(c.host.Now())
 		c.applier.do(func() {
@@ -231,6 +227,29 @@ func (d replicaService) Status(r message.Responder[*txnpb.ReplicaStatus], _ *txn
 			r.Reply(out)
 		})
 	})
+}
+
+// status is what this member is, without how far its state reaches. It belongs to the
+// loop.
+func (c *Component) status() *txnpb.ReplicaStatus {
+	st := c.loop.replica.Status()
+	out := &txnpb.ReplicaStatus{
+		Sfu: uint32(c.host.SFU()), Role: st.Role, Leader: uint32(sfuOf(st.Lead)), Term: st.Term,
+		CommitIndex: st.Commit, AppliedIndex: st.Applied, Pending: uint32(st.Pending), Epoch: c.epoch.Load(),
+		ApplyVersion: c.loop.replica.ActiveVersion(), NewestVersion: c.cfg.Machine.Newest,
+	}
+	for _, node := range st.Voters {
+		out.Voters = append(out.Voters, uint32(sfuOf(node)))
+	}
+	for _, node := range st.Learners {
+		out.Learners = append(out.Learners, uint32(sfuOf(node)))
+	}
+	if r := c.loop.replica.Group().Roster; r != nil {
+		out.RosterVersion = r.Version
+	}
+	out.LastIndex, _ = c.log.LastIndex() // never fails
+	out.LastTerm, _ = c.log.Term(out.LastIndex)
+	return out
 }
 
 // Digest implements txnpb.ReplicaHandler.

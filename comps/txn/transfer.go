@@ -234,7 +234,7 @@ func (c *Component) sendChunk(ctx context.Context, sfu uint16, chunk *txnpb.Snap
 	replies := make(chan engine.Reply, 1)
 	c.host.Call(engine.Call{
 		Service: txnpb.ReplicaService, Method: txnpb.ReplicaInstallMethod, Target: sfu, Timeout: chunkTimeout,
-		Epoch: c.cfg.Epoch, Group: c.cfg.Group, Role: message.RoleSFU,
+		Epoch: c.epoch.Load(), Group: c.cfg.Group, Role: message.RoleSFU,
 		Body: message.Marshal(chunk), Done: func(r engine.Reply) { replies <- r },
 	})
 	select {

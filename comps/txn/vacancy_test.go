@@ -39,8 +39,42 @@ func TestNoLeader(t *testing.T) {
 	look(0, 2*vacancyGrace)
 	look(2, time.Second)
 	want := []string{
-		"raise no-leader: no transaction is decided until 2 of the 2 SFUs that vote reach each other: [alpha bravo]; start those that are down",
+		"raise no-leader: no transaction is decided until 2 of the 2 SFUs that vote reach each other: [alpha bravo]; start those that are down, " +
+			"or, if they are off for good, let this one go on alone: rrts quorum force --other-is-off",
 		"clear no-leader",
+	}
+	if !slices.Equal(book, want) {
+		t.Errorf("alarms:\n%s\nwant:\n%s", strings.Join(book, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// TestStanding: the leader says for as long as it is so that it alone votes, and who waits
+// to be replaced after a forced recovery.
+func TestStanding(t *testing.T) {
+	members := []txnpb.Member{{Number: 1, Name: "alpha"}, {Number: 2, Name: "bravo"}, {Number: 3, Name: "carol"}}
+	group := func(r *txnpb.Roster, voters ...uint64) roster.State {
+		return roster.State{Roster: r, Conf: raftpb.EnsureConfState(&raftpb.ConfState{Voters: voters})}
+	}
+	whole := &txnpb.Roster{Members: members}
+	forced := &txnpb.Roster{Members: slices.Clone(members), Force: &txnpb.Force{Epoch: 2, By: 1, Csn: 70}}
+	forced.Members[1].Overruled, forced.Members[2].Overruled = true, true
+	half := &txnpb.Roster{Members: slices.Clone(members[:2]), Force: forced.Force}
+	half.Members[1].Overruled = true
+	s, book := standing{}, alarmBook{}
+	for _, c := range []struct {
+		leads bool
+		group roster.State
+	}{
+		{false, group(whole, 1)}, {true, group(whole, 1, 2)}, {true, group(whole, 1)}, {true, group(whole, 1)},
+		{true, group(forced, 1)}, {true, group(half, 1)}, {false, group(half, 1)},
+	} {
+		s.look(&book, c.leads, c.group)
+	}
+	const solo = "solo: SFU alpha alone votes: if it, its machine or its disk fails, nothing is decided, and what was not backed up may be lost; " +
+		"add SFUs on other machines with rrts node add, or start those that are stopped"
+	const waits = "quorum-forced: SFU alpha went on alone in epoch 2 from CSN 70 on; overruled, and to be brought back with `rrts sfu replace NAME`: "
+	want := []string{
+		"raise " + solo, "raise " + waits + "bravo, carol", "clear quorum-forced", "raise " + waits + "bravo", "clear solo", "clear quorum-forced",
 	}
 	if !slices.Equal(book, want) {
 		t.Errorf("alarms:\n%s\nwant:\n%s", strings.Join(book, "\n"), strings.Join(want, "\n"))
@@ -67,7 +101,8 @@ func TestWitnessLeads(t *testing.T) {
 	want := []string{
 		"raise no-leader: no transaction is decided until the witness wit has brought another SFU up to date, which then leads",
 		"clear no-leader",
-		"raise no-leader: no transaction is decided until 2 of the 3 SFUs that vote reach each other, one of them with all that was committed and no witness: [alpha bravo wit]; start those that are down",
+		"raise no-leader: no transaction is decided until 2 of the 3 SFUs that vote reach each other, one of them with all that was committed and no witness: [alpha bravo wit]; start those that are down, " +
+			"or, if they are off for good, let this one go on alone: rrts quorum force --other-is-off",
 	}
 	if !slices.Equal(book, want) {
 		t.Errorf("alarms:\n%s\nwant:\n%s", strings.Join(book, "\n"), strings.Join(want, "\n"))
