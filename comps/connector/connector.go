@@ -25,9 +25,9 @@ type Config struct {
 	// Open opens the links; nil where there is none. It is called in Provision, so that a Connector made anew
 	// gets fresh ones; the Connector closes them. Must be set.
 	Open func() (fabric.Links, error)
-	// Roster, if not nil, is told of every roster that another SFU announces. It must
+	// Roster, if not nil, is told of every roster that another SFU announces, and in which epoch. It must
 	// not block.
-	Roster func(*txnpb.Roster)
+	Roster func(epoch uint32, r *txnpb.Roster)
 }
 
 // Connector is the Component. Its exported methods beside the life cycle may be
@@ -129,7 +129,9 @@ func (c *Connector) Serve(batch []message.Request) {
 type keeperService struct{ *Connector }
 
 // Announce implements txnpb.RosterKeeperHandler.
-func (k keeperService) Announce(_ message.Request, r *txnpb.Roster) { k.cfg.Roster(r) }
+func (k keeperService) Announce(r message.Request, in *txnpb.Roster) {
+	k.cfg.Roster(r.Envelope().Epoch, in)
+}
 
 // Drain implements engine.Component. The engine itself sees to it that peers have
 // got what was sent to them.

@@ -29,10 +29,11 @@ type Config struct {
 	Wall func() int64
 
 	// Cluster, ClusterID, Epoch and Group are what the gateway says of the cluster
-	// and puts into every request.
+	// and puts into every request. Epoch is called from any goroutine and must not block:
+	// it rises with a forced recovery. nil means 0.
 	Cluster   string
 	ClusterID [16]byte
-	Epoch     uint32
+	Epoch     func() uint32
 	Group     uint16
 	// Gateways returns the addresses of all gateways of the cluster as they are now; it
 	// is called from any goroutine and must not block. nil means that there are none to
@@ -58,6 +59,9 @@ type Config struct {
 
 // withDefaults returns c with the defaults in the place of zeros.
 func (c Config) withDefaults() Config {
+	if c.Epoch == nil {
+		c.Epoch = func() uint32 { return 0 }
+	}
 	if c.Gateways == nil {
 		c.Gateways = func() []string { return nil }
 	}

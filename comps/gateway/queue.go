@@ -151,7 +151,7 @@ func (q *queue) call(b *batch) {
 	g.counters.batches.Add(1)
 	g.host.Call(engine.Call{
 		Service: txnpb.TxnService, Method: txnpb.TxnSubmitMethod, Role: message.RoleSFU,
-		Epoch: g.cfg.Epoch, Group: g.cfg.Group,
+		Epoch: g.cfg.Epoch(), Group: g.cfg.Group,
 		Timeout: max(last-g.host.Now(), 0) + expiryTick,
 		Body:    body,
 		Done:    func(r engine.Reply) { q.done(b, &r) },

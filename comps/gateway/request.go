@@ -106,7 +106,7 @@ func (c *conn) hello(e *message.Envelope) {
 		Cluster:         g.cfg.Cluster,
 		ClusterId:       g.cfg.ClusterID[:],
 		Sfu:             uint32(g.host.SFU()),
-		Epoch:           g.cfg.Epoch,
+		Epoch:           g.cfg.Epoch(),
 		LedgerTime:      g.ledgerTime(),
 		Gateways:        c.told,
 		HeartbeatMillis: uint32(g.cfg.Heartbeat.Milliseconds()),
@@ -182,7 +182,7 @@ func (c *conn) forward(e *message.Envelope, a *access, role message.Role, u *use
 		return
 	}
 	call := engine.Call{Service: e.Service, Method: e.Method, Target: e.To, Role: role, Trace: e.Trace,
-		Epoch: g.cfg.Epoch, Group: g.cfg.Group, Timeout: time.Duration(e.RemainingMillis) * time.Millisecond}
+		Epoch: g.cfg.Epoch(), Group: g.cfg.Group, Timeout: time.Duration(e.RemainingMillis) * time.Millisecond}
 	if u != nil {
 		call.Principal = u.number
 	}

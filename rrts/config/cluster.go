@@ -49,7 +49,8 @@ type Cluster struct {
 	// Roster is the version of SFUs: 0 for the list with which the cluster began,
 	// and the one that the cluster itself gave to a list that it has changed.
 	Roster uint64
-	// Epoch is the epoch of its transaction group. It rises with every restore.
+	// Epoch is the epoch of its transaction group. It rises with every restore and every
+	// forced recovery.
 	Epoch uint32
 	// BackupKey is the X25519 key that backups are sealed to; zero in clusters
 	// that make none. What opens them is in the recovery kit and on no SFU.
@@ -100,6 +101,7 @@ type Member struct {
 	UDPA      netip.AddrPort // invalid when the SFU never uses UDP
 	UDPB      netip.AddrPort // invalid when UDP has one network only
 	Gateways  []string       // host:port that clients dial
+	Overruled bool           // by a forced recovery: it waits to be replaced
 }
 
 const clusterComment = `The cluster. An SFU starts from the SFUs that are listed here, or from a newer list that the others told it of.
@@ -113,7 +115,7 @@ func (c *Cluster) keys(k *keys) {
 	key(k, "roster", &c.Roster, otherwise[uint64](0), integer[uint64](0, 1<<62),
 		"The version of the list of SFUs below, written by rrts. 0 is the list with which the cluster began.")
 	key(k, "epoch", &c.Epoch, otherwise[uint32](1), integer[uint32](1, 1<<31),
-		"The epoch of its transactions. It rises with every restore from a backup; what bears an older one is refused.")
+		"The epoch of its transactions. It rises with every restore from a backup and every forced recovery; what bears an older one is refused.")
 	key(k, "backup_key", &c.BackupKey, optional[PublicKey](`"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="`), publicKey,
 		"Backups are sealed to this key. What opens them is in the recovery kit, and on no SFU.")
 	k.section("interconnect", "How the SFUs reach each other.", c.Interconnect.keys)
@@ -179,6 +181,8 @@ func (m *Member) keys(k *keys, carrier Carrier) {
 	key(k, "udp_b", &m.UDPB, optional[netip.AddrPort](`"192.168.8.1:7401"`), udpAddress, "")
 	key(k, "gateways", &m.Gateways, optional[[]string](`["pc1.example:7400"]`), list(gatewayAddress, MaxGateways),
 		"Where clients reach its gateway. The gateway's certificate is for these hosts.")
+	key(k, "overruled", &m.Overruled, otherwise(false), boolean,
+		"A forced recovery went on without it, as rrts wrote here: it waits to be replaced or removed.")
 }
 
 // Member returns the SFU of a name, or nil.
@@ -191,11 +195,14 @@ func (c *Cluster) Member(name string) *Member {
 	return nil
 }
 
-// Gateways returns the addresses of all gateways, in the order of their SFUs.
+// Gateways returns the addresses of all gateways, in the order of their SFUs. What was
+// overruled answers nobody.
 func (c *Cluster) Gateways() []string {
 	var all []string
 	for _, m := range c.SFUs {
-		all = append(all, m.Gateways...)
+		if !m.Overruled {
+			all = append(all, m.Gateways...)
+		}
 	}
 	return all
 }

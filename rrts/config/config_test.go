@@ -47,6 +47,7 @@ voter = true
 udp_a = "192.168.7.1:7401"
 udp_b = "192.168.8.1:7401"
 gateways = ["pc1.example:7400", "[2001:db8::1]:7400"]
+overruled = true
 [[sfu]]
 number = 7
 name = "core-2"

@@ -97,7 +97,7 @@ machine.toml: file is missing; copy the file that rrts init wrote for this machi
 			"machine.toml":   "nmae = 'pc1'",
 			"sfu/alpha.toml": "memory = 5\nstate = '/x'",
 		}, `
-cluster.toml:43:1: key sfu[2].name: is the number 5; write 1 to 32 letters a-z, digits and "-", in quotes, such as "alpha"
+cluster.toml:44:1: key sfu[2].name: is the number 5; write 1 to 32 letters a-z, digits and "-", in quotes, such as "alpha"
 machine.toml:1:1: key name: missing; write name = "pc1", as in the machine key of its SFUs in cluster.toml
 machine.toml:1:1: key nmae: unknown key; did you mean name?
 sfu/alpha.toml:1:1: key memory: is the number 5; write a size from "64MiB" to "1024GiB", in quotes, with its unit: KiB, MiB or GiB

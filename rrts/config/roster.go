@@ -21,6 +21,8 @@ func (c *Cluster) rosterKeys(k *keys) {
 		"The cluster.")
 	key(k, "version", &c.Roster, must[uint64]("remove the file: the SFU writes it again"), integer[uint64](0, 1<<62),
 		"The version of the list.")
+	key(k, "epoch", &c.Epoch, otherwise[uint32](1), integer[uint32](1, 1<<31),
+		"The epoch of the transactions with it. The list of a higher epoch is the newer one.")
 	k.sections("sfu", "The SFUs, one [[sfu]] each.", len(c.SFUs),
 		func(n int) { c.SFUs = make([]Member, n) },
 		func(i int, k *keys) { c.SFUs[i].keys(k, c.Interconnect.Carrier) })
@@ -56,11 +58,20 @@ func (c *Cluster) ParseRoster(name string, data []byte) (*Cluster, error) {
 	}
 	out := *c
 	readFile(d, out.rosterKeys)
+	out.Epoch = max(out.Epoch, c.Epoch)
 	if out.ID != c.ID && !d.hasFault("cluster_id") {
 		d.fault("cluster_id", "is "+out.ID.String()+", not this cluster's "+c.ID.String(), "this state is of an SFU of another cluster: move it away")
 	}
 	out.relate(d)
 	return &out, d.faults.err()
+}
+
+// Newer reports whether c has a newer list of SFUs than another state of the same cluster.
+func (c *Cluster) Newer(than *Cluster) bool {
+	if c.Epoch != than.Epoch {
+		return c.Epoch > than.Epoch
+	}
+	return c.Roster > than.Roster
 }
 
 // StateRoster returns the cluster with the list of SFUs in the roster.toml of a state

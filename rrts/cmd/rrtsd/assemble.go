@@ -60,7 +60,9 @@ type sfu struct {
 	reload  func() error // takes up what may change while it runs: the gateway's certificate
 	ready   atomic.Bool  // systemd has been told READY
 	keeper  *keeper
-	turn    *turn
+	// overruled writes down what only this SFU has, when the engine has ended.
+	overruled func() error
+	turn      *turn
 }
 
 // assembler holds what the parts of an SFU have in common.
@@ -95,7 +97,9 @@ func assemble(cfg *config.Config, log *slog.Logger) (*sfu, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := a.adoptRoster(); err != nil {
+	if err := a.adoptRoster(); errors.Is(err, errOverruled) {
+		return nil, errors.Join(err, a.reportOverruled(), release())
+	} else if err != nil {
 		return nil, errors.Join(err, release())
 	}
 	incarnation, err := fabric.NextIncarnation(filepath.Join(cfg.SFU.StateDir, "incarnation"))
@@ -124,7 +128,7 @@ func assemble(cfg *config.Config, log *slog.Logger) (*sfu, error) {
 	if err := a.addComponents(); err != nil {
 		return nil, errors.Join(err, release())
 	}
-	return &sfu{name: cfg.Self.Name, engine: a.engine, clock: a.clock, sockets: a.sockets, release: release, reload: a.reload, keeper: a.keeper, turn: a.turn}, nil
+	return &sfu{name: cfg.Self.Name, engine: a.engine, clock: a.clock, sockets: a.sockets, release: release, reload: a.reload, keeper: a.keeper, turn: a.turn, overruled: a.reportOverruled}, nil
 }
 
 // adoptRoster makes the newest list of SFUs that is known here the cluster's.
@@ -242,7 +246,9 @@ func (a *assembler) transactions() (engine.Component, error) {
 	if a.cfg.Self.Type == config.TypeWitness {
 		cfg.OpenMarker = func() (*marker.File, error) { return statedir.Marker(dir, disk, keys) }
 	}
-	return txn.New(cfg), nil
+	t := txn.New(cfg)
+	a.keeper.setReplica(t)
+	return t, nil
 }
 
 // validRoster holds a roster against the rules of the configuration, which every SFU
@@ -306,7 +312,7 @@ func (a *assembler) gateway() (engine.Component, error) {
 		ListenAdmin: a.listenControl, AdminGroup: adminGroup(),
 		Certificate: func() (*tls.Certificate, error) { return a.certificate.Load(), nil },
 		Tokens:      tokens, Wall: wall,
-		Cluster: c.Name, ClusterID: [16]byte(c.ID), Epoch: c.Epoch, Group: group,
+		Cluster: c.Name, ClusterID: [16]byte(c.ID), Epoch: a.keeper.epoch, Group: group,
 		Gateways: a.keeper.gateways, Own: self.Gateways, SFUs: a.keeper.numbers,
 		Heartbeat: c.Clients.Heartbeat, MaxConnections: a.cfg.SFU.Gateway.MaxConnections, Window: a.cfg.SFU.Gateway.Window,
 	})

@@ -13,7 +13,7 @@
 //
 // Exit status: 0 after a clean stop, 1 after a failure, 78 (EX_CONFIG) for a fault
 // in the command line or the configuration, which starting again does not cure, or
-// for an SFU that was removed from the cluster.
+// for an SFU that was removed from the cluster or overruled by a forced recovery.
 package main
 
 import (
@@ -68,6 +68,10 @@ func run(dir, name string) int {
 	slog.SetDefault(log)
 	debug.SetMemoryLimit(cfg.SFU.Memory)
 	s, err := assemble(cfg, log)
+	if errors.Is(err, errOverruled) {
+		log.Warn("stopped for good", "err", err)
+		return exitConfig
+	}
 	if err != nil {
 		log.Error("cannot start", "err", err)
 		return exitConfig
@@ -76,8 +80,8 @@ func run(dir, name string) int {
 	switch {
 	case err == nil:
 		return 0
-	case errors.Is(err, errRemoved):
-		log.Error("stopped for good", "err", err)
+	case errors.Is(err, errRemoved), errors.Is(err, errOverruled):
+		log.Warn("stopped for good", "err", err)
 		return exitConfig
 	}
 	log.Error("ended", "err", err)
@@ -112,6 +116,9 @@ func (s *sfu) serve(log *slog.Logger) error {
 	for alive := (pulse{progress: s.engine.Progress}); ; {
 		select {
 		case err := <-done:
+			if errors.Is(gone, errOverruled) {
+				err = errors.Join(err, s.overruled())
+			}
 			return errors.Join(gone, err, s.close())
 		case gone = <-s.keeper.removed:
 			stopping = true

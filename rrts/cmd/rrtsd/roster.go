@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"virtualservicesinc.com/comps/connector"
+	"virtualservicesinc.com/comps/txn"
+	"virtualservicesinc.com/comps/txn/roster"
 	"virtualservicesinc.com/net/fabric"
 	"virtualservicesinc.com/rrts/cmd/internal/members"
 	"virtualservicesinc.com/rrts/config"
@@ -29,8 +31,12 @@ const (
 	rosterRetry = time.Second
 )
 
-// errRemoved says that this SFU is not in the cluster any more.
-var errRemoved = errors.New("it was removed from the cluster")
+// errRemoved says that this SFU is not in the cluster any more, errOverruled that a forced
+// recovery went on without it.
+var (
+	errRemoved   = errors.New("it was removed from the cluster")
+	errOverruled = errors.New("it was overruled by a forced recovery")
+)
 
 // startRoster returns the cluster by the newest list of SFUs that is known here: that
 // of cluster.toml, or of the state directory. The error says that the state is of
@@ -50,13 +56,17 @@ func startRoster(cfg *config.Config) (*config.Cluster, error) {
 	case m != nil && m.Number != cfg.Self.Number:
 		return nil, fmt.Errorf("%s holds the state of SFU %s when it had number %d, by cluster.toml it has %d: "+
 			"move the old state away, a new identity begins with an empty one", dir, name, m.Number, cfg.Self.Number)
-	case kept.Roster <= cfg.Cluster.Roster:
-		return cfg.Cluster, nil
+	case !kept.Newer(cfg.Cluster):
+		kept = cfg.Cluster
 	case m == nil:
 		return nil, removed(cfg.Self, kept.Roster)
 	case m.PublicKey != cfg.Self.PublicKey:
 		return nil, fmt.Errorf("SFU %s has another public key in cluster.toml than the cluster knows it by: restore the file, "+
 			"or give the SFU a new identity with `rrts sfu replace %s`", name, name)
+	}
+	if m := kept.Member(name); m.Overruled {
+		return nil, fmt.Errorf("SFU %s, number %d: %w; it takes no part any more; bring it back under a new identity: `rrts sfu replace %s`",
+			name, m.Number, errOverruled, name)
 	}
 	return kept, nil
 }
@@ -81,10 +91,11 @@ type keeper struct {
 	mu      sync.Mutex
 	newest  *txnpb.Roster
 	own     *txnpb.Roster            // that this SFU's replica has applied; nil where there is none
-	heard   uint64                   // version of the newest that another SFU announced
+	heard   *txnpb.Roster            // the newest that another SFU announced
 	peers   []config.Peer            // of newest, and those that have left a moment ago
 	left    map[uint16]time.Duration // until when these are reached
-	conn    *connector.Connector     // the one that was made last
+	replica *txn.Component           // the one that was made last; nil where there is none
+	conn    *connector.Connector     // likewise
 	udp     [2]udpLink               // its links over UDP
 	applied bool                     // conn and udp have peers
 	fault   string                   // why they do not, as it was told
@@ -111,7 +122,7 @@ func (k *keeper) offer(r *txnpb.Roster) {
 func (k *keeper) take(r *txnpb.Roster) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if r.Version > k.newest.Version {
+	if roster.Newer(r, k.newest) {
 		k.newest = r
 		k.poke()
 	}
@@ -119,11 +130,21 @@ func (k *keeper) take(r *txnpb.Roster) {
 
 // announced takes a roster that another SFU has announced, likewise. Only such a one can
 // say that this SFU is out: whoever announces can do without it, come what may; before
-// that the others may need its vote once more.
-func (k *keeper) announced(r *txnpb.Roster) {
+// that the others may need its vote once more. What is announced in an epoch that is over
+// counts for nothing.
+func (k *keeper) announced(epoch uint32, r *txnpb.Roster) {
+	if epoch < k.epoch() {
+		return
+	}
 	k.mu.Lock()
-	k.heard = max(k.heard, r.Version)
+	if roster.Newer(r, k.heard) {
+		k.heard = r
+	}
+	replica := k.replica
 	k.mu.Unlock()
+	if replica != nil {
+		replica.Heard(r)
+	}
 	k.take(r)
 	k.poke()
 }
@@ -149,6 +170,20 @@ func (k *keeper) setConnector(c *connector.Connector) {
 	k.poke() // there may be other peers by the time that it runs
 }
 
+// setReplica notes the transaction Component that was made last.
+func (k *keeper) setReplica(c *txn.Component) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.replica = c
+}
+
+// epoch is that of the newest roster.
+func (k *keeper) epoch() uint32 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return max(k.cfg.Cluster.Epoch, roster.EpochOf(k.newest))
+}
+
 // setUDP notes the links of that Connector.
 func (k *keeper) setUDP(network fabric.Network, l udpLink) {
 	k.mu.Lock()
@@ -162,7 +197,7 @@ func (k *keeper) gateways() []string {
 	defer k.mu.Unlock()
 	var all []string
 	for i := range k.newest.Members {
-		if m := &k.newest.Members[i]; !m.Leaving {
+		if m := &k.newest.Members[i]; !m.Leaving && !m.Overruled {
 			all = append(all, m.Gateways...)
 		}
 	}
@@ -204,7 +239,7 @@ func fabricPeers(self *config.Member, peers []config.Peer) []fabric.Peer {
 
 // run takes up what is offered until ctx ends.
 func (k *keeper) run(ctx context.Context) {
-	version := k.cfg.Cluster.Roster
+	kept := members.Roster(k.cfg.Cluster)
 	retry := time.NewTicker(rosterRetry)
 	defer retry.Stop()
 	for {
@@ -215,15 +250,16 @@ func (k *keeper) run(ctx context.Context) {
 		case <-retry.C:
 		}
 		k.mu.Lock()
-		newest, heard := k.newest, k.heard >= k.newest.Version
+		newest := k.newest
+		heard := !roster.Newer(newest, k.heard)
 		k.mu.Unlock()
-		if newest.Version > version {
+		if roster.Newer(newest, kept) {
 			taken, out := k.keep(newest, heard)
 			if out {
 				return
 			}
 			if taken {
-				version = newest.Version
+				kept = newest
 			}
 		}
 		k.reach()
@@ -239,7 +275,7 @@ func (k *keeper) keep(r *txnpb.Roster, heard bool) (taken, out bool) {
 		k.log.Error("a roster that this software does not understand: install the newer one on this SFU", "version", r.Version, "err", err)
 		return true, false
 	}
-	self, peers := false, []config.Peer(nil)
+	self, overruled, peers := false, false, []config.Peer(nil)
 	for i := range r.Members {
 		m, err := members.Member(&r.Members[i])
 		if err != nil {
@@ -247,6 +283,7 @@ func (k *keeper) keep(r *txnpb.Roster, heard bool) (taken, out bool) {
 		}
 		if m.Number == k.cfg.Self.Number {
 			self = m.PublicKey == k.cfg.Self.PublicKey
+			overruled = m.Overruled
 		} else {
 			peers = append(peers, config.Peer{Member: m, Via: config.Via(k.cfg.Self, &m)})
 		}
@@ -254,7 +291,16 @@ func (k *keeper) keep(r *txnpb.Roster, heard bool) (taken, out bool) {
 	if !self && !heard {
 		return false, false // another will say so
 	}
+	if self && overruled {
+		if err := keepForced(k.cfg.SFU.StateDir, r); err != nil {
+			k.log.Error("by whom this SFU was overruled could not be kept", "err", err)
+		}
+	}
 	k.save(c, r)
+	if self && overruled {
+		k.removed <- fmt.Errorf("%w: %s", errOverruled, txn.OverruledText(r, uint32(k.cfg.Self.Number)))
+		return true, true
+	}
 	if !self {
 		k.removed <- removed(k.cfg.Self, r.Version)
 		return true, true
@@ -277,7 +323,7 @@ func (k *keeper) save(c *config.Cluster, r *txnpb.Roster) {
 		k.log.Error("the roster could not be kept; the next start begins with an older one", "err", err)
 		return
 	}
-	k.log.Info("the roster", "version", r.Version, "sfus", len(c.SFUs))
+	k.log.Info("the roster", "version", r.Version, "epoch", c.Epoch, "sfus", len(c.SFUs))
 }
 
 // farewellLocked replaces the peers; those that have left are reached a little longer.

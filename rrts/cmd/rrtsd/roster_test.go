@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -40,10 +41,15 @@ func TestStartRoster(t *testing.T) {
 		taken bool
 		want  string
 	}{
-		"none":    {nil, false, ""},
-		"older":   {func(c *config.Cluster) { c.Roster, c.SFUs = 2, c.SFUs[:2] }, false, ""},
-		"newer":   {func(c *config.Cluster) { c.Roster, c.SFUs = 4, c.SFUs[:2] }, true, ""},
-		"removed": {func(c *config.Cluster) { c.Roster, c.SFUs = 4, c.SFUs[1:] }, false, "SFU alpha, number 1, is not in the cluster by roster 4"},
+		"none":              {nil, false, ""},
+		"older":             {func(c *config.Cluster) { c.Roster, c.SFUs = 2, c.SFUs[:2] }, false, ""},
+		"newer":             {func(c *config.Cluster) { c.Roster, c.SFUs = 4, c.SFUs[:2] }, true, ""},
+		"removed":           {func(c *config.Cluster) { c.Roster, c.SFUs = 4, c.SFUs[1:] }, false, "SFU alpha, number 1, is not in the cluster by roster 4"},
+		"of a higher epoch": {func(c *config.Cluster) { c.Epoch, c.Roster, c.SFUs = 2, 1, c.SFUs[:2] }, true, ""},
+		"overruled": {func(c *config.Cluster) {
+			c.Epoch, c.Roster = 2, 1
+			c.SFUs[0].Overruled = true
+		}, false, "SFU alpha, number 1: it was overruled by a forced recovery; it takes no part any more; bring it back under a new identity: `rrts sfu replace alpha`"},
 		"another number": {func(c *config.Cluster) {
 			c.Roster = 2
 			c.SFUs[0].Number = 1
@@ -75,6 +81,62 @@ func TestStartRoster(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestKeeperOverruled: a roster of a higher epoch goes before one of a higher version; what
+// is announced in an older epoch counts for nothing; and one that overrules this SFU ends
+// it, with what is needed to say so later.
+func TestKeeperOverruled(t *testing.T) {
+	cfg := alpha(t)
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		k := newKeeper(cfg, slog.New(slog.DiscardHandler), func() time.Duration { return time.Since(began) })
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { k.run(ctx); close(done) }()
+		forced := func(version uint64, epoch uint32, overruled ...string) *txnpb.Roster {
+			r := members.Roster(cfg.Cluster)
+			r.Version, r.Force = version, &txnpb.Force{Epoch: epoch, By: 3, Csn: 70}
+			for i := range r.Members {
+				r.Members[i].Overruled = slices.Contains(overruled, r.Members[i].Name)
+			}
+			return r
+		}
+		before := members.Roster(cfg.Cluster)
+		before.Version = 9
+		k.announced(1, before)
+		k.announced(2, forced(7, 2, "bravo"))
+		before.Version = 10
+		k.announced(1, before)
+		synctest.Wait()
+		c, err := cfg.Cluster.StateRoster(cfg.SFU.StateDir)
+		if err != nil || c == nil {
+			t.Fatal(c, err)
+		}
+		if c.Epoch != 2 || c.Roster != 7 || !c.SFUs[1].Overruled {
+			t.Fatalf("%+v, %v", c, err)
+		}
+		if k.epoch() != 2 || !slices.Equal(k.gateways(), []string{"pc1.example:7400", "pc3.example:7400"}) {
+			t.Errorf("epoch %d, gateways %q", k.epoch(), k.gateways())
+		}
+		if p := k.fabricPeers(); len(p) != 2 {
+			t.Errorf("%d peers: who was overruled has to be reached to hear it", len(p))
+		}
+		k.announced(3, forced(8, 3, "alpha"))
+		err = <-k.removed
+		if !errors.Is(err, errOverruled) || !strings.Contains(err.Error(), "SFU alpha was overruled: SFU carol went on without it, in epoch 3 from CSN 70 on") {
+			t.Error(err)
+		}
+		if _, err := startRoster(cfg); !errors.Is(err, errOverruled) {
+			t.Errorf("it starts again: %v", err)
+		}
+		data, err := os.ReadFile(filepath.Join(cfg.SFU.StateDir, forcedFile))
+		if r := (&txnpb.Roster{}); err != nil || r.Parse(data) != nil || r.Force.Epoch != 3 {
+			t.Errorf("kept %x, %v", data, err)
+		}
+		<-done
+		cancel()
+	})
 }
 
 // TestInquiry: who hears nobody asks gateways, and believes only what is newer than
@@ -175,7 +237,7 @@ func TestKeeper(t *testing.T) {
 		if c := kept(); c != nil {
 			t.Fatal("kept a roster in which somebody is leaving")
 		}
-		k.announced(roster(2, "bravo")) // whose vote this one's replica counts on
+		k.announced(1, roster(2, "bravo")) // whose vote this one's replica counts on
 		kept()
 		time.Sleep(2 * (farewell + rosterRetry))
 		if p := k.fabricPeers(); len(p) != 2 {
@@ -197,7 +259,7 @@ func TestKeeper(t *testing.T) {
 		if c := kept(); c.Roster != 2 || len(k.removed) > 0 {
 			t.Error("it believes by itself that it is out")
 		}
-		k.announced(roster(3, "alpha"))
+		k.announced(1, roster(3, "alpha"))
 		if c := kept(); c.Roster != 3 {
 			t.Error("that it is out is not kept")
 		}

@@ -25,6 +25,7 @@ func Record(m *config.Member) txnpb.Member {
 	return txnpb.Member{
 		Number: uint32(m.Number), Name: m.Name, Type: string(m.Type), Machine: m.Machine, PublicKey: m.PublicKey[:],
 		Carrier: string(m.Carrier), UdpA: address(m.UDPA), UdpB: address(m.UDPB), Gateways: m.Gateways, Voter: m.Voter,
+		Overruled: m.Overruled,
 	}
 }
 
@@ -41,6 +42,9 @@ func address(a netip.AddrPort) string {
 func Cluster(c *config.Cluster, r *txnpb.Roster) (*config.Cluster, error) {
 	out := *c
 	out.Roster, out.SFUs = r.Version, nil
+	if r.Force != nil {
+		out.Epoch = max(out.Epoch, r.Force.Epoch)
+	}
 	for i := range r.Members {
 		if r.Members[i].Leaving {
 			continue
@@ -62,6 +66,7 @@ func Member(m *txnpb.Member) (config.Member, error) {
 	out := config.Member{
 		Number: uint16(m.Number), Name: m.Name, Type: config.Type(m.Type), Machine: m.Machine,
 		Carrier: config.Carrier(m.Carrier), Gateways: m.Gateways, Voter: m.Voter,
+		Overruled: m.Overruled,
 	}
 	if m.Number == 0 || m.Number > 0xffff {
 		return out, fmt.Errorf("SFU %s has number %d, must be 1 to 65535", m.Name, m.Number)
