@@ -143,6 +143,9 @@ func (c *client) transfer() ledgerpb.Transfer {
 // node picks one to ask.
 func (c *client) node() *node {
 	all := c.w.members()
+	if c.w.cfg.Force { // whoever was overruled would be believed, too
+		all = c.w.nodes
+	}
 	return all[c.rng.IntN(len(all))]
 }
 

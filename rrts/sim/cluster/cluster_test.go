@@ -145,6 +145,8 @@ func (r *Report) add(o *Report) {
 	r.Promoted += o.Promoted
 	r.Demoted += o.Demoted
 	r.Refused += o.Refused
+	r.Forced += o.Forced
+	r.Overruled += o.Overruled
 	r.Settled += o.Settled
 	r.Virtual += o.Virtual
 }
@@ -154,6 +156,36 @@ func (r *Report) lacks() bool {
 	return min(r.Committed, r.Aborted, r.Reads, r.Retries, r.Resolves, r.Crashes, r.Cuts, r.Pauses, r.Slow, r.FailedSyncs, r.ClocksApart, r.Activated, r.Halted,
 		r.Transfers, r.Markers, r.Lifted, r.Full, r.Mended+r.Damaged,
 		r.Added, r.Removed, r.Replaced, r.Promoted, r.Demoted, r.Refused) == 0
+}
+
+// TestForcedRecovery: one of two is lost, the other goes on by a forced recovery, in the
+// middle of all faults. Nothing that a client was told gets lost, the one that was
+// overruled answers nobody any more, and a new one takes its place.
+func TestForcedRecovery(t *testing.T) {
+	var total Report
+	n := number(t, "RRTS_SIM_SEEDS", seeds/8)
+	if testing.Short() {
+		n /= 5
+	}
+	first := number(t, "RRTS_SIM_FIRST", 1)
+	for seed := first; seed < first+n; seed++ {
+		c := Config{Seed: seed, Force: true}
+		if number(t, "RRTS_SIM_SEED", 0) == seed {
+			c.Trace = os.Stderr
+		}
+		r, err := Run(c)
+		if err != nil {
+			t.Fatalf("%v\nreplay it: RRTS_SIM_FIRST=%d RRTS_SIM_SEED=%d go test ./rrts/sim/cluster -run TestForcedRecovery -v", err, seed, seed)
+		}
+		if r.Forced != 1 || r.Replaced != 1 {
+			t.Fatalf("seed %d: %d forced recoveries, %d replaced", seed, r.Forced, r.Replaced)
+		}
+		total.add(&r)
+	}
+	t.Logf("%d seeds: %+v", n, total)
+	if total.Overruled == 0 || !testing.Short() && total.Overruled < int(n)/4 {
+		t.Fatalf("%d of %d lost nodes heard that they were overruled", total.Overruled, n)
+	}
 }
 
 // TestSameSeedSameRun: a failing seed can only be replayed if nothing but the

@@ -29,6 +29,9 @@
 //
 // [Shrink] cuts the schedule of a run that fails down to the events that it takes.
 //
+// Config.Force adds one fault that no cluster gets over by itself: of two nodes one is
+// lost, an operator lets the other go on alone, and the first one comes back.
+//
 // # What is checked
 //
 //	told      whatever a client was told to be final is final everywhere: the same
@@ -41,6 +44,8 @@
 //	          linearizable: it agrees with what happened before what, and each read
 //	          saw the sum of what comes before it
 //	history   porcupine, which knows of no CSN, finds each account linearizable
+//	epoch     a node that a forced recovery has overruled decides nothing any more:
+//	          whatever any client was told, by whomever, is final
 //	records   what a session hands out was sent, once, in order, without a gap
 //	members   every change that was asked for is done or refused, and who is to vote
 //	          does in the end; changes of the group agree with raft's own at every entry

@@ -218,7 +218,7 @@ const tryAgain = 100 * time.Millisecond
 func (w *world) restartAfter(n *node, d time.Duration) { w.After(d, func() { w.restart(n) }) }
 
 func (w *world) restart(n *node) {
-	if n.life != nil || n.lost || n.gone {
+	if n.life != nil || n.lost || n.gone || n.off {
 		return
 	}
 	w.trace("node %d: starts", n.id)

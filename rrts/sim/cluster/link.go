@@ -31,8 +31,8 @@ type laneKey struct {
 type lane struct{ next uint64 }
 
 // recordHead is what the simulation puts before each record: its number, a checksum, and
-// the apply versions that the sender knows and has seen activated.
-const recordHead = 20
+// the apply versions that the sender knows and has seen activated, and its epoch.
+const recordHead = 24
 
 // connect makes the sessions.
 func (n *node) connect(l *life) error {
@@ -194,7 +194,7 @@ func (n *node) arrived(peer uint64, number session.Lane, record []byte) {
 // record takes a raft message from a peer.
 func (n *node) record(peer uint64, number session.Lane, record []byte) {
 	in := n.lane(peer, number, false)
-	if len(record) < recordHead || binary.BigEndian.Uint32(record[8:]) != crc32.ChecksumIEEE(record[recordHead:]) {
+	if len(record) < recordHead || binary.BigEndian.Uint32(record[8:]) != crc32.ChecksumIEEE(record[12:]) {
 		n.w.fail("node %d got a record from %d on lane %d that nobody sent: %x", n.id, peer, number, record)
 		return
 	}
@@ -206,6 +206,12 @@ func (n *node) record(peer uint64, number session.Lane, record []byte) {
 	m := &raftpb.Message{}
 	if err := proto.Unmarshal(record[recordHead:], m); err != nil || m.GetFrom() != peer || m.GetTo() != n.id {
 		n.w.fail("node %d got a record from %d that is not for it: %v %v", n.id, peer, err, m)
+		return
+	}
+	if epoch := binary.BigEndian.Uint32(record[20:]); epoch != n.epoch {
+		if epoch < n.epoch {
+			n.announce(peer) // it was overruled
+		}
 		return
 	}
 	if n.checkActive(binary.BigEndian.Uint32(record[16:])); n.halted && m.GetType() == raftpb.MsgSnap {
@@ -248,7 +254,8 @@ func (n *node) send(m *raftpb.Message) {
 	binary.BigEndian.PutUint64(raw, out.next)
 	binary.BigEndian.PutUint32(raw[12:], n.newest)
 	binary.BigEndian.PutUint32(raw[16:], n.machine.Group().Version)
-	binary.BigEndian.PutUint32(raw[8:], crc32.ChecksumIEEE(raw[recordHead:]))
+	binary.BigEndian.PutUint32(raw[20:], n.epoch)
+	binary.BigEndian.PutUint32(raw[8:], crc32.ChecksumIEEE(raw[12:]))
 	if err := s.Send(n.w.Now(), number, raw); err != nil {
 		n.replica.Unreachable(m.GetTo())
 		return

@@ -66,7 +66,7 @@ func (w *world) members() []*node {
 	}
 	var all []*node
 	for i := range w.group.Roster.Members {
-		if n := w.node(uint64(w.group.Roster.Members[i].Number)); n != nil {
+		if n := w.node(uint64(w.group.Roster.Members[i].Number)); n != nil && !w.group.Roster.Members[i].Overruled {
 			all = append(all, n)
 		}
 	}
@@ -91,12 +91,12 @@ func (w *world) maySpare() bool {
 // another can tell it that it was removed: heard.
 func (n *node) learn(r *txnpb.Roster, heard bool) {
 	l := n.life
-	if l == nil || r == nil || r.Version <= l.roster.Version {
+	if l == nil || r == nil || !roster.Newer(r, l.roster) {
 		return
 	}
 	self, leaving := false, false
 	for i := range r.Members {
-		self = self || r.Members[i].Number == uint32(n.id)
+		self = self || r.Members[i].Number == uint32(n.id) && !r.Members[i].Overruled
 		leaving = leaving || r.Members[i].Leaving
 	}
 	if !self && !heard {
@@ -107,8 +107,11 @@ func (n *node) learn(r *txnpb.Roster, heard bool) {
 		n.known = r
 	}
 	if !self {
-		n.w.trace("node %d: stops, it was removed", n.id)
+		n.w.trace("node %d: stops, it was removed or overruled", n.id)
 		n.gone = true
+		if roster.EpochOf(r) > l.epoch {
+			n.w.report.Overruled++
+		}
 		n.crash(false)
 		return
 	}
@@ -164,9 +167,9 @@ func (l *life) peers(self uint64) []session.Peer {
 
 // announce tells a peer whose session has come up of the roster that is applied here.
 func (n *node) announce(peer uint64) {
-	r := n.machine.Group().Roster
+	r, epoch := n.machine.Group().Roster, n.epoch
 	n.w.After(announcement, func() {
-		if p := n.w.node(peer); p != nil && p.life != nil {
+		if p := n.w.node(peer); p != nil && p.life != nil && epoch >= p.epoch {
 			p.run(p.life, func() { p.learn(r, true) })
 		}
 	})
@@ -180,7 +183,7 @@ func (n *node) applyChanges(index uint64, changes []roster.Applied) {
 	l := n.life
 	for i := range changes {
 		ch := &changes[i]
-		if ch.Group == nil {
+		if !ch.Regroups() {
 			continue
 		}
 		l.log.Grown()

@@ -68,7 +68,8 @@ type node struct {
 
 	founder bool          // it was there when the cluster began
 	known   *txnpb.Roster // the newest that it keeps, without members that are leaving
-	gone    bool          // it knows that it was removed
+	gone    bool          // it knows that it was removed, or overruled
+	off     bool          // its machine is switched off
 
 	*life // nil while it is down
 }
@@ -76,7 +77,8 @@ type node struct {
 // life is what a crash ends.
 type life struct {
 	roster    *txnpb.Roster // by which it has its peers
-	random    io.Reader     // of its sessions
+	epoch     uint32
+	random    io.Reader // of its sessions
 	responder *session.Responder
 	sessions  map[uint64]*session.Session
 	lanes     map[laneKey]*lane
@@ -156,12 +158,13 @@ func (n *node) start() error {
 	if l.machine.GroupIndex() > 0 {
 		l.log.Grown()
 	}
-	if r := l.machine.Group().Roster; r != nil && r.Version > l.roster.Version {
+	if r := l.machine.Group().Roster; r != nil && roster.Newer(r, l.roster) {
 		l.roster = r
 	}
+	l.epoch = max(1, uint32(l.log.Epoch()), roster.EpochOf(l.roster))
 	l.flushed = applied
 	l.replica, err = replica.New(replica.Config{
-		ID: n.id, Epoch: 1, Log: l.log, Applied: applied, NextExpiry: l.machine.NextExpiry(), Group: l.machine.Group(), Found: found, Holds: l.log.Holds, Witness: n.witness, Newest: l.newest,
+		ID: n.id, Epoch: l.epoch, Log: l.log, Applied: applied, NextExpiry: l.machine.NextExpiry(), Group: l.machine.Group(), Found: found, Holds: l.log.Holds, Witness: n.witness, Newest: l.newest,
 		CompareClocks: n.w.cfg.Bug != TrustClock,
 		Logger:        &raft.DefaultLogger{Logger: log.New(io.Discard, "", 0)},
 	})

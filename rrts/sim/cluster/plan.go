@@ -25,6 +25,9 @@ func Plan(c Config) Config {
 		c.Nodes = nodes
 		c.Witness = nodes == 3 && rand.New(rand.NewPCG(c.Seed, 0x7769746e)).IntN(4) == 0
 	}
+	if c.Force {
+		c.Nodes, c.Witness = 2, false
+	}
 	if c.Clients == 0 {
 		c.Clients = 6
 	}
@@ -36,8 +39,10 @@ func Plan(c Config) Config {
 	}
 	p := planner{c: &c, rng: rng}
 	p.until(75*time.Millisecond, p.fault)
-	p.until(120*time.Millisecond, p.change)
-	p.until(100*time.Millisecond, p.software)
+	if !c.Force { // the only change then is the one that it brings about
+		p.until(120*time.Millisecond, p.change)
+		p.until(100*time.Millisecond, p.software)
+	}
 	for n := range uint64(c.Nodes) {
 		p.node = n + 1
 		p.until(450*time.Millisecond, p.disk)

@@ -29,6 +29,9 @@ type Config struct {
 	Clients int
 	// Safety is the length of the safety phase; 0 means 3 s of virtual time.
 	Safety time.Duration
+	// Force makes a cluster of two that loses one node for good: the other one goes on by
+	// a forced recovery, and the first comes back, overruled, and is replaced.
+	Force bool
 	// Bug is planted, to see whether the run notices.
 	Bug Bug
 	// Events are what goes wrong, in the order of their times; nil lets the seed choose,
@@ -60,6 +63,8 @@ type Report struct {
 	Added, Removed     int           // members
 	Replaced           int           // of those that had lost their disk or their journal
 	Promoted, Demoted  int           // to voters, to learners
+	Forced             int           // recoveries
+	Overruled          int           // nodes that heard that one went on without them
 	Refused            int           // changes of the members that would have broken a rule or endangered the quorum
 	Settled            time.Duration // from the healing until everything was answered and agreed on
 	Virtual            time.Duration
@@ -85,6 +90,7 @@ type world struct {
 	keys     *keyring.Ring
 	clients  []*client
 	operator *operator
+	forcing  *forcing
 	founders *txnpb.Roster
 	report   Report
 	err      error
@@ -127,6 +133,9 @@ func (w *world) play() {
 		return
 	}
 	w.disturb()
+	if w.cfg.Force {
+		w.planForce()
+	}
 	if w.cfg.during != nil {
 		w.cfg.during(w)
 	}
@@ -244,6 +253,9 @@ func (w *world) unsettled() string {
 		if !c.idle() {
 			return fmt.Sprintf("client %d waits for %v", c.id, c.tx.Id)
 		}
+	}
+	if f := w.forcing; f != nil && !f.done {
+		return "the forced recovery is not over"
 	}
 	if w.operator.open {
 		return fmt.Sprintf("the operator waits for %v", w.operator.wish.String())
