@@ -102,6 +102,7 @@ func root() *cobra.Command {
 		c.netCommand(),
 		c.nodeCommand(),
 		c.sfuCommand(),
+		c.quorumCommand(),
 		c.upgradeCommand(),
 		c.watchdogCommand(),
 		c.statusCommand(),

@@ -130,6 +130,13 @@ func (c *cli) moveAside(ctx context.Context, name string) error {
 	state, err := c.aside(name)
 	if err == nil && state != "" {
 		c.out.Say("the old state of %s is in %s", name, state)
+		found, err := filepath.Glob(filepath.Join(state, "overruled-epoch-*.jsonl"))
+		if err != nil {
+			return err
+		}
+		for _, f := range found {
+			c.out.Say("the transactions that only it had: rrts tx overruled %s", f)
+		}
 	}
 	return err
 }

@@ -19,7 +19,7 @@ import (
 
 func (c *cli) txCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "tx", Short: "submit transactions, ask what became of them, make them final"}
-	cmd.AddCommand(c.txSubmitCommand(), c.txStatusCommand(), c.txResolveCommand(), c.txListCommand(), c.txTraceCommand())
+	cmd.AddCommand(c.txSubmitCommand(), c.txStatusCommand(), c.txResolveCommand(), c.txListCommand(), c.txTraceCommand(), c.txOverruledCommand())
 	return cmd
 }
 
