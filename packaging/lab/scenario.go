@@ -185,7 +185,7 @@ func scenarios() []Scenario {
 	return []Scenario{
 		{Name: "three", About: "three machines with two networks: every SFU stopped, machines killed and rebooted, networks cut", Plan: three, Steps: threeSteps},
 		{Name: "solo", About: "one machine with three SFUs, one of which votes: each stopped, one killed, the machine rebooted", Plan: solo, Steps: soloSteps},
-		{Name: "two", About: "two machines: each SFU stopped, one machine killed; the survivor waits for it", Plan: two, Steps: twoSteps},
+		{Name: "two", About: "two machines: each SFU stopped; a machine killed, for which the survivor waits; killed again, and the survivor goes on alone when it is told to", Plan: two, Steps: twoSteps},
 		{Name: "witness", About: "two machines, and a witness on a third box by UDP: each stopped, killed, cut off; both killed, and the one that lacks what the other committed comes back first", Plan: twoAndWitness, Steps: witnessSteps},
 		{Name: "one-nic", About: "three machines with one network card each, frames by UDP: an SFU stopped, machines killed and rebooted", Plan: oneNIC, Steps: oneNICSteps},
 		{Name: "grow", About: "three machines: an SFU added, disks and machines lost and replaced, one removed, backups at night", Plan: changing, Steps: growSteps},
@@ -245,19 +245,17 @@ func threeSteps(p plan) []step {
 	return all
 }
 
-// soloSteps: one SFU of a machine votes, and its seat does not move to a follower of
-// the same machine when it stops: payments wait until it is back.
+// soloSteps: one SFU of a machine votes, and its seat moves to a follower of the same
+// machine when it stops.
 func soloSteps(p plan) []step {
 	voter := stopAndStart(p, p.SFUs[0].Name)
-	for i := range voter {
-		voter[i].Planned = false
-	}
-	voter[0].Halts = true
+	voter[0].Seen = append(voter[0].Seen, seen{Machine: p.SFUs[0].Machine, SFU: p.SFUs[0].Name, Text: "a vote moves to another SFU of its machine"})
 	return slices.Concat(
 		stopAndStart(p, p.SFUs[1].Name),
 		stopAndStart(p, p.SFUs[2].Name),
 		voter,
-		[]step{crash(p, p.SFUs[1].Name), rebootAll(p)},
+		stopAndStart(p, p.SFUs[1].Name), // which votes now
+		[]step{crash(p, p.SFUs[2].Name), rebootAll(p)},
 	)
 }
 
@@ -267,7 +265,8 @@ func twoSteps(p plan) []step {
 		all = append(all, stopAndStart(p, s.Name)...)
 	}
 	all = append(all, killAndBoot(p, p.Machines[1], true)...)
-	return append(all, switchOffAndOn(p, "B")...)
+	all = append(all, switchOffAndOn(p, "B")...)
+	return append(all, forceAndReplace(p)...)
 }
 
 // witnessSteps: any one of three may go, and it matters to nobody whether it is the

@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+
+	"virtualservicesinc.com/packaging/lab/nspawn"
 )
 
 // leaders stands for the machine whose SFU leads when the step begins.
@@ -181,6 +184,51 @@ func reboot(p plan, machine string) step {
 		s.Seen = append(s.Seen, seen{Machine: machine, SFU: own.Name, Text: "Engine drains"}, seen{Machine: machine, SFU: own.Name, Text: "ready"})
 	}
 	return s
+}
+
+// forceAndReplace: the second machine is lost, and the first goes on alone when its operator
+// says so. The second one comes back, is overruled, and gets a new identity.
+func forceAndReplace(p plan) []step {
+	first, second := p.SFUs[0], p.SFUs[1]
+	by := func(s sfu, alarm string, ended bool) seen {
+		return seen{Machine: s.Machine, SFU: s.Name, Alarm: alarm, Ended: ended}
+	}
+	kill := killAndBoot(p, second.Machine, true)[0]
+	return []step{
+		kill,
+		{
+			Name: "rrts quorum force on " + first.Machine,
+			Do: func(ctx context.Context, w *world) error {
+				_, err := w.operator(ctx, first.Machine, "rrts quorum force --other-is-off --yes")
+				return err
+			},
+			Seen: []seen{by(first, "quorum-forced", false), by(first, "solo", false), by(first, "no-leader", true)},
+		},
+		{
+			Name: "boot " + second.Machine + ", overruled",
+			Do: func(ctx context.Context, w *world) error {
+				err := w.boot(ctx, second.Machine)
+				w.down[second.Name] = true // it hears that it was overruled, and stops
+				var failed *nspawn.FailedUnitsError
+				if errors.As(err, &failed) && failed.Only("rrts@"+second.Name+".service") {
+					return nil
+				}
+				return err
+			},
+			Seen: []seen{
+				by(second, "overruled", false), {Machine: second.Machine, SFU: second.Name, Text: "no transaction of this SFU is overruled"},
+				{Machine: second.Machine, SFU: second.Name, Text: "stopped for good"},
+			},
+		},
+		{
+			Name: "rrts sfu replace " + second.Name, Planned: true,
+			Do: func(ctx context.Context, w *world) error { return w.join(ctx, "rrts sfu replace "+second.Name, second) },
+			Seen: []seen{
+				{Machine: second.Machine, SFU: second.Name, Text: "ready"},
+				by(first, "quorum-forced", true), by(first, "solo", true),
+			},
+		},
+	}
 }
 
 // rebootAll is a reboot of the only machine: payments have to wait for it.

@@ -188,6 +188,21 @@ func (m *Machine) Boot(ctx context.Context) error {
 	return m.waitUp(ctx, 1)
 }
 
+// FailedUnitsError says that a machine is up, and which of its units are not.
+type FailedUnitsError struct {
+	Machine string
+	Units   string // one line each, as systemctl prints them
+}
+
+func (e *FailedUnitsError) Error() string {
+	return fmt.Sprintf("nspawn: %s came up with failed units: %s", e.Machine, e.Units)
+}
+
+// Only reports whether nothing but this unit has failed.
+func (e *FailedUnitsError) Only(unit string) bool {
+	return strings.HasPrefix(e.Units, unit+" ") && !strings.Contains(e.Units, "\n")
+}
+
 // launch starts systemd-nspawn in the machine's control groups and the site's
 // namespace.
 func (m *Machine) launch() (*exec.Cmd, error) {
@@ -309,7 +324,7 @@ func (m *Machine) waitUp(ctx context.Context, boots int) error {
 				return nil
 			case "degraded":
 				failed, err := m.Output(ctx, "systemctl", "--failed", "--plain", "--no-legend")
-				return errors.Join(fmt.Errorf("nspawn: %s came up with failed units: %s", m.spec.Name, strings.TrimSpace(failed)), err)
+				return errors.Join(&FailedUnitsError{Machine: m.spec.Name, Units: strings.TrimSpace(failed)}, err)
 			}
 		}
 		time.Sleep(lookInterval)
