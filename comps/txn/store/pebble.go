@@ -69,10 +69,15 @@ func openPebble(cfg *Config, dir string, readOnly bool, flushed func()) (*pebble
 		opts.TargetFileSizes[i] = tableBytes
 	}
 	db, err := pebble.Open(dir, opts)
-	if err != nil {
-		return nil, fmt.Errorf("store: %s: %w", dir, err)
+	switch {
+	case err == nil:
+		return db, nil
+	case strings.Contains(err.Error(), "object size mismatch"):
+		// A file whose last page is rotten ends before it; Pebble has no error of its own
+		// for that.
+		err = fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
-	return db, nil
+	return nil, fmt.Errorf("store: %s: %w", dir, err)
 }
 
 // IsDamage reports whether err says that the store's files do not hold what was written

@@ -395,7 +395,7 @@ func TestDamagedJournal(t *testing.T) {
 				}
 			}
 			log, err := os.ReadFile(a.LogFile(hurt))
-			if err != nil || !strings.Contains(string(log), "the damaged journal is repaired") {
+			if err != nil || !strings.Contains(string(log), "what was damaged is repaired") {
 				t.Errorf("%s did not find the damage: %v", a.Name(hurt), err)
 			}
 			// With another one gone its vote decides.

@@ -39,7 +39,7 @@ type rotKind struct {
 
 var rotKinds = []rotKind{
 	{name: "journal segment", glob: "%S/journal/*.seg", want: rotMended},
-	{name: "state, rows", glob: "%S/store/rows-*/*.sst", want: rotRefused, says: "give the SFU a new identity with `rrts sfu replace`"},
+	{name: "state, rows", glob: "%S/store/rows-*/*.sst", want: rotEither, says: "give the SFU a new identity with `rrts sfu replace`"},
 	{name: "state, manifest", glob: "%S/store/rows-*/MANIFEST-*", want: rotEither, says: "give the SFU a new identity with `rrts sfu replace`", many: true},
 	{name: "state, options", glob: "%S/store/rows-*/OPTIONS-*", want: rotEither, says: "give the SFU a new identity with `rrts sfu replace`", many: true},
 	{name: "state, marker", glob: "%S/store/marker.rows*", want: rotEither, says: "give the SFU a new identity with `rrts sfu replace`", many: true},
