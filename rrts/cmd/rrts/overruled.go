@@ -30,7 +30,7 @@ is unknown now is not in the ledger: settle it with the client, or take the tran
 submit it again under its own id (rrts tx submit).
 
 Exit status: 0 when the cluster knows all that was committed, 1 otherwise.`,
-		Example: "  rrts tx overruled /var/lib/rrts/bravo.replaced-20261127T120000Z/overruled-epoch-2.jsonl",
+		Example: "  rrts tx overruled /var/lib/rrts/bravo.old-20261127T120000Z/overruled-epoch-2.jsonl",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usageError{fmt.Errorf("name the file: %s FILE", cmd.CommandPath())}

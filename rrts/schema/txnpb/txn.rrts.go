@@ -2900,7 +2900,8 @@ type Query struct {
 	QueryAccounts       *ledgerpb.QueryFilter
 	QueryTransfers      *ledgerpb.QueryFilter
 	GetChangeEvents     *ledgerpb.ChangeEventsFilter
-	// The read sees at least this CSN; 0 asks for no more than linearizability.
+	// A stale read sees at least this CSN. One that is linearizable sees all that was
+	// committed anyway, and does not wait for what a forced recovery overruled.
 	MinCsn uint64
 	// Answer from this replica's state as it is, labelled stale.
 	Stale            bool
