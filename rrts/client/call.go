@@ -105,7 +105,7 @@ func (c *Client) sendLocked(k *call) *conn {
 	e := message.Envelope{Kind: message.KindRequest, Service: k.service, Method: k.method.Number, Call: cn.number + 1,
 		To: k.to, RemainingMillis: remaining(k.deadline), Body: k.body}
 	if err := cn.fc.Queue(&e); err != nil {
-		return nil // full for now, or lost: then its reader will say so
+		return nil // its queue is full, or it is lost: then its reader says so
 	}
 	cn.number++
 	k.sent++

@@ -186,8 +186,8 @@ func Bytes(b []byte, i int) (p []byte, next int) {
 	return b[i:next:next], next
 }
 
-// CloseBytes ends a field of unknown length. The caller appended a placeholder
-// byte for the length, which ended at b[at:], and then the contents: CloseBytes
+// CloseBytes ends a field of unknown length. The caller appended one byte
+// in the place of the length, which ended at b[at:], and then the contents: CloseBytes
 // writes the length, moving the contents when it takes more than one byte. Moving
 // is cheaper than computing the length of a tree of messages beforehand.
 func CloseBytes(b []byte, at int) []byte {
