@@ -160,12 +160,13 @@ func (a *appender) write(ctx context.Context, msgs []*raftpb.Message) bool {
 
 // append writes to the log. Before the first vote or acknowledgement leaves this
 // member, the mark that allows an empty journal is gone: from there on a journal
-// that is missing was lost.
+// that is missing was lost. What needs no promise, such as the answer to a pre-vote, may
+// come before: then the journal is still empty, and the mark must stay.
 func (a *appender) append(ctx context.Context, msgs []*raftpb.Message) bool {
 	if !a.patiently(ctx, func() error { return a.c.log.Append(msgs) }) {
 		return false
 	}
-	if a.unborn {
+	if a.unborn && !a.c.log.Fresh() {
 		if err := a.c.cfg.Born(); err != nil {
 			a.fatal(err)
 			return false

@@ -270,42 +270,63 @@ func (a *applier) receive(r message.Responder[*txnpb.SnapshotProgress], chunk *t
 	err := a.takeChunk(from, chunk)
 	if err != nil {
 		a.c.host.Log().Warn("receiving the state", "from", from, "chunk", chunk.Sequence, "err", err)
-		a.abandon()
 	}
 	r.Reply(&txnpb.SnapshotProgress{Transfer: chunk.Transfer, Next: chunk.Sequence + 1, Failed: err != nil})
 }
 
+// takeChunk takes the next chunk of the transfer that runs, or the first of a new one,
+// which ends the other. A state that has come whole waits for the appender, which raft
+// may have told to install it: nothing that comes meanwhile does away with it.
 func (a *applier) takeChunk(from uint16, chunk *txnpb.SnapshotChunk) error {
+	if a.incoming != nil && a.incoming.complete {
+		return fmt.Errorf("%w: a complete state waits to be installed", errChunk)
+	}
+	if chunk.Sequence == 0 {
+		if err := a.begin(from, chunk); err != nil {
+			return err
+		}
+	}
+	if in := a.incoming; in == nil || in.from != from || in.transfer != chunk.Transfer {
+		return fmt.Errorf("%w: %d of a transfer that has ended", errChunk, chunk.Sequence)
+	}
+	if err := a.store(chunk); err != nil {
+		a.abandon()
+		return err
+	}
+	return nil
+}
+
+// begin opens a new transfer, in the place of one that runs.
+func (a *applier) begin(from uint16, chunk *txnpb.SnapshotChunk) error {
 	if (chunk.Marker != nil) != a.c.witness() {
 		return fmt.Errorf("txn: SFU %d sends what a member of another type needs: it has another roster", from)
 	}
 	if err := a.c.checkActive(chunk.ApplyVersion); err != nil {
 		return err
 	}
-	if chunk.Sequence == 0 {
-		if a.incoming != nil && a.incoming.complete {
-			return fmt.Errorf("%w: a complete state waits to be installed", errChunk)
+	a.abandon()
+	in := &incoming{from: from, transfer: chunk.Transfer, marker: chunk.Marker}
+	if !a.c.witness() {
+		var err error
+		if in.restore, err = a.c.store.Restore(); err != nil {
+			return err
 		}
-		a.abandon()
-		a.incoming = &incoming{from: from, transfer: chunk.Transfer, marker: chunk.Marker}
-		if !a.c.witness() {
-			restore, err := a.c.store.Restore()
-			if err != nil {
-				a.incoming = nil
-				return err
-			}
-			a.incoming.restore = restore
-		}
-		a.incoming.task = a.c.tasks.begin(txnpb.TaskStateReceived, from, a.c.host.Now())
-		a.c.host.Log().Info("receiving the state", "from", from)
 	}
+	in.task = a.c.tasks.begin(txnpb.TaskStateReceived, from, a.c.host.Now())
+	a.incoming = in
+	a.c.host.Log().Info("receiving the state", "from", from)
+	return nil
+}
+
+// store takes a chunk of the transfer that runs; the last one offers the state to raft.
+func (a *applier) store(chunk *txnpb.SnapshotChunk) error {
 	in := a.incoming
-	if in == nil || in.complete || in.from != from || in.transfer != chunk.Transfer || in.next != chunk.Sequence {
-		return fmt.Errorf("%w: %d", errChunk, chunk.Sequence)
+	if in.next != chunk.Sequence {
+		return fmt.Errorf("%w: %d, not %d", errChunk, chunk.Sequence, in.next)
 	}
 	in.next++
 	if in.restore != nil {
-		if err := in.add(chunk); err != nil {
+		if err := in.restore.Add(rowsOf(chunk)); err != nil {
 			return err
 		}
 	}
@@ -315,15 +336,12 @@ func (a *applier) takeChunk(from uint16, chunk *txnpb.SnapshotChunk) error {
 	}
 	m := &raftpb.Message{}
 	if err := proto.Unmarshal(chunk.Install, m); err != nil || m.GetType() != raftpb.MsgSnap || m.GetTo() != a.c.cfg.Node {
-		return fmt.Errorf("txn: the state from SFU %d came without the message that installs it: %v", from, err)
+		return fmt.Errorf("txn: the state from SFU %d came without the message that installs it: %v", in.from, err)
 	}
 	in.complete = true
 	a.c.post(func() { a.c.loop.install(m) })
 	return nil
 }
-
-// add takes the rows of a chunk.
-func (in *incoming) add(chunk *txnpb.SnapshotChunk) error { return in.restore.Add(rowsOf(chunk)) }
 
 // install offers a received snapshot to raft; if raft does not want it, because
 // the log has caught up meanwhile, it is thrown away.

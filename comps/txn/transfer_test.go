@@ -1,13 +1,19 @@
 package txn
 
 import (
+	"errors"
 	"iter"
 	"log/slog"
 	"testing"
 	"time"
 
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
+	"virtualservicesinc.com/comps/txn/marker"
 	"virtualservicesinc.com/comps/txn/store"
 	"virtualservicesinc.com/rrts/engine"
+	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
 // quietHost is a host with a clock and a log.
@@ -103,6 +109,75 @@ func TestPinIsGivenUp(t *testing.T) {
 		done := make(chan struct{})
 		if l.release(done); !ended(done) {
 			t.Fatal("nothing is pinned, and it is waited for")
+		}
+	})
+}
+
+// TestCompleteStateStays: what came whole waits for the appender, and a chunk of another
+// transfer, which a new leader may send meanwhile, does not do away with it; nor does a
+// stray one of a transfer that runs.
+func TestCompleteStateStays(t *testing.T) {
+	host := &quietHost{}
+	witness := func() *applier {
+		c := &Component{host: host, applier: &applier{}}
+		c.cfg.Node = 1
+		c.cfg.OpenMarker = func() (*marker.File, error) { return nil, nil }
+		return &applier{c: c}
+	}
+	install, err := proto.Marshal(&raftpb.Message{Type: raftpb.MsgSnap.Enum(), To: new(uint64(1))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := func(transfer uint64) *txnpb.SnapshotChunk {
+		return &txnpb.SnapshotChunk{Transfer: transfer, Marker: &txnpb.Marker{}, Last: true, Install: install}
+	}
+	begun := func(transfer uint64) *txnpb.SnapshotChunk {
+		return &txnpb.SnapshotChunk{Transfer: transfer, Marker: &txnpb.Marker{}}
+	}
+
+	t.Run("complete", func(t *testing.T) {
+		a := witness()
+		if err := a.takeChunk(2, whole(7)); err != nil {
+			t.Fatal(err)
+		}
+		came := a.incoming
+		for _, from := range []uint16{2, 3} {
+			if err := a.takeChunk(from, begun(8)); !errors.Is(err, errChunk) {
+				t.Fatalf("from SFU %d: %v", from, err)
+			}
+		}
+		if a.incoming != came || !came.complete {
+			t.Fatalf("%+v waits, %+v came", a.incoming, came)
+		}
+	})
+	t.Run("stray", func(t *testing.T) {
+		a := witness()
+		if err := a.takeChunk(2, begun(7)); err != nil {
+			t.Fatal(err)
+		}
+		stray := begun(6)
+		stray.Sequence = 1
+		if err := a.takeChunk(2, stray); !errors.Is(err, errChunk) {
+			t.Fatal(err)
+		}
+		next := whole(7)
+		next.Sequence = 1
+		if err := a.takeChunk(2, next); err != nil || !a.incoming.complete {
+			t.Fatalf("after a stray chunk: %v", err)
+		}
+	})
+	t.Run("broken", func(t *testing.T) {
+		a := witness()
+		if err := a.takeChunk(2, begun(7)); err != nil {
+			t.Fatal(err)
+		}
+		skipped := begun(7)
+		skipped.Sequence = 2
+		if err := a.takeChunk(2, skipped); !errors.Is(err, errChunk) || a.incoming != nil {
+			t.Fatalf("%v; %+v", err, a.incoming)
+		}
+		if err := a.takeChunk(3, begun(8)); err != nil || a.incoming.from != 3 {
+			t.Fatalf("a new transfer: %v", err)
 		}
 	})
 }

@@ -97,6 +97,7 @@ type Log struct {
 		base [pointBytes]byte
 	}
 	scratch []byte
+	kept    bool // a term or an entry is durable
 
 	// The other thread's.
 	buf []byte
@@ -155,6 +156,7 @@ func Open(cfg Config) (*Log, error) {
 		return nil, errors.Join(fmt.Errorf("raftlog: %w", err), j.Close())
 	}
 	l.shrinkLocked() // nobody else has it yet
+	l.synced()
 	return l, nil
 }
 
@@ -240,12 +242,12 @@ func (l *Log) holds(p point) bool {
 	return err == nil && have == p.term
 }
 
-// Fresh reports whether nothing was ever written to the log.
-func (l *Log) Fresh() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.lastLocked() == 0 && l.hard.term == 0
-}
+// Fresh reports whether the log would be found empty after a crash: no term and no entry
+// was ever made durable in it. The append thread's.
+func (l *Log) Fresh() bool { return !l.kept }
+
+// synced takes note that all that was written is durable.
+func (l *Log) synced() { l.kept = l.kept || l.last() > 0 || l.hard.term > 0 }
 
 func (l *Log) last() uint64 {
 	l.mu.Lock()

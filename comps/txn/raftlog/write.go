@@ -121,6 +121,7 @@ func (l *Log) sync() error {
 	if err := l.journal.Sync(); err != nil {
 		return fmt.Errorf("raftlog: %w", err)
 	}
+	l.synced()
 	return nil
 }
 
