@@ -1,9 +1,7 @@
 package ledger
 
 import (
-	"hash/maphash"
-	"math/bits"
-
+	"virtualservicesinc.com/comps/ledger/idmap"
 	"virtualservicesinc.com/rrts/message/u128"
 )
 
@@ -15,9 +13,9 @@ import (
 // some thousand entries, never all of them at once. The hash is keyed with a
 // random number, so that nobody can choose ids that collide; no result depends on it.
 type index struct {
-	key0, key1 uint64
-	parts      [indexParts]indexPart
-	count      int
+	key   idmap.Key
+	parts [indexParts]indexPart
+	count int
 }
 
 // indexPart is an open-addressing table with linear probing; its length is a power
@@ -33,18 +31,11 @@ const (
 	slotMask   = 1<<slotBits - 1
 )
 
-func newIndex() *index {
-	seed := maphash.MakeSeed()
-	return &index{key0: maphash.Bytes(seed, []byte{0}), key1: maphash.Bytes(seed, []byte{1})}
-}
+func newIndex() *index { return &index{key: idmap.NewKey()} }
 
-// hash spreads an id over 64 bits: the upper twelve choose the part, the next six
-// are the tag, the lower ones choose the place.
-func (x *index) hash(id u128.Int) uint64 {
-	hi, lo := bits.Mul64(id.Hi^x.key0, id.Lo^x.key1)
-	hi, lo = bits.Mul64(hi^lo^id.Hi, 0x9e3779b97f4a7c15)
-	return hi ^ lo
-}
+// hash is that of an id: its upper twelve bits choose the part, the next six are the tag,
+// the lower ones choose the place.
+func (x *index) hash(id u128.Int) uint64 { return x.key.Hash(id) }
 
 func (x *index) part(h uint64) *indexPart { return &x.parts[h>>52] }
 

@@ -20,24 +20,24 @@ import (
 	"iter"
 	"slices"
 
+	"virtualservicesinc.com/comps/ledger/idmap"
 	"virtualservicesinc.com/rrts/message/u128"
 )
 
 // Window maps recent ids to values.
 type Window[V any] struct {
-	max                int
-	young, old         map[u128.Int]V
-	youngKeys, oldKeys []u128.Int // their keys, in the order they came
-	floor              u128.Int
-	top                u128.Int // no id in use is greater
+	max        int
+	young, old idmap.Map[V]
+	floor      u128.Int
+	top        u128.Int // no id in use is greater
 }
 
 // Load begins the window anew with ids in use, which come from the greatest down.
 // It takes max of them, and keeps between one and two times as many later.
 func (w *Window[V]) Load(all iter.Seq2[u128.Int, V], max int) {
-	*w = Window[V]{max: max, young: make(map[u128.Int]V), old: make(map[u128.Int]V)}
+	*w = Window[V]{max: max}
 	for id, v := range all {
-		if len(w.youngKeys) == max {
+		if w.young.Len() == max {
 			return // floor is the last one that was taken
 		}
 		w.Add(id, v)
@@ -52,53 +52,48 @@ func (w *Window[V]) Find(id u128.Int) (v V, found, certain bool) {
 	if w.top.Less(id) {
 		return v, false, true
 	}
-	if v, found = w.young[id]; found {
-		return v, true, true
+	p := w.young.Find(id)
+	if p == nil {
+		p = w.old.Find(id)
 	}
-	v, found = w.old[id]
-	return v, found, found || !id.Less(w.floor)
+	if p != nil {
+		return *p, true, true
+	}
+	return v, false, !id.Less(w.floor)
 }
 
 // Add adds an id that was not in use.
 func (w *Window[V]) Add(id u128.Int, v V) {
-	w.young[id] = v
-	w.youngKeys = append(w.youngKeys, id)
+	w.young.Add(id, v)
 	if w.top.Less(id) {
 		w.top = id
 	}
 }
 
 // Mark returns a mark for Undo.
-func (w *Window[V]) Mark() int { return len(w.youngKeys) }
+func (w *Window[V]) Mark() int { return w.young.Len() }
 
 // Undo takes back all that was added since the mark. There may have been no Trim
 // in between.
-func (w *Window[V]) Undo(mark int) {
-	for _, id := range w.youngKeys[mark:] {
-		delete(w.young, id)
-	}
-	w.youngKeys = w.youngKeys[:mark]
-}
+func (w *Window[V]) Undo(mark int) { w.young.Cut(mark) }
 
 // Trim forgets most of the older half once the younger half is full. The greatest
 // of the forgotten ids decides how far the floor must rise, so a few ids that are
 // far above the rest are kept instead.
 func (w *Window[V]) Trim() {
-	if len(w.youngKeys) < w.max {
+	if w.young.Len() < w.max {
 		return
 	}
 	if floor := w.quantile(); w.floor.Less(floor) {
 		w.floor = floor
 	}
-	for _, id := range w.oldKeys {
-		if !id.Less(w.floor) {
-			w.young[id] = w.old[id]
-			w.youngKeys = append(w.youngKeys, id)
+	for _, e := range w.old.Entries() {
+		if !e.ID.Less(w.floor) {
+			w.young.Add(e.ID, e.Value)
 		}
 	}
-	clear(w.old)
+	w.old.Clear()
 	w.young, w.old = w.old, w.young
-	w.youngKeys, w.oldKeys = w.oldKeys[:0], w.youngKeys
 }
 
 // quantile returns an id that is greater than most of the old ones.
@@ -106,8 +101,9 @@ func (w *Window[V]) quantile() u128.Int {
 	const samples = 64
 	var some [samples]u128.Int
 	n := 0
-	for i := 0; i < len(w.oldKeys) && n < samples; i += len(w.oldKeys)/samples + 1 {
-		some[n] = w.oldKeys[i]
+	old := w.old.Entries()
+	for i := 0; i < len(old) && n < samples; i += len(old)/samples + 1 {
+		some[n] = old[i].ID
 		n++
 	}
 	if n == 0 {

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"virtualservicesinc.com/comps/ledger"
+	"virtualservicesinc.com/comps/ledger/idmap"
 	"virtualservicesinc.com/comps/txn/store"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/message/u128"
@@ -33,7 +34,7 @@ type accessRights struct {
 	order   []u128.Int                 // of the accounts in changed, by their first change
 	undo    []accessUndo               // since the scope began
 
-	young, old map[u128.Int]*txnpb.Access // as in the store; young is full at maxCachedAccess
+	young, old idmap.Map[*txnpb.Access] // as in the store; young is full at maxCachedAccess
 }
 
 type accessUndo struct {
@@ -43,7 +44,7 @@ type accessUndo struct {
 }
 
 func newAccessRights() accessRights {
-	return accessRights{changed: map[u128.Int]*txnpb.Access{}, young: map[u128.Int]*txnpb.Access{}, old: map[u128.Int]*txnpb.Access{}}
+	return accessRights{changed: map[u128.Int]*txnpb.Access{}}
 }
 
 func (r *accessRights) begin() { r.undo = r.undo[:0] }
@@ -71,11 +72,15 @@ func (r *accessRights) set(account u128.Int, a *txnpb.Access) {
 
 // remember keeps what the store holds.
 func (r *accessRights) remember(account u128.Int, a *txnpb.Access) {
-	if len(r.young) == maxCachedAccess {
-		r.young, r.old = r.old, r.young
-		clear(r.young)
+	if kept := r.young.Find(account); kept != nil {
+		*kept = a
+		return
 	}
-	r.young[account] = a
+	if r.young.Len() == maxCachedAccess {
+		r.young, r.old = r.old, r.young
+		r.young.Clear()
+	}
+	r.young.Add(account, a)
 }
 
 // appendTo hands over what this entry changed, and forgets that it did.
@@ -101,11 +106,13 @@ func (m *Machine) access(account u128.Int) *txnpb.Access {
 			return a
 		}
 	}
-	a, ok := r.young[account]
-	if ok {
-		return a
+	if a := r.young.Find(account); a != nil {
+		return *a
 	}
-	if a, ok = r.old[account]; !ok {
+	var a *txnpb.Access
+	if old := r.old.Find(account); old != nil {
+		a = *old
+	} else {
 		var err error
 		if a, err = readAccess(m.store, account); err != nil {
 			panic(&ledger.ReadError{Op: "the rights on an account", Err: err})

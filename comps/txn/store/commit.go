@@ -141,7 +141,7 @@ func (d *DB) overlay(c *ledger.Changes) {
 	}
 	for i := range c.Events {
 		if e := &c.Events[i]; e.IsTransfer() {
-			d.young.add(e.Transfer.Id, e.Timestamp)
+			d.young.transfers.Add(e.Transfer.Id, e.Timestamp)
 		}
 	}
 	d.unindexed.Add(int64(len(c.Events)))

@@ -13,6 +13,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs/atomicfs"
 
 	"virtualservicesinc.com/comps/ledger"
+	"virtualservicesinc.com/comps/ledger/idmap"
 	"virtualservicesinc.com/comps/ledger/recent"
 )
 
@@ -89,7 +90,9 @@ type DB struct {
 	due       uint64            // no pending transfer expires before it
 	cached    blockCache
 
-	hashes hashes // of the background alone, as sums.settled is
+	// Of the background alone, as sums.settled is.
+	hashes    hashes
+	transfers []idmap.Entry[uint64] // reused
 
 	// swap is held for reading by what uses db beside the apply thread without a
 	// view or snapshot, and for writing while Switch replaces it.
@@ -186,7 +189,7 @@ func (d *DB) load() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.db = db
-	d.young, d.old, d.spare = newOverlay(), nil, nil
+	d.young, d.old, d.spare = &overlay{}, nil, nil
 	d.cached = blockCache{}
 	d.batch = commitBatch{key: make([]byte, 0, maxKeyLen), value: make([]byte, 0, blockBytes)}
 	d.due, d.swept = 0, 0

@@ -9,6 +9,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"virtualservicesinc.com/comps/ledger"
+	"virtualservicesinc.com/comps/ledger/idmap"
 	"virtualservicesinc.com/rrts/message/u128"
 	"virtualservicesinc.com/rrts/schema/ledgerpb"
 )
@@ -20,10 +21,10 @@ const settleRows = 1024
 // rotate hands a full overlay to the background. It needs mu, and waits when the
 // background is far behind.
 func (d *DB) rotate() {
-	for d.old != nil && len(d.young.idList) >= maxUnsettled*d.cfg.settleEvents {
+	for d.old != nil && d.young.transfers.Len() >= maxUnsettled*d.cfg.settleEvents {
 		d.settled.Wait()
 	}
-	if d.old == nil && len(d.young.idList)+len(d.young.accounts) >= d.cfg.settleEvents {
+	if d.old == nil && d.young.size() >= d.cfg.settleEvents {
 		d.retire()
 	}
 }
@@ -32,7 +33,7 @@ func (d *DB) rotate() {
 func (d *DB) retire() {
 	d.old, d.young = d.young, d.spare
 	if d.spare = nil; d.young == nil {
-		d.young = newOverlay()
+		d.young = &overlay{}
 	}
 	select {
 	case d.wake <- struct{}{}:
@@ -94,12 +95,13 @@ func (d *DB) settleOld() {
 // settle writes the rows that the overlay stands for, which nobody changes any
 // more, in the order of their keys, and last of all that they are settled.
 func (d *DB) settle(o *overlay) {
-	accounts := make([]*ledgerpb.Account, len(o.accounts))
-	for i := range o.accounts {
-		accounts[i] = &o.accounts[i]
+	accounts := make([]*ledgerpb.Account, o.accounts.Len())
+	for i := range o.accounts.Entries() {
+		accounts[i] = &o.accounts.Entries()[i].Value
 	}
 	slices.SortFunc(accounts, func(a, b *ledgerpb.Account) int { return a.Id.Cmp(b.Id) })
-	ids := slices.SortedFunc(slices.Values(o.idList), u128.Int.Cmp)
+	d.transfers = append(d.transfers[:0], o.transfers.Entries()...)
+	slices.SortFunc(d.transfers, byID)
 
 	var key, value []byte
 	b := d.db.NewBatch()
@@ -132,8 +134,8 @@ func (d *DB) settle(o *overlay) {
 		d.sums.settled += hash - before
 		set()
 	}
-	for _, id := range ids {
-		key, value = d.id(key[:0], tableTransfers, id), binary.BigEndian.AppendUint64(value[:0], o.ids[id])
+	for _, t := range d.transfers {
+		key, value = d.id(key[:0], tableTransfers, t.ID), binary.BigEndian.AppendUint64(value[:0], t.Value)
 		d.sums.settled += rowHash(key, value)
 		if o.recovered { // it may have been settled before the crash
 			d.sums.settled -= was.hash(key)
@@ -149,6 +151,8 @@ func (d *DB) settle(o *overlay) {
 	commit()
 	b.Close()
 }
+
+func byID(a, b idmap.Entry[uint64]) int { return a.ID.Cmp(b.ID) }
 
 // settleAll settles everything and returns with gate held: until it is released
 // the rows are the state.
@@ -220,6 +224,6 @@ func (d *DB) recover(r rows, e *ledger.Event) {
 	side(e.Transfer.DebitAccountId, &e.Debit)
 	side(e.Transfer.CreditAccountId, &e.Credit)
 	if e.IsTransfer() {
-		d.young.add(e.Transfer.Id, e.Timestamp)
+		d.young.transfers.Add(e.Transfer.Id, e.Timestamp)
 	}
 }

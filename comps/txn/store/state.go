@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"virtualservicesinc.com/comps/ledger"
+	"virtualservicesinc.com/comps/ledger/idmap"
 	"virtualservicesinc.com/rrts/message/u128"
 	"virtualservicesinc.com/rrts/schema/ledgerpb"
 )
@@ -27,8 +28,8 @@ func (d *DB) AccountAt(ts uint64) bool {
 // TransferID implements ledger.State.
 func (d *DB) TransferID(id u128.Int) (ts uint64, known bool) {
 	d.mu.RLock()
-	if ts, known = d.young.ids[id]; !known && d.old != nil {
-		ts, known = d.old.ids[id]
+	if ts, known = d.young.transfer(id); !known && d.old != nil {
+		ts, known = d.old.transfer(id)
 	}
 	d.mu.RUnlock()
 	if known {
@@ -39,21 +40,15 @@ func (d *DB) TransferID(id u128.Int) (ts uint64, known bool) {
 
 // TransferIDs implements ledger.State.
 func (d *DB) TransferIDs(f func(id u128.Int, ts uint64) bool) {
-	type entry struct {
-		id u128.Int
-		ts uint64
-	}
-	var fresh []entry // of the overlay, the least first
+	var fresh []idmap.Entry[uint64] // of the overlay, the least first
 	d.mu.RLock()
 	for _, o := range []*overlay{d.young, d.old} {
 		if o != nil {
-			for _, id := range o.idList {
-				fresh = append(fresh, entry{id, o.ids[id]})
-			}
+			fresh = append(fresh, o.transfers.Entries()...)
 		}
 	}
 	d.mu.RUnlock()
-	slices.SortFunc(fresh, func(a, b entry) int { return a.id.Cmp(b.id) })
+	slices.SortFunc(fresh, byID)
 
 	r := d.rows()
 	from, to := r.bounds(tableTransfers)
@@ -64,11 +59,11 @@ func (d *DB) TransferIDs(f func(id u128.Int, ts uint64) bool) {
 		if row {
 			id = u128.FromBytes([16]byte(it.Key()[prefixLen:]))
 		}
-		if n := len(fresh) - 1; n >= 0 && (!row || !fresh[n].id.Less(id)) {
-			if row && fresh[n].id == id { // settled in the meantime
+		if n := len(fresh) - 1; n >= 0 && (!row || !fresh[n].ID.Less(id)) {
+			if row && fresh[n].ID == id { // settled in the meantime
 				row = it.Prev()
 			}
-			if !f(fresh[n].id, fresh[n].ts) {
+			if !f(fresh[n].ID, fresh[n].Value) {
 				return
 			}
 			fresh = fresh[:n]

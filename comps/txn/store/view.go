@@ -87,8 +87,8 @@ func (v *view) AccountBorn(ts uint64, a *ledgerpb.Account) bool {
 // TransferID implements ledger.History.
 func (v *view) TransferID(id u128.Int) (ts uint64, known bool) {
 	v.d.mu.RLock()
-	if ts, known = v.young.ids[id]; !known && v.old != nil {
-		ts, known = v.old.ids[id]
+	if ts, known = v.young.transfer(id); !known && v.old != nil {
+		ts, known = v.old.transfer(id)
 	}
 	v.d.mu.RUnlock()
 	if known {
