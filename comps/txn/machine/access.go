@@ -34,7 +34,21 @@ type accessRights struct {
 	order   []u128.Int                 // of the accounts in changed, by their first change
 	undo    []accessUndo               // since the scope began
 
-	young, old idmap.Map[*txnpb.Access] // as in the store; young is full at maxCachedAccess
+	young, old idmap.Map[keptAccess] // as in the store; young is full at maxCachedAccess
+}
+
+// keptAccess are the rights on an account as they are kept, and who has them all: most ask
+// for no more.
+type keptAccess struct {
+	owner  uint64 // 0: nobody
+	rights *txnpb.Access
+}
+
+func keep(a *txnpb.Access) keptAccess {
+	if a == nil {
+		return keptAccess{}
+	}
+	return keptAccess{a.Owner, a}
 }
 
 type accessUndo struct {
@@ -73,14 +87,14 @@ func (r *accessRights) set(account u128.Int, a *txnpb.Access) {
 // remember keeps what the store holds.
 func (r *accessRights) remember(account u128.Int, a *txnpb.Access) {
 	if kept := r.young.Find(account); kept != nil {
-		*kept = a
+		*kept = keep(a)
 		return
 	}
 	if r.young.Len() == maxCachedAccess {
 		r.young, r.old = r.old, r.young
 		r.young.Clear()
 	}
-	r.young.Add(account, a)
+	r.young.Add(account, keep(a))
 }
 
 // appendTo hands over what this entry changed, and forgets that it did.
@@ -106,12 +120,12 @@ func (m *Machine) access(account u128.Int) *txnpb.Access {
 			return a
 		}
 	}
-	if a := r.young.Find(account); a != nil {
-		return *a
+	if kept := r.young.Find(account); kept != nil {
+		return kept.rights
 	}
 	var a *txnpb.Access
-	if old := r.old.Find(account); old != nil {
-		a = *old
+	if kept := r.old.Find(account); kept != nil {
+		a = kept.rights
 	} else {
 		var err error
 		if a, err = readAccess(m.store, account); err != nil {
@@ -120,6 +134,16 @@ func (m *Machine) access(account u128.Int) *txnpb.Access {
 	}
 	r.remember(account, a)
 	return a
+}
+
+// rightsOn returns the rights of a user on an account as of now.
+func (m *Machine) rightsOn(account u128.Int, user uint64) uint32 {
+	if r := &m.rights; len(r.changed) == 0 {
+		if kept := r.young.Find(account); kept != nil && kept.owner == user && user != 0 {
+			return allRights
+		}
+	}
+	return rightsOf(m.access(account), user)
 }
 
 // accessReader is a store.State or a store.View.
@@ -233,13 +257,13 @@ const (
 func (m *Machine) mayAsk(tx *txnpb.Transaction, client uint64) string {
 	for i := range tx.Preconditions {
 		p := &tx.Preconditions[i]
-		if !p.AccountId.IsZero() && rightsOf(m.access(p.AccountId), client)&rightRead == 0 {
+		if !p.AccountId.IsZero() && m.rightsOn(p.AccountId, client)&rightRead == 0 {
 			return fmt.Sprintf("precondition %d: the user may not see account %v", i, p.AccountId)
 		}
 		var t ledgerpb.Transfer
 		if !p.TransferId.IsZero() {
 			if _, ok := m.ledger.Transfer(p.TransferId, &t); ok &&
-				(rightsOf(m.access(t.DebitAccountId), client)|rightsOf(m.access(t.CreditAccountId), client))&rightRead == 0 {
+				(m.rightsOn(t.DebitAccountId, client)|m.rightsOn(t.CreditAccountId, client))&rightRead == 0 {
 				return fmt.Sprintf("precondition %d: the user may not see transfer %v", i, p.TransferId)
 			}
 		}
@@ -258,7 +282,7 @@ func (m *Machine) mayAsk(tx *txnpb.Transaction, client uint64) string {
 // mayChange returns why a client may not make a transaction's changes of rights, or "".
 func (m *Machine) mayChange(tx *txnpb.Transaction, client uint64) string {
 	for i := range tx.Access {
-		if rightsOf(m.access(tx.Access[i].AccountId), client)&rightOwner == 0 {
+		if m.rightsOn(tx.Access[i].AccountId, client)&rightOwner == 0 {
 			return fmt.Sprintf("access %d: only its owner or an operator may change the rights on account %v", i, tx.Access[i].AccountId)
 		}
 	}
@@ -277,10 +301,10 @@ func (m *Machine) mayMove(tx *txnpb.Transaction, client uint64) string {
 			return fmt.Sprintf("transfer %d: only an operator may import transfers", i)
 		}
 		if t.Flags&resolves == 0 {
-			if rightsOf(m.access(t.DebitAccountId), client)&rightDebit == 0 {
+			if m.rightsOn(t.DebitAccountId, client)&rightDebit == 0 {
 				return fmt.Sprintf("transfer %d: the user may not move money from account %v: its owner or an operator can grant it", i, t.DebitAccountId)
 			}
-			if t.Flags&usesCredit != 0 && rightsOf(m.access(t.CreditAccountId), client)&rightDebit == 0 {
+			if t.Flags&usesCredit != 0 && m.rightsOn(t.CreditAccountId, client)&rightDebit == 0 {
 				return fmt.Sprintf("transfer %d: the user may not close or balance account %v: its owner or an operator can grant it", i, t.CreditAccountId)
 			}
 			continue
@@ -289,8 +313,8 @@ func (m *Machine) mayMove(tx *txnpb.Transaction, client uint64) string {
 		if _, ok := m.ledger.Transfer(t.PendingId, &p); !ok {
 			continue // made by this transaction, so the user may debit its account; or never made
 		}
-		if rightsOf(m.access(p.DebitAccountId), client)&(rightDebit|rightSettle) == 0 &&
-			(t.Flags&resolves != voids || rightsOf(m.access(p.CreditAccountId), client)&rightDebit == 0) {
+		if m.rightsOn(p.DebitAccountId, client)&(rightDebit|rightSettle) == 0 &&
+			(t.Flags&resolves != voids || m.rightsOn(p.CreditAccountId, client)&rightDebit == 0) {
 			return fmt.Sprintf("transfer %d: the user may not settle pending transfers from account %v: its owner or an operator can grant it", i, p.DebitAccountId)
 		}
 	}

@@ -44,7 +44,8 @@ func (m *Machine) submit(s *txnpb.Submission) entry.Result {
 		return refused(key, reason)
 	}
 	m.meta.Stamp += uint64(max(1, operations(&m.tx)))
-	m.remember(key.ID, &txnpb.StoredOutcome{Content: key.Content[:], Outcome: &o, Principal: s.Principal, Committed: now})
+	m.content = key.Content
+	m.remember(o, s.Principal, m.content[:], now)
 	return entry.Result{Key: key, Outcome: o}
 }
 
@@ -63,7 +64,7 @@ func (m *Machine) resolve(q *txnpb.ResolveRequest) entry.Result {
 	}
 	m.meta.Stamp++
 	o := txnpb.Outcome{Id: q.Id, State: txnpb.StateAborted, Reason: "cancelled"}
-	m.remember(q.Id, &txnpb.StoredOutcome{Outcome: &o, Principal: q.Principal, Committed: now})
+	m.remember(o, q.Principal, nil, now)
 	return entry.Result{Key: key, Outcome: o}
 }
 
@@ -111,13 +112,26 @@ func (m *Machine) row(id u128.Int, now uint64) (*txnpb.StoredOutcome, bool) {
 }
 
 // remember writes the row of a transaction that is final now.
-func (m *Machine) remember(id u128.Int, row *txnpb.StoredOutcome) {
-	o := *row.Outcome
-	o.Id = u128.Int{}
-	row.Outcome = &o
+func (m *Machine) remember(o txnpb.Outcome, principal uint64, content []byte, committed uint64) {
+	id := o.Id
+	m.outcome, m.outcome.Id = o, u128.Int{}
+	m.stored = txnpb.StoredOutcome{Content: content, Outcome: &m.outcome, Principal: principal, Committed: committed}
+	at := len(m.encoded)
+	m.encoded = m.stored.AppendTo(m.encoded) // where it grows, earlier rows stay where they are
 	m.rows[id] = len(m.batch.Txns)
-	m.batch.Txns = append(m.batch.Txns, store.Txn{ID: id, Until: m.until(id, row.Committed), Row: message.Marshal(row)})
+	m.batch.Txns = append(m.batch.Txns, store.Txn{ID: id, Until: m.until(id, committed), Row: m.encoded[at:]})
 	m.meta.Transactions++
+}
+
+// newResults returns the results of one more transaction of this entry. They belong to
+// whoever gets the entry's outcomes: all of them are one piece of memory.
+func (m *Machine) newResults() *txnpb.Results {
+	if len(m.spare) == 0 {
+		m.spare = make([]txnpb.Results, max(1, len(m.entry.Submissions)))
+	}
+	r := &m.spare[0]
+	m.spare = m.spare[1:]
+	return r
 }
 
 // check returns why a well-formed transaction may not be executed, or "".
@@ -194,7 +208,8 @@ func (m *Machine) execute(tx *txnpb.Transaction, s *txnpb.Submission) (o txnpb.O
 	res = m.ledger.CreateTransfers(first+uint64(len(tx.Accounts)), tx.Transfers, res)
 	m.results = res
 
-	o.State, o.Results = txnpb.StateCommitted, &txnpb.Results{Timestamp: first, Count: uint32(operations(tx))}
+	o.State, o.Results = txnpb.StateCommitted, m.newResults()
+	o.Results.Timestamp, o.Results.Count = first, uint32(operations(tx))
 	for i, r := range res {
 		if r.Status != 0 || r.Timestamp != first+uint64(i) {
 			o.Results.Exceptions = append(o.Results.Exceptions, txnpb.Exception{Index: uint32(i), Status: uint32(r.Status), Timestamp: r.Timestamp})

@@ -117,6 +117,11 @@ type Machine struct {
 	results  []ledger.Result
 	statuses []txnpb.AccessStatus
 	scratch  []byte
+	encoded  []byte              // the rows of batch.Txns
+	outcome  txnpb.Outcome       // as it is stored
+	stored   txnpb.StoredOutcome // likewise
+	content  [16]byte            // its digest
+	spare    []txnpb.Results     // for the next transactions of this entry
 }
 
 // Open returns the machine over what the store holds. The error is a *VersionError where
@@ -224,6 +229,7 @@ func (m *Machine) Apply(index, term uint64, data []byte, out []entry.Result) ([]
 		}
 	}
 	first := len(out)
+	m.spare = nil // what is left belongs to the entry before
 	for i := range e.Submissions {
 		out = append(out, m.submit(&e.Submissions[i]))
 	}
@@ -284,10 +290,9 @@ func (m *Machine) hashOutcome(o *txnpb.Outcome) {
 
 // hash adds a message to the entry's digest.
 func (m *Machine) hash(v message.Message) {
-	m.scratch = v.AppendTo(m.scratch[:0])
-	var n [4]byte
-	binary.BigEndian.PutUint32(n[:], uint32(len(m.scratch)))
-	m.digest.Write(n[:])
+	const size = 4
+	m.scratch = v.AppendTo(append(m.scratch[:0], make([]byte, size)...))
+	binary.BigEndian.PutUint32(m.scratch, uint32(len(m.scratch)-size))
 	m.digest.Write(m.scratch)
 }
 
@@ -306,6 +311,7 @@ func (m *Machine) commit() {
 		m.users.reset()
 	}
 	clear(m.rows)
+	m.encoded = m.encoded[:0]
 }
 
 // Lookup returns the row of a transaction, for Status: what it says is final.

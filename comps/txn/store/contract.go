@@ -28,7 +28,8 @@ type State interface {
 	// Meta returns a row of the transaction layer's own, nil when there is none.
 	Meta(key string) []byte
 
-	// Commit makes a batch visible. It does not sync; see Flush.
+	// Commit makes a batch visible, and copies what it keeps of it. It does not sync; see
+	// Flush.
 	Commit(b *Batch)
 	// Applied is the Applied of the last Commit; Flushed is what would be left of
 	// it after a crash now.
