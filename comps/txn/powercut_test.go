@@ -317,7 +317,8 @@ func TestPowerCutsNotice(t *testing.T) {
 // liar is a file system that says at once that it has synced, and does so later.
 type liar struct{ vfs.FS }
 
-const lieLasts = 5 * time.Millisecond
+// lieLasts is longer than a busy machine takes from an answer to the cut.
+const lieLasts = 500 * time.Millisecond
 
 func (l liar) OpenReadWrite(name string, c vfs.DiskWriteCategory, o ...vfs.OpenOption) (vfs.File, error) {
 	f, err := l.FS.OpenReadWrite(name, c, o...)

@@ -185,6 +185,11 @@ func TestDivergedState(t *testing.T) {
 			wrong = s
 		}
 	}
+	c.eventually("the accounts are on its disk, from where it will read them", func() bool {
+		mustCommit(t, c.submit(c.sfus[0], transferOf(1))) // it flushes as the log grows
+		st := c.status(wrong)
+		return st != nil && st.Csn > 1 && st.FlushedIndex > st.AppliedIndex-st.Csn
+	})
 	c.stop(wrong)
 	wrong.wrap = func(db *store.DB) store.Store { return faulty{db} }
 	c.start(wrong)
