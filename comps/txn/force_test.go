@@ -85,6 +85,7 @@ func TestForce(t *testing.T) {
 	for range 50 {
 		mustCommit(t, c.submit(lead, transferOf(1)))
 	}
+	c.eventually("the group is founded", func() bool { st := c.status(other); return st != nil && st.RosterVersion > 0 })
 	goOn := &txnpb.ForceRequest{GoOn: true, OtherIsOff: true}
 	if a := c.force(other, goOn); !strings.Contains(a.Refused, fmt.Sprintf("SFU sfu%d leads", lead.number)) {
 		t.Fatalf("forced while a quorum is there: %+v", a)

@@ -87,6 +87,17 @@ func (s *sfu) digest(t *testing.T) [32]byte {
 	return d
 }
 
+// flushed lets transfers be made until an SFU has the rows of the accounts on its disk,
+// which the first transaction opened: it flushes as the log grows.
+func (c *cluster) flushed(s *sfu) {
+	c.t.Helper()
+	c.eventually("the accounts are on its disk", func() bool {
+		mustCommit(c.t, c.submit(c.leader(), transferOf(1)))
+		st := c.status(s)
+		return st != nil && st.Csn > 1 && st.FlushedIndex > st.AppliedIndex-st.Csn
+	})
+}
+
 // TestRottenState: a row that has become another is found; the SFU uses its state no more,
 // takes that of another and is like the others again.
 func TestRottenState(t *testing.T) {
@@ -103,6 +114,7 @@ func TestRottenState(t *testing.T) {
 			rotten = s
 		}
 	}
+	c.flushed(rotten)
 	c.stop(rotten)
 	rotten.rotRow(t, 2)
 	c.start(rotten)
@@ -147,7 +159,7 @@ func TestRottenAlone(t *testing.T) {
 	c.scrub = 20 * time.Millisecond
 	s := c.leader()
 	mustCommit(t, c.submit(s, opening()))
-	mustCommit(t, c.submit(s, transferOf(1)))
+	c.flushed(s)
 	c.stop(s)
 	s.rotRow(t, 2)
 	c.start(s)
@@ -185,11 +197,7 @@ func TestDivergedState(t *testing.T) {
 			wrong = s
 		}
 	}
-	c.eventually("the accounts are on its disk, from where it will read them", func() bool {
-		mustCommit(t, c.submit(c.sfus[0], transferOf(1))) // it flushes as the log grows
-		st := c.status(wrong)
-		return st != nil && st.Csn > 1 && st.FlushedIndex > st.AppliedIndex-st.Csn
-	})
+	c.flushed(wrong)
 	c.stop(wrong)
 	wrong.wrap = func(db *store.DB) store.Store { return faulty{db} }
 	c.start(wrong)
