@@ -49,6 +49,7 @@ type Conn struct {
 	mu       sync.Mutex
 	queued   []byte // frames that are not sealed yet
 	flushing bool   // a goroutine is in Flush; it will take what is queued meanwhile
+	sealing  int    // bytes that the goroutine in Flush is sealing
 	closing  bool   // CloseAfter was called: nothing more is queued
 	err      error  // why nothing can be sent any more
 }
@@ -161,7 +162,7 @@ func (c *Conn) roomLocked(n int) error {
 	case c.closing:
 		return ErrClosed
 	}
-	if waiting := len(c.queued) + int(c.out.waiting.Load()); waiting > 0 && waiting+HeaderSize+n > c.limits.Backlog {
+	if waiting := c.waitingLocked(); waiting > 0 && waiting+HeaderSize+n > c.limits.Backlog {
 		return ErrBacklog
 	}
 	if c.queued == nil {
@@ -182,7 +183,7 @@ func (c *Conn) Flush() error {
 	c.flushing = true
 	for len(c.queued) > 0 && c.err == nil && c.out.waiting.Load() == 0 {
 		b := c.queued
-		c.queued = nil
+		c.queued, c.sealing = nil, len(b)
 		c.mu.Unlock()
 		err := c.write(b)
 		giveBuffer(b)
@@ -190,6 +191,7 @@ func (c *Conn) Flush() error {
 			c.fail(err)
 		}
 		c.mu.Lock()
+		c.sealing = 0
 	}
 	c.flushing = false
 	err := c.err
@@ -227,7 +229,13 @@ func (c *Conn) Send(e *message.Envelope) error {
 func (c *Conn) Backlog() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.queued) + int(c.out.waiting.Load())
+	return c.waitingLocked()
+}
+
+// waitingLocked is how many bytes wait. What is being sealed stands in no buffer as a
+// whole: nothing else waits in out when that begins.
+func (c *Conn) waitingLocked() int {
+	return len(c.queued) + max(c.sealing, int(c.out.waiting.Load()))
 }
 
 // fail ends the connection: Next and Queue return from now on.
