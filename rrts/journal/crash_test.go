@@ -169,12 +169,31 @@ func (w *world) step() {
 		w.keys.Set(ring)
 		w.check(w.j.Rotate(w.j.Epoch() + w.rng.Uint64N(2)))
 		w.sync()
+		if w.rng.IntN(2) == 0 {
+			w.check(w.reseal())
+			return
+		}
 		w.keys.Set(w.keys.Ring().Without(w.unusedKeys()...))
 	default:
 		if w.synced > w.trimmed {
 			w.readAt(w.log[w.trimmed+w.rng.IntN(w.synced-w.trimmed)])
 		}
 	}
+}
+
+// reseal seals all segments under the current key, and forgets the others.
+func (w *world) reseal() error {
+	for left := 1; left > 0; {
+		var err error
+		if left, err = w.j.Reseal(); err != nil {
+			return err
+		}
+	}
+	if unused := w.unusedKeys(); len(unused) != len(w.keys.Ring().IDs())-1 {
+		w.fatalf("%v are in use after all was sealed anew, of %v", w.j.KeysInUse(), w.keys.Ring().IDs())
+	}
+	w.keys.Set(w.keys.Ring().Without(w.unusedKeys()...))
+	return nil
 }
 
 func (w *world) unusedKeys() (ids []uint32) {
@@ -315,7 +334,7 @@ func TestCrashesInside(t *testing.T) {
 func (w *world) untilFailure(failure error) {
 	for {
 		var err error
-		switch w.rng.IntN(8) {
+		switch w.rng.IntN(9) {
 		case 0, 1, 2, 3:
 			payload := fmt.Sprint(w.next, " ", strings.Repeat("p", w.rng.IntN(4000)))
 			w.next++
@@ -338,6 +357,13 @@ func (w *world) untilFailure(failure error) {
 				for w.trimmed < len(w.log) && w.log[w.trimmed].pos < min(pos, max(w.j.First(), 1)) {
 					w.trimmed++
 				}
+			}
+		case 8:
+			ring, ringErr := w.keys.Ring().Rotate(newRand(w.rng.Uint64()))
+			w.check(ringErr)
+			w.keys.Set(ring)
+			if err = w.j.Rotate(w.j.Epoch()); err == nil {
+				err = w.reseal()
 			}
 		}
 		for s := w.j.Synced(); w.synced < len(w.log) && w.log[w.synced].pos < s; {

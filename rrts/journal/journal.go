@@ -98,7 +98,7 @@ type Config struct {
 	// and must not call the journal; the journal keeps nothing of the result. Nil means none.
 	Head func() []Record
 
-	// Rand gives the salts. Nil means crypto/rand.
+	// Rand gives the salts, to any goroutine. Nil means crypto/rand.
 	Rand io.Reader
 
 	// Log hears of cut tails, damage and repairs. Nil discards.
@@ -129,7 +129,7 @@ func (c *Config) validate() error {
 // One goroutine at a time may call Append, Sync, Mark, NeedsMark, Rotate,
 // Repair, Abandon and Close: the writer. TrimBefore, Reserve, Reserved, Replay, ReadAt,
 // First, Synced, Damage, Epoch and KeysInUse may run on any goroutine beside
-// it and beside each other, until Close.
+// it and beside each other, until Close; so may Reseal, on one, while there is no damage.
 type Journal struct {
 	cfg    Config
 	log    *slog.Logger

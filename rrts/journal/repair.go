@@ -321,7 +321,10 @@ func (w *rewriter) flush() error {
 	}
 	_, err := w.seg.file.WriteAt(w.buf, int64(w.off))
 	w.buf = w.buf[:0]
-	return err
+	if err != nil {
+		return err
+	}
+	return w.seg.file.SyncData() // in small parts: a commit may wait for the same disk
 }
 
 // repairError is what a repair answers that could not write.
