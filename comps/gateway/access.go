@@ -50,7 +50,7 @@ var open = table(
 	allow(users, &txnpb.TxnDescriptor, txnpb.TxnStatusMethod, txnpb.TxnReadMethod),
 	allow(movers, &txnpb.TxnDescriptor, txnpb.TxnResolveMethod),
 	allow(watchers, &txnpb.ReplicaDescriptor, txnpb.ReplicaStatusMethod, txnpb.ReplicaDigestMethod, txnpb.ReplicaTraceMethod),
-	allow(operator, &txnpb.ReplicaDescriptor, txnpb.ReplicaForceMethod),
+	allow(operator, &txnpb.ReplicaDescriptor, txnpb.ReplicaForceMethod, txnpb.ReplicaKeysMethod),
 	allow(operator, &txnpb.BackupDescriptor, txnpb.BackupReadMethod),
 	allow(watchers, &txnpb.MembersDescriptor, txnpb.MembersListMethod),
 	allow(operator, &txnpb.MembersDescriptor, txnpb.MembersAddMethod, txnpb.MembersRemoveMethod, txnpb.MembersLeaseMethod, txnpb.MembersActivateMethod),

@@ -195,6 +195,7 @@ func TestAccess(t *testing.T) {
 		"Replica.Entries": {never, never, never}, "Replica.Mark": {never, never, never}, "Replica.Rest": {never, never, never}, "Replica.State": {never, never, never},
 		"Replica.Status": {yes, yes, denied}, "Replica.Digest": {yes, yes, denied}, "Replica.Trace": {yes, yes, denied},
 		"Replica.Force":   {yes, denied, denied},
+		"Replica.Keys":    {yes, denied, denied},
 		"Backup.Read":     {yes, denied, denied},
 		"Engine.Announce": {never, never, never}, "Engine.Status": {yes, yes, denied},
 		"Monitor.Status": {yes, yes, denied}, "Monitor.Alarms": {yes, yes, denied},

@@ -31,8 +31,9 @@ type appender struct {
 	c       *Component
 	mu      sync.Mutex
 	queue   []*raftpb.Message
-	compact uint64 // compact the log up to here
-	last    func() // done when all that is queued is written
+	compact uint64       // compact the log up to here
+	last    func()       // done when all that is queued is written
+	rolls   []chan error // who waits for the journal's next segment
 	wake    chan struct{}
 	beat    func() // shows that the disk answers
 	unborn  bool   // the mark that allows an empty journal still stands
@@ -95,10 +96,10 @@ func (a *appender) run(ctx context.Context) {
 			continue
 		}
 		a.mu.Lock()
-		msgs, last := a.queue, a.last
-		a.queue, a.last = nil, nil
+		msgs, last, rolls := a.queue, a.last, a.rolls
+		a.queue, a.last, a.rolls = nil, nil, nil
 		a.mu.Unlock()
-		if !a.write(ctx, msgs) || !a.cut() {
+		if !a.write(ctx, msgs) || !a.cut() || !a.rollNow(rolls) {
 			return
 		}
 		if last != nil {

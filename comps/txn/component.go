@@ -58,6 +58,9 @@ type Config struct {
 	Dir     string
 	Keys    journal.KeyRing
 	Cluster [16]byte
+	// Rotation, if not nil, changes the keys under which log and state are sealed. What a
+	// crash has left of a change is ended at the start.
+	Rotation Rotation
 	// SegmentBytes is the size of the journal's segments; 0 means its default.
 	SegmentBytes int64
 	// FlushBytes is the growth of the journal after which the state is flushed, and
@@ -125,6 +128,7 @@ type Component struct {
 	tasks    tasks
 	states   states
 	scrubs   scrubs
+	rotation rotation
 
 	epoch   atomic.Uint32
 	group   atomic.Pointer[roster.State] // as raft knows it
@@ -198,6 +202,7 @@ func New(cfg Config) *Component {
 	}
 	c := &Component{cfg: cfg, reads: make(chan func(), readQueue), cramped: make(chan struct{}, 1), traces: newTraces()}
 	c.backups.c, c.states.c, c.scrubs.c = c, c, c
+	c.rotation.c, c.rotation.wake = c, make(chan struct{}, 1)
 	c.epoch.Store(max(cfg.Epoch, roster.EpochOf(cfg.Seed)))
 	return c
 }
@@ -364,6 +369,9 @@ func (c *Component) takePart(ctx context.Context) {
 	c.goRun(ctx, "applier", c.applier.run)
 	c.goRun(ctx, "upkeep", c.upkeep)
 	c.goRun(ctx, "acquaint", c.acquaint)
+	if c.cfg.Rotation != nil {
+		c.goRun(ctx, "keys", c.rotation.run)
+	}
 	if c.cfg.Clocks != nil {
 		c.goRun(ctx, "clocks", c.watchClocks)
 	}

@@ -99,6 +99,13 @@
 // it would lead in vain, since it has no state to send. Then nothing is decided until one
 // that holds it all is back, and the alarm no-leader says so.
 //
+// # Keys
+//
+// Log and state are sealed under keys of this member's own. For a fresh one (service
+// Replica, method Keys) the log begins a segment, and then its older ones and the state's
+// files are sealed anew, beside all else; the old key is destroyed when nothing needs it. A
+// start ends what a crash has cut short.
+//
 // # Backups
 //
 // Any member hands its state out at one CSN, in the chunks of a state transfer, each

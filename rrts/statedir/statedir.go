@@ -19,7 +19,6 @@ import (
 
 	"virtualservicesinc.com/comps/txn/marker"
 	"virtualservicesinc.com/comps/txn/store"
-	"virtualservicesinc.com/comps/txn/store/sealfs"
 	"virtualservicesinc.com/rrts/config"
 	"virtualservicesinc.com/rrts/journal/keyring"
 )
@@ -31,36 +30,38 @@ func keysFile(stateDir string) string { return filepath.Join(stateDir, "node.key
 
 // LoadKeys returns the keys of journal and store. The error wraps fs.ErrNotExist where
 // there are none.
-func LoadKeys(stateDir string, secret config.Key) (*keyring.Live, error) {
+func LoadKeys(stateDir string, secret config.Key) (*Keys, error) {
 	ring, err := keyring.Load(vfs.Default, keysFile(stateDir), secret[:])
-	return live(ring, err)
+	return keysOf(stateDir, secret, ring, err)
 }
 
 // NewKeys makes the keys of journal and store, once in an SFU's life: what was sealed
 // under lost keys is lost.
-func NewKeys(stateDir string, secret config.Key) (*keyring.Live, error) {
+func NewKeys(stateDir string, secret config.Key) (*Keys, error) {
 	ring, err := keyring.New(rand.Reader)
 	if err == nil {
 		err = keyring.Save(vfs.Default, keysFile(stateDir), ring, secret[:], rand.Reader)
 	}
-	return live(ring, err)
+	return keysOf(stateDir, secret, ring, err)
 }
 
-func live(ring *keyring.Ring, err error) (*keyring.Live, error) {
+func keysOf(stateDir string, secret config.Key, ring *keyring.Ring, err error) (*Keys, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the keys of journal and store: %w", err)
 	}
-	l := &keyring.Live{}
-	l.Set(ring)
-	return l, nil
+	k := &Keys{stateDir: stateDir, secret: secret}
+	k.Set(ring)
+	return k, nil
 }
 
 // Store says where the store is: on disk, under keys.
-func Store(stateDir string, disk vfs.FS, keys *keyring.Live) store.Config {
-	return store.Config{Dir: filepath.Join(stateDir, "store"), FS: sealfs.New(disk, keys, rand.Reader)}
+func Store(stateDir string, disk vfs.FS, keys *Keys) store.Config {
+	dir := filepath.Join(stateDir, "store")
+	return store.Config{Dir: dir, FS: keys.seal(disk, dir)}
 }
 
 // Marker opens what a witness keeps, on disk, under keys.
-func Marker(stateDir string, disk vfs.FS, keys *keyring.Live) (*marker.File, error) {
-	return marker.Open(sealfs.New(disk, keys, rand.Reader), filepath.Join(stateDir, "marker"))
+func Marker(stateDir string, disk vfs.FS, keys *Keys) (*marker.File, error) {
+	dir := filepath.Join(stateDir, "marker")
+	return marker.Open(keys.seal(disk, dir), dir)
 }

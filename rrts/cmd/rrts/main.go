@@ -10,6 +10,7 @@
 //	rrts status      the cluster at a glance
 //	rrts top         the same, live
 //	rrts alarms      what stands, who looks after it, and what was
+//	rrts keys        change the keys under which SFUs keep journal and state
 //	rrts user        create users
 //	rrts ledger      read and change the ledger by JSON lines, print statements, audit it
 //	rrts tx          submit transactions, ask what became of them, make them final
@@ -108,6 +109,7 @@ func root() *cobra.Command {
 		c.statusCommand(),
 		c.topCommand(),
 		c.alarmsCommand(),
+		c.keysCommand(),
 		c.userCommand(),
 		c.ledgerCommand(),
 		c.txCommand(),

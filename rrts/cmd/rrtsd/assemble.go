@@ -35,7 +35,6 @@ import (
 	"virtualservicesinc.com/rrts/engine"
 	"virtualservicesinc.com/rrts/engine/quarantine"
 	"virtualservicesinc.com/rrts/journal/directfs"
-	"virtualservicesinc.com/rrts/journal/keyring"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/message/token"
 	"virtualservicesinc.com/rrts/schema/enginepb"
@@ -232,7 +231,7 @@ func (a *assembler) transactions() (engine.Component, error) {
 		Valid: a.validRoster, Roster: a.keeper.offer,
 		Tick: c.Transactions.Tick, Heartbeat: c.Transactions.Heartbeat, Election: c.Transactions.ElectionTimeout,
 		Birth: birth, Born: func() error { return genesis.Born(dir) },
-		FS: directfs.New(vfs.Default), Dir: statedir.Journal(dir), Keys: keys, Cluster: [16]byte(c.ID),
+		FS: directfs.New(vfs.Default), Dir: statedir.Journal(dir), Keys: keys, Rotation: keys, Cluster: [16]byte(c.ID),
 		SegmentBytes: a.cfg.SFU.Txn.JournalSegment, WitnessBytes: a.cfg.SFU.Txn.WitnessLog,
 		Full: disk.Full, Stopping: disk.Stop, Clocks: a.networks.clocks,
 		OpenStore: func() (store.Store, error) {
@@ -260,7 +259,7 @@ func (a *assembler) validRoster(r *txnpb.Roster) error {
 
 // nodeKeys loads the keys that seal journal and store. They are made when the SFU
 // is born, and never again: what was sealed under lost keys is lost.
-func (a *assembler) nodeKeys(birth bool) (*keyring.Live, error) {
+func (a *assembler) nodeKeys(birth bool) (*statedir.Keys, error) {
 	keys, err := statedir.LoadKeys(a.cfg.SFU.StateDir, a.secrets.Store)
 	if errors.Is(err, fs.ErrNotExist) && birth {
 		return statedir.NewKeys(a.cfg.SFU.StateDir, a.secrets.Store)

@@ -83,6 +83,8 @@ var Schema = message.Schema{
 		{Name: "rrts.txn.EntriesAnswer", New: func() message.Message { return new(EntriesAnswer) }},
 		{Name: "rrts.txn.RaftMessage", New: func() message.Message { return new(RaftMessage) }},
 		{Name: "rrts.txn.RestRequest", New: func() message.Message { return new(RestRequest) }},
+		{Name: "rrts.txn.KeysRequest", New: func() message.Message { return new(KeysRequest) }},
+		{Name: "rrts.txn.KeysStatus", New: func() message.Message { return new(KeysStatus) }},
 		{Name: "rrts.txn.ForceRequest", New: func() message.Message { return new(ForceRequest) }},
 		{Name: "rrts.txn.ForceAnswer", New: func() message.Message { return new(ForceAnswer) }},
 		{Name: "rrts.txn.KnownReplica", New: func() message.Message { return new(KnownReplica) }},
@@ -8227,6 +8229,252 @@ func (m RestRequest) String() string {
 }
 
 // ForceRequest asks an SFU how it stands, or to go on without the others.
+type KeysRequest struct {
+	// Give journal and state a fresh key; otherwise it is only told how they stand. While an
+	// older rotation is under way, that is the one.
+	Rotate bool
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *KeysRequest) AppendTo(b []byte) []byte {
+	if m.Rotate {
+		b = append(b, 0x08, 1)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *KeysRequest) Size() int {
+	n := 0
+	if m.Rotate {
+		n += 1 + 1
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *KeysRequest) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *KeysRequest) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.KeysRequest: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.KeysRequest: tag")
+		}
+		switch tag {
+		case 0x08: // rotate
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.KeysRequest.rotate")
+			}
+			m.Rotate = v != 0
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.KeysRequest: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *KeysRequest) Reset() {
+	*m = KeysRequest{}
+}
+
+// String returns m for people and logs.
+func (m KeysRequest) String() string {
+	t := message.NewText("KeysRequest")
+	if m.Rotate {
+		t.Add("rotate", m.Rotate)
+	}
+	return t.String()
+}
+
+// KeysStatus is under which keys one SFU's journal and state are sealed.
+type KeysStatus struct {
+	// The id of the key under which everything new is sealed.
+	Current uint32
+	// The keys that are still there because something is sealed under them: the SFU seals
+	// it anew, and then destroys them.
+	Older []uint32
+	// What is left, and done, of that: segments of the journal, files of the state.
+	SegmentsLeft uint32
+	FilesDone    uint64
+	// Why it does not go on just now.
+	Waits string
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *KeysStatus) AppendTo(b []byte) []byte {
+	if m.Current != 0 {
+		b = message.AppendVarint(append(b, 0x08), uint64(m.Current))
+	}
+	if len(m.Older) > 0 {
+		b = append(b, 0x12, 0)
+		at := len(b)
+		b = message.AppendVarints(b, m.Older)
+		b = message.CloseBytes(b, at)
+	}
+	if m.SegmentsLeft != 0 {
+		b = message.AppendVarint(append(b, 0x18), uint64(m.SegmentsLeft))
+	}
+	if m.FilesDone != 0 {
+		b = message.AppendVarint(append(b, 0x20), m.FilesDone)
+	}
+	if m.Waits != "" {
+		b = message.AppendString(append(b, 0x2a), m.Waits)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *KeysStatus) Size() int {
+	n := 0
+	if m.Current != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Current))
+	}
+	if len(m.Older) > 0 {
+		p := 0
+		for _, v := range m.Older {
+			p += message.SizeVarint(uint64(v))
+		}
+		n += 1 + message.SizeBytes(p)
+	}
+	if m.SegmentsLeft != 0 {
+		n += 1 + message.SizeVarint(uint64(m.SegmentsLeft))
+	}
+	if m.FilesDone != 0 {
+		n += 1 + message.SizeVarint(m.FilesDone)
+	}
+	if m.Waits != "" {
+		n += 1 + message.SizeBytes(len(m.Waits))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *KeysStatus) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *KeysStatus) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.KeysStatus: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.KeysStatus: tag")
+		}
+		switch tag {
+		case 0x08: // current
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.KeysStatus.current")
+			}
+			m.Current = uint32(v)
+		case 0x10: // older
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.KeysStatus.older")
+			}
+			m.Older = append(m.Older, uint32(v))
+		case 0x12: // older, packed
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.KeysStatus.older")
+			}
+			var ok bool
+			if m.Older, ok = message.Varints(m.Older, p); !ok {
+				return message.BadField("rrts.txn.KeysStatus.older")
+			}
+		case 0x18: // segments_left
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.KeysStatus.segments_left")
+			}
+			m.SegmentsLeft = uint32(v)
+		case 0x20: // files_done
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.KeysStatus.files_done")
+			}
+			m.FilesDone = v
+		case 0x2a: // waits
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.KeysStatus.waits")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.KeysStatus.waits: not UTF-8")
+			}
+			m.Waits = string(p)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.KeysStatus: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *KeysStatus) Reset() {
+	*m = KeysStatus{
+		Older: m.Older[:0],
+	}
+}
+
+// String returns m for people and logs.
+func (m KeysStatus) String() string {
+	t := message.NewText("KeysStatus")
+	if m.Current != 0 {
+		t.Add("current", m.Current)
+	}
+	if len(m.Older) > 0 {
+		message.AddList(&t, "older", m.Older)
+	}
+	if m.SegmentsLeft != 0 {
+		t.Add("segments_left", m.SegmentsLeft)
+	}
+	if m.FilesDone != 0 {
+		t.Add("files_done", m.FilesDone)
+	}
+	if m.Waits != "" {
+		t.Add("waits", m.Waits)
+	}
+	return t.String()
+}
+
+// ForceRequest is the message rrts.txn.ForceRequest.
 type ForceRequest struct {
 	// Do it; otherwise it is only told what would be.
 	GoOn bool
@@ -9868,6 +10116,7 @@ const (
 	ReplicaStateMethod   uint16 = 9
 	ReplicaMarkMethod    uint16 = 10
 	ReplicaTraceMethod   uint16 = 12
+	ReplicaKeysMethod    uint16 = 13
 )
 
 // ReplicaDescriptor is what routing knows of Replica.
@@ -9969,6 +10218,14 @@ var ReplicaDescriptor = message.ServiceDescriptor{
 			Request:    "rrts.txn.TraceRequest",
 			Reply:      "rrts.txn.TraceAnswer",
 		},
+		{
+			Number:   ReplicaKeysMethod,
+			Name:     "Keys",
+			Lane:     message.LaneRequest,
+			MaxBytes: 1024,
+			Request:  "rrts.txn.KeysRequest",
+			Reply:    "rrts.txn.KeysStatus",
+		},
 	},
 }
 
@@ -9998,6 +10255,8 @@ type ReplicaHandler interface {
 	// To which state a member came with an entry at which all tell that.
 	Mark(r message.Request, in *StateDigest)
 	Trace(r message.Responder[*TraceAnswer], in *TraceRequest)
+	// For operators: the keys of one SFU's journal and state.
+	Keys(r message.Responder[*KeysStatus], in *KeysRequest)
 }
 
 // ServeReplica gives r to the method of h that it is for. A malformed request is
@@ -10058,6 +10317,11 @@ func ServeReplica(h ReplicaHandler, r message.Request) {
 		in := new(TraceRequest)
 		if message.Accept(r, &ReplicaDescriptor.Methods[10], in) {
 			h.Trace(message.Responder[*TraceAnswer]{Request: r}, in)
+		}
+	case ReplicaKeysMethod:
+		in := new(KeysRequest)
+		if message.Accept(r, &ReplicaDescriptor.Methods[11], in) {
+			h.Keys(message.Responder[*KeysStatus]{Request: r}, in)
 		}
 	default:
 		message.Refuse(r, &ReplicaDescriptor)
@@ -10186,6 +10450,19 @@ func (c ReplicaClient) Trace(ctx context.Context, in *TraceRequest) (*TraceAnswe
 	}
 	out := new(TraceAnswer)
 	if err := message.Finish(&ReplicaDescriptor.Methods[10], body, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// For operators: the keys of one SFU's journal and state.
+func (c ReplicaClient) Keys(ctx context.Context, in *KeysRequest) (*KeysStatus, error) {
+	body, err := c.Call(ctx, &ReplicaDescriptor.Methods[11], ReplicaService, message.Marshal(in))
+	if err != nil {
+		return nil, err
+	}
+	out := new(KeysStatus)
+	if err := message.Finish(&ReplicaDescriptor.Methods[11], body, out); err != nil {
 		return nil, err
 	}
 	return out, nil
