@@ -162,18 +162,18 @@ func TestBackup(t *testing.T) {
 	} {
 		bad := cfg
 		wrong(&bad)
-		if err := txn.Restore(bad, r); err == nil {
+		if _, err := txn.Restore(bad, r); err == nil {
 			t.Errorf("restored as epoch %d of cluster %x", bad.Epoch, bad.Cluster)
 		}
 	}
-	if err := txn.Restore(cfg, r); err != nil {
-		t.Fatal(err)
+	if csn, err := txn.Restore(cfg, r); err != nil || csn != before.Csn {
+		t.Fatalf("up to CSN %d: %v", csn, err)
 	}
 	restored := auditOf(t, fs)
 	if restored.CSN != before.Csn || !bytes.Equal(restored.Chain, before.Chain) {
 		t.Fatalf("restored at CSN %d, the backup is of %d", restored.CSN, before.Csn)
 	}
-	if err := txn.Restore(cfg, r); err == nil || !strings.Contains(err.Error(), "not empty") {
+	if _, err := txn.Restore(cfg, r); err == nil || !strings.Contains(err.Error(), "not empty") {
 		t.Errorf("restored twice into one place: %v", err)
 	}
 

@@ -56,6 +56,9 @@ func (s *sfu) rot(t *testing.T, tail bool, n int) {
 	if _, err := f.WriteAt(b[at:at+n], int64(at)); err != nil {
 		t.Fatal(err)
 	}
+	if err := f.Sync(); err != nil { // copies of the disk have it, too
+		t.Fatal(err)
+	}
 }
 
 // role waits until an SFU has a role.

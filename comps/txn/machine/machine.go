@@ -92,6 +92,9 @@ type Config struct {
 	// Newest is the newest apply version that the machine takes; 0 means
 	// entry.ApplyVersion. Tests have others, to be older or newer software.
 	Newest uint32
+	// LastCSN, if not 0, is the last one that is given: what stands behind it in its entry
+	// is left out. It is for a state that begins another group, never for a replica.
+	LastCSN uint64
 }
 
 // Machine is the replicated state and the rules by which entries change it. It
@@ -101,6 +104,7 @@ type Machine struct {
 	ledger *ledger.Ledger
 	window uint64 // nanoseconds
 	newest uint32 // apply version
+	last   uint64 // CSN; 0 means none
 	meta   txnpb.Meta
 	group  roster.State
 
@@ -138,7 +142,7 @@ func Open(s store.State, cfg Config, members *raftpb.ConfState) (*Machine, error
 	if err != nil {
 		return nil, fmt.Errorf("machine: %w", err)
 	}
-	m := &Machine{store: s, ledger: l, window: uint64(cfg.Window), newest: cfg.Newest, rows: map[u128.Int]int{}, digest: sha256.New()}
+	m := &Machine{store: s, ledger: l, window: uint64(cfg.Window), newest: cfg.Newest, last: cfg.LastCSN, rows: map[u128.Int]int{}, digest: sha256.New()}
 	m.users.reset()
 	m.rights = newAccessRights()
 	if raw := s.Meta(metaKey); raw != nil {
@@ -231,9 +235,15 @@ func (m *Machine) Apply(index, term uint64, data []byte, out []entry.Result) ([]
 	first := len(out)
 	m.spare = nil // what is left belongs to the entry before
 	for i := range e.Submissions {
+		if m.complete() {
+			break
+		}
 		out = append(out, m.submit(&e.Submissions[i]))
 	}
 	for i := range e.Resolves {
+		if m.complete() {
+			break
+		}
 		out = append(out, m.resolve(&e.Resolves[i]))
 	}
 	for i := range out[first:] {
@@ -253,6 +263,9 @@ func (m *Machine) Apply(index, term uint64, data []byte, out []entry.Result) ([]
 	m.seal(index, term)
 	return out, nil
 }
+
+// complete reports whether the last CSN is given that is to be.
+func (m *Machine) complete() bool { return m.last > 0 && m.meta.Csn >= m.last }
 
 // checkNext reports whether an entry follows the one that was applied last.
 func (m *Machine) checkNext(index uint64) error {

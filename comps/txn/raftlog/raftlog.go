@@ -97,7 +97,8 @@ type Log struct {
 		base [pointBytes]byte
 	}
 	scratch []byte
-	kept    bool // a term or an entry is durable
+	kept    bool   // a term or an entry is durable
+	commit  uint64 // the newest commit index, which may not be durable
 
 	// The other thread's.
 	buf []byte
@@ -160,11 +161,18 @@ func Open(cfg Config) (*Log, error) {
 	return l, nil
 }
 
-// Close ends the log in order: the last records are marked as synced, so that damage to
-// them is told from a torn tail, and the journal is released. On a disk without room they
-// stand without a mark, and after a failed write nothing more is written.
+// Close ends the log in order: what is known to be committed is written, the last records
+// are marked as synced, so that damage to them is told from a torn tail, and the journal is
+// released. On a disk without room they stand without a mark, and after a failed write
+// nothing more is written.
 func (l *Log) Close() error {
-	err := l.journal.Mark()
+	var err error
+	if l.commit > l.hard.commit && l.commit <= l.last() {
+		err = l.writeHard(hardState{l.hard.term, l.hard.vote, l.commit})
+	}
+	if err == nil {
+		err = l.journal.Mark()
+	}
 	if errors.Is(err, journal.ErrNoSpace) || journal.IsFailed(err) {
 		err = nil
 	}

@@ -35,6 +35,7 @@ func (l *Log) Append(msgs []*raftpb.Message) error {
 				}
 			}
 			commit = max(commit, m.GetCommit())
+			l.commit = max(l.commit, commit)
 		}
 		for _, e := range m.GetEntries() {
 			if err := l.writeEntry(e, &add); err != nil {

@@ -153,14 +153,19 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 	token := c.Token()
 	c.Close()
+	whole, state, key := stopAndKeep(t, a, stopped)
 	for i := range a.SFUs() {
-		if err := a.Kill(i); err != nil {
+		if err := a.Kill(i); err != nil && i != stopped {
 			t.Fatal(err)
 		}
 		if err := errors.Join(os.RemoveAll(a.ConfigDir(i)), os.RemoveAll(a.StateDir(i))); err != nil {
 			t.Fatal(err)
 		}
 	}
+
+	// With the journal of an SFU behind the backup: all that was committed.
+	all := restoreInto(t, file, kitFile, "--log", state, "--log-key", key, "--to-csn", fmt.Sprint(whole["csn"]))
+	sameAudit(t, whole, must(t, "--config", all.config, "ledger", "audit"))
 
 	r := restoreInto(t, file, kitFile)
 	sameAudit(t, want, must(t, "--config", r.config, "ledger", "audit"))
@@ -175,6 +180,24 @@ func TestBackupAndRestore(t *testing.T) {
 	// Backups of the new cluster open with the new kit, and those of the old one do not.
 	refused(t, "use the recovery kit of that cluster", "backup", "verify", file, "--kit", r.kit)
 	refused(t, "move the old configuration away first", r.args(file, kitFile)...)
+}
+
+// stopAndKeep stops an SFU, audits it, and keeps its state and the key of that elsewhere.
+func stopAndKeep(t *testing.T, a *arena.Arena, i int) (audit map[string]any, state, key string) {
+	t.Helper()
+	if err := a.Stop(i); err != nil {
+		t.Fatal(err)
+	}
+	audit = must(t, "--config", a.ConfigDir(i), "ledger", "audit")
+	dir := t.TempDir()
+	state, key = filepath.Join(dir, "state"), filepath.Join(dir, "store.key")
+	if err := os.CopyFS(state, os.DirFS(a.StateDir(i))); err != nil {
+		t.Fatal(err)
+	}
+	if err := copyFile(key, filepath.Join(a.ConfigDir(i), "keys", a.Name(i), config.FileStore)); err != nil {
+		t.Fatal(err)
+	}
+	return audit, state, key
 }
 
 // sameAudit compares what two audits say of the state.
@@ -317,13 +340,13 @@ type restored struct {
 	log                       bytes.Buffer
 }
 
-func (r *restored) args(file, kitFile string) []string {
-	return []string{"--config", r.config, "restore", "--backup", file, "--kit", kitFile, "--new-kit", r.kit,
+func (r *restored) args(file, kitFile string, more ...string) []string {
+	return append([]string{"--config", r.config, "restore", "--backup", file, "--kit", kitFile, "--new-kit", r.kit,
 		"--machine", "pc9", "--sfu", "uno,gateway=" + r.gateway, "--nic-a", "none",
-		"--state-dir", filepath.Join(r.dir, "state", "uno"), "--run-dir", filepath.Join(r.dir, "run")}
+		"--state-dir", filepath.Join(r.dir, "state", "uno"), "--run-dir", filepath.Join(r.dir, "run")}, more...)
 }
 
-func restoreInto(t *testing.T, file, kitFile string) *restored {
+func restoreInto(t *testing.T, file, kitFile string, more ...string) *restored {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -332,7 +355,7 @@ func restoreInto(t *testing.T, file, kitFile string) *restored {
 	r := &restored{dir: t.TempDir(), gateway: l.Addr().String()}
 	l.Close()
 	r.config, r.kit = filepath.Join(r.dir, "etc"), filepath.Join(r.dir, "kit.txt")
-	if v := must(t, r.args(file, kitFile)...); v["epoch"] != 2.0 {
+	if v := must(t, r.args(file, kitFile, more...)...); v["epoch"] != 2.0 {
 		t.Errorf("restore: %v", v)
 	}
 	return r
