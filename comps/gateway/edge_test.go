@@ -196,6 +196,7 @@ func TestAccess(t *testing.T) {
 		"Replica.Status": {yes, yes, denied}, "Replica.Digest": {yes, yes, denied}, "Replica.Trace": {yes, yes, denied},
 		"Replica.Force":   {yes, denied, denied},
 		"Replica.Keys":    {yes, denied, denied},
+		"Replica.Sum":     {never, never, never},
 		"Backup.Read":     {yes, denied, denied},
 		"Engine.Announce": {never, never, never}, "Engine.Status": {yes, yes, denied},
 		"Monitor.Status": {yes, yes, denied}, "Monitor.Alarms": {yes, yes, denied},

@@ -20,7 +20,8 @@ type applier struct {
 	work    []func()
 	wake    chan struct{}
 
-	placed   []placed  // reused
+	placed   []placed // reused
+	sums     sumAsked
 	incoming *incoming // a snapshot that is being received
 	pin      *pinned   // the newest snapshot that was taken, whether the loop has heard of it or not
 }
@@ -106,6 +107,7 @@ func (a *applier) applyMessage(m *raftpb.Message) {
 		switch {
 		case err == nil:
 			a.mark(e.GetIndex())
+			a.sums.reached(a, e.GetIndex())
 		case unknownVersion(err):
 			a.c.halt(err)
 			return

@@ -88,8 +88,8 @@ type Config struct {
 	// Marks is after how many entries the members compare their states, the same on all of
 	// them; 0 means 256.
 	Marks uint64
-	// Scrub is how long the state is left alone between two looks through it; 0 means an
-	// hour.
+	// Scrub is how long the state is left alone between two looks through it, and between
+	// two comparisons of what members keep of the sums of their rows; 0 means an hour.
 	Scrub time.Duration
 	// Machine bounds caches and names the window in which outcomes are kept.
 	Machine machine.Config

@@ -127,7 +127,9 @@
 // method State), whose rows must agree with their own sum, and applies what its log holds
 // behind that. After every 256 entries the members tell each other to which state they
 // came (method Mark): one that most voters contradict does the same, and where no state
-// has a majority all of them halt. A member whose lost log entries nobody keeps any
+// has a majority all of them halt. As often as it scrubs the leader has all members tell
+// the sums of their rows at one entry (method Sum), and the same follows: what differs there
+// was not stored as the machine made it. A member whose lost log entries nobody keeps any
 // more takes another's state, too. One that cannot even open its state does not start: it
 // says so, with an alarm, and is replaced (`rrts sfu replace`).
 //

@@ -44,6 +44,7 @@ type loop struct {
 	began     time.Duration
 	told      map[uint16]time.Duration // when SFUs of an older epoch were told so
 	clocks    clockWatch
+	sums      sumWatch
 
 	pin       *pinned
 	pinning   bool
@@ -143,6 +144,7 @@ func (l *loop) tick() {
 		l.stands.look(l.c.host, l.leading, l.replica.Group())
 		state, lasting, off := l.replica.Clock(now)
 		l.clocks.look(l.c.host, now, l.leading, state, lasting, off)
+		l.compareSums(now)
 		l.unpinOld()
 	}
 }

@@ -17,7 +17,7 @@ const defaultMarks = 256
 // Mark implements txnpb.ReplicaHandler.
 func (d replicaService) Mark(r message.Request, in *txnpb.StateDigest) {
 	env := r.Envelope()
-	if env.Group != d.c.cfg.Group || env.Epoch != d.c.cfg.Epoch || env.From == 0 {
+	if env.Group != d.c.cfg.Group || env.Epoch != d.c.epoch.Load() || env.From == 0 {
 		return
 	}
 	d.add(func() { d.c.loop.marked(uint64(env.From), in) })
@@ -31,26 +31,36 @@ func (a *applier) mark(index uint64) {
 	}
 	digest := a.machine.Digest()
 	a.c.post(func() {
-		l := a.c.loop
-		body := message.Marshal(&digest)
-		for _, id := range l.replica.Group().Members() {
-			if id == a.c.cfg.Node {
-				continue
-			}
-			_ = a.c.host.Notify(engine.Notice{ // lost: the next one will do
-				To: sfuOf(id), Service: txnpb.ReplicaService, Method: txnpb.ReplicaMarkMethod,
-				Epoch: a.c.cfg.Epoch, Group: a.c.cfg.Group, Body: body,
-			})
-		}
-		l.marked(a.c.cfg.Node, &digest)
+		a.c.loop.tellMembers(txnpb.ReplicaMarkMethod, &digest)
+		a.c.loop.marked(a.c.cfg.Node, &digest)
 	})
+}
+
+// tellMembers tells all other members something that may be lost: the next one will do.
+func (l *loop) tellMembers(method uint16, m message.Message) {
+	body := message.Marshal(m)
+	for _, id := range l.replica.Group().Members() {
+		if id == l.c.cfg.Node {
+			continue
+		}
+		_ = l.c.host.Notify(engine.Notice{
+			To: sfuOf(id), Service: txnpb.ReplicaService, Method: method,
+			Epoch: l.c.epoch.Load(), Group: l.c.cfg.Group, Body: body,
+		})
+	}
 }
 
 // marked compares the states that members came to with an entry.
 func (l *loop) marked(member uint64, d *txnpb.StateDigest) {
-	switch l.replica.Mark(member, d.AppliedIndex, d.Chain) {
+	l.judge(l.replica.Mark(member, d.AppliedIndex, d.Chain), fmt.Sprintf("at entry %d, CSN %d, this SFU has come to another state than most", d.AppliedIndex, d.Csn))
+}
+
+// judge does what follows from a comparison of states; minority says in one line that this
+// one is not like most.
+func (l *loop) judge(v replica.Verdict, minority string) {
+	switch v {
 	case replica.VerdictMinority:
-		err := fmt.Errorf("txn: at entry %d, CSN %d, this SFU has come to another state than most", d.AppliedIndex, d.Csn)
+		err := errors.New("txn: " + minority)
 		l.c.applier.do(func() { l.c.fence(err) })
 	case replica.VerdictNoMajority:
 		l.c.haltWith(alarmDiverged, errors.New("txn: no majority of the SFUs has come to the same state: find out which one is right, by `rrts ledger audit` on each, or restore a backup with `rrts restore`"))

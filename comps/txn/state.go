@@ -46,7 +46,7 @@ type handout struct {
 // State implements txnpb.ReplicaHandler.
 func (d replicaService) State(r message.Responder[*txnpb.SnapshotChunk], in *txnpb.StateRequest) {
 	c, env := d.c, r.Envelope()
-	if env.Group != c.cfg.Group || env.Epoch != c.cfg.Epoch || env.From == 0 {
+	if env.Group != c.cfg.Group || env.Epoch != c.epoch.Load() || env.From == 0 {
 		r.Fail(message.Denied, "not of this group and epoch")
 		return
 	}

@@ -14,17 +14,18 @@ func TestVerdict(t *testing.T) {
 		told   []told
 		want   Verdict
 	}{
-		{"all alike", 3, []told{{1, "a"}, {2, "a"}, {3, "a"}}, VerdictNone},
-		{"another is wrong", 3, []told{{1, "a"}, {2, "b"}, {3, "a"}}, VerdictNone},
+		{"all alike", 3, []told{{1, "a"}, {2, "a"}, {3, "a"}}, VerdictMajority},
+		{"another is wrong", 3, []told{{1, "a"}, {2, "b"}, {3, "a"}}, VerdictMajority},
 		{"this one is wrong", 3, []told{{1, "b"}, {2, "a"}, {3, "a"}}, VerdictMinority},
 		{"this one comes last", 3, []told{{2, "a"}, {3, "a"}, {1, "b"}}, VerdictMinority},
 		{"one is not heard", 3, []told{{1, "b"}, {2, "a"}}, VerdictNone},
 		{"all differ", 3, []told{{1, "a"}, {2, "b"}, {3, "c"}}, VerdictNoMajority},
 		{"two differ", 2, []told{{1, "a"}, {2, "b"}}, VerdictNoMajority},
-		{"nobody else", 1, []told{{1, "a"}}, VerdictNone},
+		{"nobody else", 1, []told{{1, "a"}}, VerdictMajority},
 		{"two of five", 5, []told{{1, "b"}, {2, "b"}, {3, "a"}, {4, "a"}}, VerdictNone},
 		{"no majority of five", 5, []told{{1, "b"}, {2, "b"}, {3, "a"}, {4, "a"}, {5, "c"}}, VerdictNoMajority},
 		{"a learner counts for nothing", 2, []told{{1, "a"}, {9, "b"}, {8, "b"}}, VerdictNone},
+		{"one of three is not heard", 3, []told{{1, "a"}, {2, "a"}}, VerdictMajority},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g := newGroup(t, 1, c.voters)

@@ -83,6 +83,7 @@ var Schema = message.Schema{
 		{Name: "rrts.txn.EntriesAnswer", New: func() message.Message { return new(EntriesAnswer) }},
 		{Name: "rrts.txn.RaftMessage", New: func() message.Message { return new(RaftMessage) }},
 		{Name: "rrts.txn.RestRequest", New: func() message.Message { return new(RestRequest) }},
+		{Name: "rrts.txn.RowsSum", New: func() message.Message { return new(RowsSum) }},
 		{Name: "rrts.txn.KeysRequest", New: func() message.Message { return new(KeysRequest) }},
 		{Name: "rrts.txn.KeysStatus", New: func() message.Message { return new(KeysStatus) }},
 		{Name: "rrts.txn.ForceRequest", New: func() message.Message { return new(ForceRequest) }},
@@ -8229,6 +8230,117 @@ func (m RestRequest) String() string {
 }
 
 // ForceRequest asks an SFU how it stands, or to go on without the others.
+// RowsSum is the sum of the hashes of all rows of a state, as it was kept of them, once the
+// entry with an index was applied.
+type RowsSum struct {
+	Index uint64
+	// Not the sum, but the wish to hear everybody's.
+	Ask bool
+	Sum uint64
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *RowsSum) AppendTo(b []byte) []byte {
+	if m.Index != 0 {
+		b = message.AppendVarint(append(b, 0x08), m.Index)
+	}
+	if m.Ask {
+		b = append(b, 0x10, 1)
+	}
+	if m.Sum != 0 {
+		b = message.AppendFixed64(append(b, 0x19), m.Sum)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *RowsSum) Size() int {
+	n := 0
+	if m.Index != 0 {
+		n += 1 + message.SizeVarint(m.Index)
+	}
+	if m.Ask {
+		n += 1 + 1
+	}
+	if m.Sum != 0 {
+		n += 1 + 8
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *RowsSum) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *RowsSum) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.RowsSum: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.RowsSum: tag")
+		}
+		switch tag {
+		case 0x08: // index
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.RowsSum.index")
+			}
+			m.Index = v
+		case 0x10: // ask
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.RowsSum.ask")
+			}
+			m.Ask = v != 0
+		case 0x19: // sum
+			var v uint64
+			if v, i = message.Fixed64(b, i); i < 0 {
+				return message.BadField("rrts.txn.RowsSum.sum")
+			}
+			m.Sum = v
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.RowsSum: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *RowsSum) Reset() {
+	*m = RowsSum{}
+}
+
+// String returns m for people and logs.
+func (m RowsSum) String() string {
+	t := message.NewText("RowsSum")
+	if m.Index != 0 {
+		t.Add("index", m.Index)
+	}
+	if m.Ask {
+		t.Add("ask", m.Ask)
+	}
+	if m.Sum != 0 {
+		t.Add("sum", m.Sum)
+	}
+	return t.String()
+}
+
+// KeysRequest is the message rrts.txn.KeysRequest.
 type KeysRequest struct {
 	// Give journal and state a fresh key; otherwise it is only told how they stand. While an
 	// older rotation is under way, that is the one.
@@ -10117,6 +10229,7 @@ const (
 	ReplicaMarkMethod    uint16 = 10
 	ReplicaTraceMethod   uint16 = 12
 	ReplicaKeysMethod    uint16 = 13
+	ReplicaSumMethod     uint16 = 14
 )
 
 // ReplicaDescriptor is what routing knows of Replica.
@@ -10226,6 +10339,14 @@ var ReplicaDescriptor = message.ServiceDescriptor{
 			Request:  "rrts.txn.KeysRequest",
 			Reply:    "rrts.txn.KeysStatus",
 		},
+		{
+			Number:   ReplicaSumMethod,
+			Name:     "Sum",
+			Lane:     message.LaneRequest,
+			Notice:   true,
+			MaxBytes: 1024,
+			Request:  "rrts.txn.RowsSum",
+		},
 	},
 }
 
@@ -10257,6 +10378,8 @@ type ReplicaHandler interface {
 	Trace(r message.Responder[*TraceAnswer], in *TraceRequest)
 	// For operators: the keys of one SFU's journal and state.
 	Keys(r message.Responder[*KeysStatus], in *KeysRequest)
+	// The leader asks for it at an entry that is near, and every member tells all others.
+	Sum(r message.Request, in *RowsSum)
 }
 
 // ServeReplica gives r to the method of h that it is for. A malformed request is
@@ -10322,6 +10445,11 @@ func ServeReplica(h ReplicaHandler, r message.Request) {
 		in := new(KeysRequest)
 		if message.Accept(r, &ReplicaDescriptor.Methods[11], in) {
 			h.Keys(message.Responder[*KeysStatus]{Request: r}, in)
+		}
+	case ReplicaSumMethod:
+		in := new(RowsSum)
+		if message.Accept(r, &ReplicaDescriptor.Methods[12], in) {
+			h.Sum(r, in)
 		}
 	default:
 		message.Refuse(r, &ReplicaDescriptor)
@@ -10466,6 +10594,12 @@ func (c ReplicaClient) Keys(ctx context.Context, in *KeysRequest) (*KeysStatus, 
 		return nil, err
 	}
 	return out, nil
+}
+
+// The leader asks for it at an entry that is near, and every member tells all others.
+func (c ReplicaClient) Sum(ctx context.Context, in *RowsSum) error {
+	_, err := c.Call(ctx, &ReplicaDescriptor.Methods[12], ReplicaService, message.Marshal(in))
+	return err
 }
 
 // The numbers by which engines route to Members.
