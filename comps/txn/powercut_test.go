@@ -110,6 +110,7 @@ func playSite(t *testing.T, seed uint64) cutFigures {
 	}
 	s.cluster = newClusterOf(t, 3, func(sfu uint16, _ *vfs.MemFS) vfs.FS { return journalOn(s.disks[sfu-1]) }, func(c *cluster) {
 		c.drain = time.Millisecond
+		c.scrub = 50 * time.Millisecond // and the sums of rows are compared all the while
 		if lying() {
 			c.patience = 2 * time.Second
 		}
