@@ -1,6 +1,8 @@
 package gateway_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -174,6 +176,45 @@ func TestSilentGateway(t *testing.T) {
 	l.end(t, w)
 	if l.gap > time.Second {
 		t.Errorf("the slowest payment took %v", l.gap)
+	}
+}
+
+// TestGatewayWithoutLeader: a gateway that answers Pings and reaches no leader loses its
+// clients after a moment; where no gateway reaches one they do not run from one to the other.
+func TestGatewayWithoutLeader(t *testing.T) {
+	w := newWorld(t).start(2).register()
+	c := w.open(func(o *client.Config) { o.Gateways = []string{w.sfus[0].address} })
+	within(t, "a spare connection", func() bool { return sessions(t, w) == 2 })
+	l := new(load).start(t, 8, c)
+	within(t, "payments", func() bool { return l.count.Load() > 100 })
+	w.cutOff.Store(1)
+	before := l.count.Load()
+	within(t, "payments through the other gateway", func() bool { return l.count.Load() > before+100 })
+	if got := c.Session().Gateway; got != w.sfus[1].address {
+		t.Errorf("requests go through %s", got)
+	}
+	l.end(t, w)
+	if l.gap > 3*time.Second {
+		t.Errorf("the slowest payment took %v", l.gap)
+	}
+
+	w.mu.Lock()
+	w.fate = func(r message.Responder[*txnpb.Outcomes], _ *txnpb.SubmitBatch) bool {
+		r.Fail(message.NotLeader, "")
+		return true
+	}
+	w.mu.Unlock()
+	w.cutOff.Store(0)
+	moves := func() int { return strings.Count(w.log.String(), "the gateway decides nothing") }
+	already := moves()
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	defer cancel()
+	var pending *client.PendingError
+	if _, err := c.Submit(ctx, payment(c)); !errors.As(err, &pending) {
+		t.Errorf("nobody decides, and the payment is %v", err)
+	}
+	if n := moves() - already; n < 1 || n > 3 { // after 0.6, 1.2 and 2.4 s
+		t.Errorf("it moved %d times in 4 s", n)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -56,6 +57,7 @@ type world struct {
 	twice    int // submissions of a row that stood already
 	batches  [][]txnpb.Submission
 	behave   func(s *txnpb.Submission, tx *txnpb.Transaction) (txnpb.State, bool) // a state instead of executing
+	cutOff   atomic.Uint32                                                        // the SFU whose gateway reaches no leader
 	fate     func(r message.Responder[*txnpb.Outcomes], in *txnpb.SubmitBatch) bool
 	requests []string // every body that reached the transaction service
 	answer   txnpb.QueryAnswer
@@ -323,6 +325,10 @@ func (l *ledgerComponent) Submit(r message.Responder[*txnpb.Outcomes], in *txnpb
 	fate := w.fate
 	w.batches = append(w.batches, in.Submissions)
 	w.mu.Unlock()
+	if w.cutOff.Load() == uint32(l.host.SFU()) {
+		r.Fail(message.NotLeader, "")
+		return
+	}
 	if fate != nil && fate(r, in) {
 		return
 	}

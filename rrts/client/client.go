@@ -36,6 +36,7 @@ type Client struct {
 	delayed    []*call    // to be sent again when their time has come
 	sequence   uint64
 	watching   bool // the keeper looks at the connections every watchTick
+	moves      int  // from gateways at which nothing was decided, since something was
 	token      []byte
 	user       Session
 	err        error // why the Client has ended

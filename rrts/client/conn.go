@@ -29,6 +29,8 @@ type conn struct {
 	number  uint64 // of the last request sent
 	pending map[uint64]*call
 	silent  int       // looks of the keeper in a row at which nothing had come
+	stuck   int       // looks in a row at which requests were open and nothing had been decided
+	decided bool      // something was, since the keeper last looked
 	leaving bool      // the gateway is about to stop
 	beat    time.Time // when a Ping was last sent, or the connection began
 	ping    uint64    // the number of that Ping
@@ -127,6 +129,7 @@ func (c *Client) answered(cn *conn, e *message.Envelope) {
 	case c.err != nil:
 		c.finishLocked(k, nil, nil, c.err)
 	case !again:
+		cn.decided, c.moves = true, 0
 		k.refused = refused
 		c.finishLocked(k, outcome, reply, err)
 	case e.Code == message.Unsigned:

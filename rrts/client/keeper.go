@@ -14,6 +14,13 @@ const (
 	// whatever its cluster is doing, so an election is not taken for its death.
 	pingLooks    = 1
 	suspectLooks = 3
+	// stuckLooks is for how many looks a gateway may decide nothing, while it answers
+	// Pings, before what it holds goes through another one: longer than an election takes.
+	// It may be cut off from the leader, and tries until the requests' deadlines. Where
+	// nothing is decided by any gateway, each move waits twice as long as the last, up to
+	// stuckMost: all gateways try in vain then, and more requests help nobody.
+	stuckLooks = 12
+	stuckMost  = 16 * stuckLooks
 	// deadLooks ends a connection that was suspected and stays silent.
 	deadLooks = 20
 	// restLooks is for how many looks with nothing in flight the keeper goes on: a
@@ -117,6 +124,14 @@ func (k *keeper) watchLocked(now time.Time) (flush, end []*conn) {
 	inUse := len(c.waiting) > 0 || len(c.delayed) > 0
 	for _, cn := range c.connsLocked() {
 		inUse = inUse || len(cn.pending) > 0
+		if cn.decided || len(cn.pending) == 0 && !(cn == c.active && len(c.delayed) > 0) {
+			cn.decided, cn.stuck = false, 0
+		} else if fair {
+			cn.stuck++
+		}
+		if cn == c.active && cn.stuck >= min(stuckLooks<<min(c.moves, 8), stuckMost) && c.spare != nil && c.spare.silent < suspectLooks {
+			k.avoidLocked()
+		}
 		if cn.heard.Swap(false) || len(cn.pending) == 0 && cn.silent < suspectLooks {
 			cn.silent = 0
 			continue
@@ -149,6 +164,28 @@ func (k *keeper) swapLocked() {
 	c.log.Warn("the gateway is silent", "gateway", silent.gw.address, "in_flight", len(silent.pending))
 	c.active, c.spare = c.spare, silent
 	c.moveCallsLocked(silent)
+}
+
+// avoidLocked sends what waits at a gateway that decides nothing through the other
+// connection, as far as it may be sent twice: of the rest an answer may come.
+func (k *keeper) avoidLocked() {
+	c := k.c
+	stuck := c.active
+	c.log.Warn("the gateway decides nothing", "gateway", stuck.gw.address, "in_flight", len(stuck.pending))
+	c.moves++
+	stuck.stuck, c.spare.stuck = 0, 0
+	c.active, c.spare = c.spare, stuck
+	var again []*call
+	for n, call := range stuck.pending {
+		if call.submit || call.method.Idempotent {
+			delete(stuck.pending, n)
+			again = append(again, call)
+		}
+	}
+	for _, call := range c.delayed { // they need not wait for their next attempt at the other one
+		call.notBefore = time.Time{}
+	}
+	c.againLocked(again)
 }
 
 // dueLocked moves calls whose pause is over to those that wait for room. It
