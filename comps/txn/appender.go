@@ -36,7 +36,8 @@ type appender struct {
 	rolls   []chan error // who waits for the journal's next segment
 	wake    chan struct{}
 	beat    func() // shows that the disk answers
-	unborn  bool   // the mark that allows an empty journal still stands
+	speed   diskSpeed
+	unborn  bool // the mark that allows an empty journal still stands
 }
 
 func newAppender(c *Component) *appender {
@@ -164,7 +165,11 @@ func (a *appender) write(ctx context.Context, msgs []*raftpb.Message) bool {
 // that is missing was lost. What needs no promise, such as the answer to a pre-vote, may
 // come before: then the journal is still empty, and the mark must stay.
 func (a *appender) append(ctx context.Context, msgs []*raftpb.Message) bool {
-	if !a.patiently(ctx, func() error { return a.c.log.Append(msgs) }) {
+	before := a.c.log.Journal().Synced()
+	a.speed.begin(a.c.host.Now())
+	done := a.patiently(ctx, func() error { return a.c.log.Append(msgs) })
+	a.speed.end(a.c.host.Now(), a.c.log.Journal().Synced() != before)
+	if !done {
 		return false
 	}
 	if a.unborn && !a.c.log.Fresh() {

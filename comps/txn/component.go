@@ -140,6 +140,7 @@ type Component struct {
 	fenced bool
 	sound  atomic.Bool // the log is, and the threads run
 	full   atomic.Bool // the disk is: new work is refused
+	slow   atomic.Bool // the disk is: another member should lead
 
 	active atomic.Uint32 // the apply version that was activated last, as applied here
 	halted atomic.Bool   // the group uses what this software does not know

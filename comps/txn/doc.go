@@ -112,6 +112,13 @@
 // sealed before it leaves (service Backup, package backup). Whoever asks needs no key,
 // and sets the pace: nothing of a backup waits in memory.
 //
+// # When the disk is slow
+//
+// A commit needs the disks of a majority, and the leader's own: raft applies nothing that
+// is not on it. A leader whose log takes long to write, or whose disk has not answered for a
+// second, lets a member lead whose disk is better; the alarm disk-slow@journal says so.
+// Where all are slow the lead stays. A disk that does not answer at all ends the process.
+//
 // # A damaged journal
 //
 // A member whose journal does not read back neither votes nor acknowledges. It asks the

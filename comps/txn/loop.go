@@ -45,6 +45,7 @@ type loop struct {
 	told      map[uint16]time.Duration // when SFUs of an older epoch were told so
 	clocks    clockWatch
 	sums      sumWatch
+	relieved  time.Duration // when it was tried last to pass the lead on because of a slow disk
 
 	pin       *pinned
 	pinning   bool
@@ -140,6 +141,7 @@ func (l *loop) tick() {
 		}
 		l.replica.Tick(now, l.c.cfg.Wall())
 		l.lookAtDisk()
+		l.lookAtSpeed(now)
 		l.vacant.look(l.c.host, now, l.replica.Lead(), l.replica.Group())
 		l.stands.look(l.c.host, l.leading, l.replica.Group())
 		state, lasting, off := l.replica.Clock(now)
@@ -249,7 +251,7 @@ func (c *Component) sendRaft(m *raftpb.Message) error {
 	return c.host.Notify(engine.Notice{
 		To: sfuOf(m.GetTo()), Service: txnpb.ReplicaService, Method: method,
 		Epoch: c.epoch.Load(), Group: c.cfg.Group,
-		Body: message.Marshal(&txnpb.RaftMessage{Message: raw, Full: c.full.Load(), NewestVersion: c.cfg.Machine.Newest, ActiveVersion: c.active.Load()}),
+		Body: message.Marshal(&txnpb.RaftMessage{Message: raw, Full: c.full.Load(), Slow: c.slow.Load(), NewestVersion: c.cfg.Machine.Newest, ActiveVersion: c.active.Load()}),
 	})
 }
 

@@ -200,6 +200,7 @@ func (d *dispatch) step(r message.Request, in *txnpb.RaftMessage) {
 	_ = c.checkActive(in.ActiveVersion) // a halted member takes part in the log
 	d.add(func() {
 		c.loop.replica.PeerFull(m.GetFrom(), in.Full)
+		c.loop.replica.PeerSlow(m.GetFrom(), in.Slow)
 		c.loop.replica.PeerKnows(m.GetFrom(), in.NewestVersion)
 		c.loop.replica.Step(m)
 	})

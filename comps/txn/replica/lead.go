@@ -47,6 +47,15 @@ func (r *Replica) PeerFull(peer uint64, full bool) {
 	}
 }
 
+// PeerSlow tells whether a peer's disk takes long for the log; a message of its own said so.
+func (r *Replica) PeerSlow(peer uint64, slow bool) {
+	if slow {
+		r.slowPeers[peer] = true
+	} else {
+		delete(r.slowPeers, peer)
+	}
+}
+
 // Unreachable tells raft that messages to the peer were not sent.
 func (r *Replica) Unreachable(peer uint64) { r.node.ReportUnreachable(peer) }
 
@@ -71,7 +80,14 @@ func (r *Replica) HandOver() bool {
 // disks are full, this one leads on.
 func (r *Replica) Yield() bool { return r.handOver(func(id uint64) bool { return !r.fullPeers[id] }) }
 
-// handOver is HandOver to a voter that is fit; one without room is the last choice.
+// Relieve does the same because the disk takes long for the log, if a voter is there whose
+// disk does not, and has room: a leader applies nothing that its own disk does not hold.
+func (r *Replica) Relieve() bool {
+	return r.handOver(func(id uint64) bool { return !r.slowPeers[id] && !r.fullPeers[id] })
+}
+
+// handOver is HandOver to a voter that is fit; one whose disk is full or slow is the last
+// choice.
 func (r *Replica) handOver(fit func(id uint64) bool) bool {
 	if !r.leading && !r.witness.lifting {
 		return false
@@ -85,7 +101,7 @@ func (r *Replica) handOver(fit func(id uint64) bool) bool {
 	bestFull := false
 	for id := range status.Config.Voters[0] { // not to one that is leaving
 		p := status.Progress[id]
-		full := r.fullPeers[id]
+		full := r.fullPeers[id] || r.slowPeers[id]
 		if id == r.cfg.ID || r.isWitness(id) || r.suspects[id] || r.draining[id] || !p.RecentActive || !r.knowsActive(id) || !fit(id) {
 			continue
 		}

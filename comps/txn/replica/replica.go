@@ -116,6 +116,7 @@ type Replica struct {
 	suspects   map[uint64]bool
 	draining   map[uint64]bool
 	fullPeers  map[uint64]bool
+	slowPeers  map[uint64]bool
 	newest     map[uint64]uint32 // apply versions that peers know
 	marks      told              // chains
 	sums       told              // sums of rows
@@ -174,7 +175,7 @@ func New(cfg Config) (*Replica, error) {
 	}
 	r := &Replica{
 		cfg: cfg, node: node, applied: cfg.Applied, nextExpiry: cfg.NextExpiry,
-		term: node.BasicStatus().GetTerm(), suspects: map[uint64]bool{}, draining: map[uint64]bool{}, fullPeers: map[uint64]bool{}, newest: map[uint64]uint32{}, marks: told{}, sums: told{},
+		term: node.BasicStatus().GetTerm(), suspects: map[uint64]bool{}, draining: map[uint64]bool{}, fullPeers: map[uint64]bool{}, slowPeers: map[uint64]bool{}, newest: map[uint64]uint32{}, marks: told{}, sums: told{},
 		work: work{waiting: map[entry.Key]waiters{}}, clocks: clocks{bases: map[uint64]clockBase{}},
 	}
 	r.setGroup(cfg.Group)

@@ -241,8 +241,9 @@ var Kinds = []Kind{
 	{
 		Name: "disk-slow", Severity: Warning, Machine: true, Subject: "The disk of an SFU is slow",
 		Means: "Writes to the disk that holds the directory behind the alarm's name took longer on the average than the limit " +
-			"disk_latency in machine.toml.",
-		Done: "Nothing. A commit waits for the disks of a majority, so one slow disk among three delays nothing by itself.",
+			"disk_latency in machine.toml; or several writes of the SFU's journal in a row took more than a quarter of a second.",
+		Done: "A commit waits for the disks of a majority, and for the leader's: an SFU with a slow journal passes the lead on to one " +
+			"whose disk is good. So one slow disk among three delays nothing.",
 		Do: "Look at the disk (`smartctl -a`), and with `iotop` for what else writes there. An SSD without a capacitor, or " +
 			"one nearly full, is often the reason.",
 		Proof: "comps/monitor/judge.TestTranscripts",

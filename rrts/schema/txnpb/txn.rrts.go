@@ -8057,6 +8057,8 @@ type RaftMessage struct {
 	NewestVersion uint32
 	// The one that was activated, as far as the sender has applied the log.
 	ActiveVersion uint32
+	// the sender's disk takes long for the log: it should not lead
+	Slow bool
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -8072,6 +8074,9 @@ func (m *RaftMessage) AppendTo(b []byte) []byte {
 	}
 	if m.ActiveVersion != 0 {
 		b = message.AppendVarint(append(b, 0x20), uint64(m.ActiveVersion))
+	}
+	if m.Slow {
+		b = append(b, 0x28, 1)
 	}
 	return b
 }
@@ -8090,6 +8095,9 @@ func (m *RaftMessage) Size() int {
 	}
 	if m.ActiveVersion != 0 {
 		n += 1 + message.SizeVarint(uint64(m.ActiveVersion))
+	}
+	if m.Slow {
+		n += 1 + 1
 	}
 	return n
 }
@@ -8145,6 +8153,14 @@ func (m *RaftMessage) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.RaftMessage.active_version")
 			}
 			m.ActiveVersion = uint32(v)
+		case 0x28: // slow
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.RaftMessage.slow")
+			}
+			m.Slow = v != 0
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.RaftMessage: unknown field")
@@ -8173,6 +8189,9 @@ func (m RaftMessage) String() string {
 	}
 	if m.ActiveVersion != 0 {
 		t.Add("active_version", m.ActiveVersion)
+	}
+	if m.Slow {
+		t.Add("slow", m.Slow)
 	}
 	return t.String()
 }
