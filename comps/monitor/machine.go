@@ -27,9 +27,26 @@ func machineLook(got *hardware.Machine, clocks []float64) *judge.Machine {
 	return look
 }
 
+// States of the hardware watchdog that are alarms.
+const (
+	watchdogOff  = "off"
+	watchdogDead = "not running"
+)
+
+// judgeWatchdog adds how the hardware watchdog is to what is judged; nil is not known.
+func judgeWatchdog(look *judge.Machine, w *monitorpb.WatchdogStatus) {
+	switch {
+	case w == nil:
+	case w.State == watchdogOff:
+		look.WatchdogOff = w.Why + "; see rrts watchdog status"
+	case w.State == watchdogDead:
+		look.WatchdogDead = "it was ordered, and rrts-watchdog.service does not run: see rrts watchdog status"
+	}
+}
+
 // machineStatus is a reading as it is told.
-func machineStatus(name string, got *hardware.Machine, clocks []float64) *monitorpb.MachineStatus {
-	s := &monitorpb.MachineStatus{Name: name, Processors: uint32(got.Processors), MemoryBytes: got.Memory, MemoryAvailableBytes: got.MemoryLeft}
+func machineStatus(name string, got *hardware.Machine, clocks []float64, w *monitorpb.WatchdogStatus) *monitorpb.MachineStatus {
+	s := &monitorpb.MachineStatus{Name: name, Processors: uint32(got.Processors), MemoryBytes: got.Memory, MemoryAvailableBytes: got.MemoryLeft, Watchdog: w}
 	if !math.IsNaN(got.CPU) {
 		s.CpuThousandths = uint32(math.Round(10 * got.CPU))
 	}

@@ -27,9 +27,13 @@ const (
 	freshFor = 500 * time.Millisecond
 	// maxAsking bounds those who wait for the status.
 	maxAsking = 64
-	// testFor is how long the alarm of a test stands.
-	testFor   = time.Minute
-	testAlarm = "alarm-test"
+	// testFor is how long the alarm of a trial stands, if nobody says, and maxTestFor how
+	// long at most: who tries forgets.
+	testFor    = time.Minute
+	maxTestFor = time.Hour
+	testAlarm  = "alarm-test"
+	// testSubject tells an alarm that is tried from a real one of its kind.
+	testSubject = "@test"
 )
 
 // Config describes a Monitor.
@@ -56,6 +60,9 @@ type Config struct {
 	// Backup says what is missing of this machine's backups, in words for people; empty
 	// when nothing is. nil where nobody can say.
 	Backup func() string
+	// Watchdog says how this machine's hardware watchdog is. nil where nobody can say,
+	// and so is what it returns.
+	Watchdog func() *monitorpb.WatchdogStatus
 	// Limits say when alarms are raised.
 	Limits judge.Limits
 	// Proc and Sys are where these file systems are. Default /proc and /sys.
@@ -87,11 +94,10 @@ type Monitor struct {
 
 	mu      sync.Mutex // guards what follows
 	machine *monitorpb.MachineStatus
-	clocks  []float64 // other machines' clocks less this one's, seconds
-	blind   [2]string // what could not be read: of the process, of the machine
-	tested  time.Duration
-	testing bool
-	raised  map[string]bool // alarms of this Monitor that stand
+	clocks  []float64                // other machines' clocks less this one's, seconds
+	blind   [2]string                // what could not be read: of the process, of the machine
+	tests   map[string]time.Duration // alarms that stand for trial, and when they end
+	raised  map[string]bool          // alarms of this Monitor that stand
 	stopped bool
 }
 
@@ -105,7 +111,7 @@ func New(cfg Config) (*Monitor, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	return &Monitor{cfg: cfg, asks: make(chan func(*monitorpb.MonitorStatus), maxAsking), raised: map[string]bool{}}, nil
+	return &Monitor{cfg: cfg, asks: make(chan func(*monitorpb.MonitorStatus), maxAsking), raised: map[string]bool{}, tests: map[string]time.Duration{}}, nil
 }
 
 // Name implements engine.Component.
@@ -226,13 +232,8 @@ func (m *Monitor) pulse(ctx context.Context) {
 		}
 		m.mu.Lock()
 		look.Blind = cmp.Or(m.blind[ofProcess], m.blind[ofMachine])
-		over := m.testing && now-m.tested >= testFor
-		m.testing = m.testing && !over
 		m.mu.Unlock()
-		m.tell(j.Pulse(now, &look))
-		if over {
-			m.tell([]judge.Change{{Name: testAlarm}})
-		}
+		m.tell(append(j.Pulse(now, &look), m.testsOver(now)...))
 	})
 }
 
@@ -248,12 +249,17 @@ func (m *Monitor) watchMachine(ctx context.Context) {
 			j, r = judge.New(m.cfg.Limits), hardware.New(m.cfg.Proc, m.cfg.Sys, m.cfg.Dirs)
 		}
 		got, err := r.Read()
+		var dog *monitorpb.WatchdogStatus
+		if m.cfg.Watchdog != nil {
+			dog = m.cfg.Watchdog()
+		}
 		m.mu.Lock()
 		clocks := m.clocks
 		m.blind[ofMachine] = reason(err)
-		m.machine = machineStatus(m.cfg.Machine, &got, clocks)
+		m.machine = machineStatus(m.cfg.Machine, &got, clocks, dog)
 		m.mu.Unlock()
 		look := machineLook(&got, clocks)
+		judgeWatchdog(look, dog)
 		if m.cfg.Backup != nil {
 			look.NoBackup = m.cfg.Backup()
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +16,7 @@ import (
 
 	"virtualservicesinc.com/comps/monitor/judge"
 	"virtualservicesinc.com/rrts/engine"
+	"virtualservicesinc.com/rrts/engine/alarm"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/schema/enginepb"
 	"virtualservicesinc.com/rrts/schema/monitorpb"
@@ -220,9 +222,84 @@ func TestAlarmTest(t *testing.T) {
 			t.Fatalf("%+v, %v", a, err)
 		}
 		time.Sleep(testFor)
+		synctest.Wait()
 		a, err = c.Alarms(t.Context(), &monitorpb.AlarmsRequest{Ended: 10})
 		if err != nil || len(a.Standing) != 0 || len(a.Ended) != 1 || a.Ended[0].Name != testAlarm || a.Ended[0].AcknowledgedBy != "anna" {
 			t.Fatalf("%+v, %v", a, err)
+		}
+		s.end()
+	})
+}
+
+// TestTryKinds: every kind can be tried, with its severity, and what does not stand is
+// no alarm.
+func TestTryKinds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t, nil)
+		c := monitorpb.MonitorClient{Caller: s.Caller(7)}
+		stands := map[string]engine.Severity{}
+		for i := range alarm.Kinds {
+			k := &alarm.Kinds[i]
+			if _, err := c.TestAlarm(t.Context(), &monitorpb.TestAlarmRequest{By: "anna", Kind: k.Name, Seconds: 5}); err != nil {
+				t.Fatalf("%s: %v", k.Name, err)
+			}
+			switch {
+			case k.Event:
+			case k.Name == testAlarm:
+				stands[k.Name] = k.Severity
+			default:
+				stands[k.Name+"@test"] = k.Severity
+			}
+		}
+		for _, in := range []monitorpb.TestAlarmRequest{{Kind: "nothing"}, {Kind: "peer-lost@3"}, {Kind: "peer-lost", Seconds: 3601}} {
+			if _, err := c.TestAlarm(t.Context(), &in); err == nil {
+				t.Errorf("%+v is tried", in)
+			}
+		}
+		time.Sleep(4 * time.Second)
+		got := map[string]engine.Severity{}
+		for _, a := range s.Alarms() {
+			got[a.Name] = a.Severity
+		}
+		if !maps.Equal(got, stands) {
+			t.Errorf("%v stand, want %v", got, stands)
+		}
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if got := s.names(); got != "[]" {
+			t.Errorf("%s stand when their time is over", got)
+		}
+		s.end()
+	})
+}
+
+// TestWatchdog: a watchdog that stays off, or that nobody feeds, is an alarm, and its
+// state is told.
+func TestWatchdog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var state atomic.Pointer[monitorpb.WatchdogStatus]
+		s := newScene(t, func(c *Config) { c.Watchdog, c.Watch = state.Load, nil })
+		for _, x := range []struct {
+			is    *monitorpb.WatchdogStatus
+			after time.Duration
+			want  string
+		}{
+			{nil, 2 * time.Minute, "[]"},
+			{&monitorpb.WatchdogStatus{State: "armed"}, 2 * time.Minute, "[]"},
+			{&monitorpb.WatchdogStatus{State: "off", Why: "3 resets within 1h0m0s"}, 20 * time.Second, "[watchdog-off]"},
+			{&monitorpb.WatchdogStatus{State: "not running"}, 50 * time.Second, "[]"},
+			{&monitorpb.WatchdogStatus{State: "not running"}, 50 * time.Second, "[watchdog-unusable]"},
+			{&monitorpb.WatchdogStatus{State: "armed"}, time.Minute, "[]"},
+		} {
+			state.Store(x.is)
+			time.Sleep(x.after)
+			synctest.Wait()
+			if got := s.names(); got != x.want {
+				t.Fatalf("%+v: %s, want %s", x.is, got, x.want)
+			}
+			if m := s.ask().Machine; m == nil || m.Watchdog != nil != (x.is != nil) || x.is != nil && m.Watchdog.State != x.is.State {
+				t.Fatalf("%+v is told as %+v", x.is, m)
+			}
 		}
 		s.end()
 	})

@@ -1,11 +1,14 @@
 package monitor
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"time"
 	"unicode/utf8"
 
 	"virtualservicesinc.com/comps/monitor/judge"
-	"virtualservicesinc.com/rrts/engine"
+	"virtualservicesinc.com/rrts/engine/alarm"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/schema/monitorpb"
 )
@@ -78,11 +81,46 @@ func (m *Monitor) TestAlarm(r message.Responder[*monitorpb.TestAlarmAnswer], in 
 		r.Fail(message.Invalid, "monitor: who tries an alarm is at most 64 bytes of text")
 		return
 	}
+	k := alarm.Find(cmp.Or(in.Kind, testAlarm))
+	if k == nil || k.Name != cmp.Or(in.Kind, testAlarm) {
+		r.Fail(message.Invalid, "monitor: there is no such kind of alarm in this SFU's software")
+		return
+	}
+	if k.Event {
+		m.host.Log().Info("an event, for trial", "event", k.Name, "by", in.By)
+		r.Reply(&monitorpb.TestAlarmAnswer{})
+		return
+	}
+	d := time.Duration(in.Seconds) * time.Second
+	if d == 0 {
+		d = testFor
+	}
+	if d > maxTestFor {
+		r.Fail(message.Invalid, "monitor: an alarm stands for trial for an hour at most")
+		return
+	}
+	name := testAlarm
+	if k.Name != testAlarm {
+		name = k.Name + testSubject
+	}
 	m.mu.Lock()
-	m.testing, m.tested = true, m.host.Now()
+	m.tests[name] = m.host.Now() + d
 	m.mu.Unlock()
-	m.tell([]judge.Change{{Name: testAlarm, Raise: true, Severity: engine.Info, Detail: "tried by " + in.By + "; it ends by itself after a minute"}})
+	m.tell([]judge.Change{{Name: name, Raise: true, Severity: k.Severity, Detail: fmt.Sprintf("tried by %s, nothing is wrong; it ends by itself after %v", in.By, d)}})
 	r.Reply(&monitorpb.TestAlarmAnswer{})
+}
+
+// testsOver ends the trials whose time is over.
+func (m *Monitor) testsOver(now time.Duration) (over []judge.Change) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for name, end := range m.tests {
+		if now >= end {
+			delete(m.tests, name)
+			over = append(over, judge.Change{Name: name})
+		}
+	}
+	return over
 }
 
 // goodName reports whether a name can stand in the book and in the journal.

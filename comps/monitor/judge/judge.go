@@ -39,6 +39,9 @@ const (
 	// fills and when it does not any more; fillAfter is how long: a burst is no alarm.
 	mailboxFull, mailboxFine = 80, 50
 	fillAfter                = 3 * time.Second
+	// guardComes is how long the watchdog's guard may take after the start of the
+	// machine: it waits for a driver that comes late, and is started again once.
+	guardComes = time.Minute
 )
 
 // Limit says when an alarm is raised: when the value has been beyond Raise for Hold.

@@ -85,6 +85,13 @@ func measure(t *testing.T, j *Judge, now time.Duration, d *datadriven.TestData) 
 			p.Stuck = true
 		case "backup":
 			m.NoBackup = a.Vals[0]
+		case "watchdog":
+			switch a.Vals[0] {
+			case "off":
+				m.WatchdogOff = "3 resets within 1h0m0s"
+			case "dead":
+				m.WatchdogDead = "it does not run"
+			}
 		case "blind":
 			p.Blind = a.Vals[0]
 		case "late":

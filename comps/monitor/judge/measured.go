@@ -100,6 +100,9 @@ type Machine struct {
 	Offsets []float64
 	// NoBackup says what is missing of the machine's backups; empty when nothing is.
 	NoBackup string
+	// WatchdogOff says why the hardware watchdog stays off, and WatchdogDead that it was
+	// ordered and nobody feeds it; empty when that is not so.
+	WatchdogOff, WatchdogDead string
 }
 
 // Disk is the file system of one directory.
@@ -129,6 +132,8 @@ func (j *Judge) Machine(now time.Duration, m *Machine) []Change {
 				return fmt.Sprintf("%.0f %% of the memory is left; the limit is %.0f %%", m.Memory, l.Memory.Raise)
 			}},
 		{kind: "backup-missing", value: truth(m.NoBackup != ""), limit: Limit{Raise: 0.5, Clear: 0.5}, detail: func() string { return m.NoBackup }},
+		{kind: "watchdog-off", value: truth(m.WatchdogOff != ""), limit: Limit{Raise: 0.5, Clear: 0.5}, detail: func() string { return m.WatchdogOff }},
+		{kind: "watchdog-unusable", value: truth(m.WatchdogDead != ""), limit: Limit{0.5, 0.5, guardComes}, detail: func() string { return m.WatchdogDead }},
 		{kind: "clock-off", value: math.Abs(off), limit: l.Clock, detail: func() string { return clockDetail(off, len(m.Offsets)) }},
 	}
 	for _, d := range m.Disks {

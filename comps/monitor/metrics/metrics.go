@@ -214,6 +214,16 @@ var machineFigures = []figure{
 			add(float64(m.ClockOffsetMicros) / 1e6)
 		}
 	}),
+	machine("machine_watchdog", "1; the label says how the hardware watchdog is.", []string{"state"}, func(m *monitorpb.MachineStatus, add func(float64, ...string)) {
+		if m.Watchdog != nil {
+			add(1, m.Watchdog.State)
+		}
+	}),
+	machine("machine_watchdog_resets", "Resets by it within an hour before it was started.", nil, func(m *monitorpb.MachineStatus, add func(float64, ...string)) {
+		if m.Watchdog != nil {
+			add(float64(m.Watchdog.Resets))
+		}
+	}),
 }
 
 // machine is a figure of the SFU that watches the machine.

@@ -58,7 +58,8 @@ func TestFigures(t *testing.T) {
 		Gateway:  &gatewaypb.GatewayStatus{Connections: 3, InFlight: 1, Submits: 10, Retries: 11, Pending: 12, Overloaded: 13},
 		Networks: []monitorpb.NetworkStatus{{Peer: 3, Network: "B", Up: true, RttMicros: 180, SentFrames: 1, ReceivedFrames: 2, LostFrames: 3, SentBytes: 4, ReceivedBytes: 5, ProbesMissed: 6}},
 		Machine: &monitorpb.MachineStatus{CpuThousandths: 120, MemoryBytes: 8e9, MemoryAvailableBytes: 4e9, ClockKnown: true, ClockOffsetMicros: -300,
-			Disks: []monitorpb.DiskStatus{{Directory: "/srv", Bytes: 100, FreeBytes: 40, WriteMicros: 1200}}, Sensors: []monitorpb.SensorStatus{{Name: "cpu", Millicelsius: 61500}}},
+			Disks: []monitorpb.DiskStatus{{Directory: "/srv", Bytes: 100, FreeBytes: 40, WriteMicros: 1200}}, Sensors: []monitorpb.SensorStatus{{Name: "cpu", Millicelsius: 61500}},
+			Watchdog: &monitorpb.WatchdogStatus{State: "off", Resets: 3}},
 	}
 	code, text := scrape(t, func(context.Context) (*monitorpb.MonitorStatus, error) { return full, nil }, "/metrics")
 	if code != http.StatusOK {
@@ -76,7 +77,7 @@ func TestFigures(t *testing.T) {
 		`rrts_network_received_bytes_total{network="B",peer="3"} 5`, `rrts_network_probes_missed_total{network="B",peer="3"} 6`,
 		`rrts_machine_cpu_ratio 0.12`, `rrts_machine_memory_bytes 8e+09`, `rrts_machine_memory_available_bytes 4e+09`, `rrts_machine_disk_bytes{directory="/srv"} 100`,
 		`rrts_machine_disk_free_bytes{directory="/srv"} 40`, `rrts_machine_disk_write_seconds{directory="/srv"} 0.0012`, `rrts_machine_temperature_celsius{sensor="cpu"} 61.5`,
-		`rrts_machine_clock_offset_seconds -0.0003`,
+		`rrts_machine_clock_offset_seconds -0.0003`, `rrts_machine_watchdog{state="off"} 1`, `rrts_machine_watchdog_resets 3`,
 		`rrts_commit_seconds_bucket{le="0.001024"} 3`, `rrts_commit_seconds_bucket{le="0.002048"} 10`, `rrts_commit_seconds_count 10`, `rrts_commit_seconds_sum 0.008`,
 	} {
 		if !strings.Contains(text, "\n"+want+"\n") {

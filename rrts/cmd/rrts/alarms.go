@@ -127,34 +127,66 @@ who that is, until it ends; the next one of its name is nobody's again.`,
 
 func (c *cli) alarmsTestCommand() *cobra.Command {
 	var sfu string
+	var stands time.Duration
 	cmd := &cobra.Command{
-		Use:   "test",
+		Use:   "test [KIND]",
 		Short: "raise an alarm, to see that it arrives",
-		Long: `Raises the alarm alarm-test at every SFU, or at one. It is seen in rrts alarms, in rrts top and in the journal
-(journalctl -x MESSAGE_ID=…, printed here), and ends by itself after a minute.`,
-		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Long: `Raises the alarm alarm-test at every SFU, or at one. It is seen in rrts alarms, in rrts top, in the journal
+(journalctl -x MESSAGE_ID=…, printed here) and in the mail that goes out on alarms, and ends by itself.
+
+With a KIND, such as disk-full, the alarm KIND@test is raised, with the severity of its kind: a critical
+one wakes those whom critical ones wake. An event, which does not stand, is logged once.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			kind := testKind
+			if len(args) > 0 {
+				kind = args[0]
+			}
+			k := alarm.Find(kind)
+			switch {
+			case len(args) > 1:
+				return usageError{fmt.Errorf("name one kind of alarm, or none: %s [KIND]", cmd.CommandPath())}
+			case k == nil || k.Name != kind:
+				return usageError{fmt.Errorf("there is no kind of alarm %q; %s lists them", kind, alarmsPage)}
+			case stands < time.Second || stands > maxTest || stands%time.Second != 0:
+				return usageError{fmt.Errorf("--for is %v, must be whole seconds from 1s to %v", stands, maxTest)}
+			}
 			found := sfu == ""
 			err := c.everySFU(cmd.Context(), "", func(ctx context.Context, m *config.Member, mon monitorpb.MonitorClient) error {
 				if sfu != "" && m.Name != sfu {
 					return nil
 				}
 				found = true
-				_, err := mon.TestAlarm(ctx, &monitorpb.TestAlarmRequest{By: whoami()})
+				_, err := mon.TestAlarm(ctx, &monitorpb.TestAlarmRequest{By: whoami(), Kind: kind, Seconds: uint32(stands / time.Second)})
 				return err
 			})
 			if err == nil && !found {
 				err = usageError{fmt.Errorf("the cluster has no SFU %q", sfu)}
 			}
-			if err == nil {
-				c.out.Say("alarm-test stands for a minute: rrts alarms; journalctl -x MESSAGE_ID=%s", sysd.MessageID("alarm-test"))
+			if err != nil {
+				return err
 			}
-			return err
+			name := kind
+			if kind != testKind {
+				name += "@test"
+			}
+			if k.Event {
+				c.out.Say("%s is logged: journalctl -x MESSAGE_ID=%s", kind, sysd.MessageID(kind))
+			} else {
+				c.out.Say("%s stands for %v: rrts alarms; journalctl -x MESSAGE_ID=%s", name, stands, sysd.MessageID(kind))
+			}
+			return nil
 		},
 	}
 	cmd.Flags().StringVar(&sfu, "at", "", "only at this SFU")
+	cmd.Flags().DurationVar(&stands, "for", time.Minute, "how long it stands")
 	return cmd
 }
+
+const (
+	testKind   = "alarm-test"
+	maxTest    = time.Hour // the Monitor's bound
+	alarmsPage = "/usr/share/doc/rrts/alarms.md"
+)
 
 func (c *cli) alarmsExplainCommand() *cobra.Command {
 	return &cobra.Command{
@@ -166,7 +198,7 @@ func (c *cli) alarmsExplainCommand() *cobra.Command {
 			}
 			k := alarm.Find(args[0])
 			if k == nil {
-				return usageError{fmt.Errorf("there is no alarm %q; rrts alarms lists those that stand, %s all", args[0], "/usr/share/doc/rrts/alarms.md")}
+				return usageError{fmt.Errorf("there is no alarm %q; rrts alarms lists those that stand, %s all", args[0], alarmsPage)}
 			}
 			if c.json {
 				return c.out.Object(struct {

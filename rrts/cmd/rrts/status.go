@@ -59,7 +59,7 @@ Exit status: 0 when every SFU answers, 1 when one does not, 3 when none could be
 // showStatus prints the cluster.
 func (c *cli) showStatus(view *glance.Cluster) error {
 	if !c.json {
-		return c.out.Text(view.Screen(0, 0))
+		return c.out.Text(view.Screen("", 0, 0))
 	}
 	for i := range view.SFUs {
 		if err := c.out.Object(&view.SFUs[i]); err != nil {

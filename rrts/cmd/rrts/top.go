@@ -19,6 +19,8 @@ const (
 	minInterval = 500 * time.Millisecond
 	// rosterEvery is how often it is asked who is in the cluster.
 	rosterEvery = 10 * time.Second
+	// minWidth is the narrowest screen that is worth filling, in columns.
+	minWidth = 40
 )
 
 func (c *cli) topCommand() *cobra.Command {
@@ -101,5 +103,5 @@ func (c *cli) showTop(s *term.Screen, view *glance.Cluster) error {
 		return c.showStatus(view)
 	}
 	width, height := s.Size()
-	return s.Show(time.Now().Format("15:04:05 ")+view.Screen(max(width-9, 40), height), height)
+	return s.Show(view.Screen(time.Now().Format("15:04:05 "), max(width, minWidth), height), height)
 }

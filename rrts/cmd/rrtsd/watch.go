@@ -23,6 +23,7 @@ import (
 	"virtualservicesinc.com/rrts/config"
 	"virtualservicesinc.com/rrts/engine"
 	"virtualservicesinc.com/rrts/schema/monitorpb"
+	"virtualservicesinc.com/watchdog"
 )
 
 // newest is the Connector that was made last: the Monitor asks it how the networks
@@ -57,7 +58,7 @@ func (a *assembler) monitor() (engine.Component, error) {
 		Engine: a.engine.Status, Progress: a.engine.Progress, Alarms: a.engine.Alarms, Book: a.book, Networks: a.networks.networks,
 		Replica: self.Transactions(), Gateway: self.Gateway(),
 		Machine: a.cfg.Machine.Name, Dirs: stateDirs(a.cfg), Watch: a.turn.mine, Limits: limits(a.cfg),
-		Backup: backupWatch(a.cfg, time.Now), Serve: serve,
+		Backup: backupWatch(a.cfg, time.Now), Watchdog: func() *monitorpb.WatchdogStatus { return watchdogStatus("") }, Serve: serve,
 	})
 }
 
@@ -191,4 +192,26 @@ func backupWatch(cfg *config.Config, now func() time.Time) func() string {
 		}
 		return missing
 	}
+}
+
+// watchdogAbsent is the state of a watchdog that nobody ordered and that is not there.
+const watchdogAbsent = "absent"
+
+// watchdogStatus says how the machine's hardware watchdog is; root stands before its
+// files. nil is not known: `rrts watchdog status` says why.
+func watchdogStatus(root string) *monitorpb.WatchdogStatus {
+	s, err := watchdog.Tell(root+watchdog.StateDir, root+watchdog.RunDir)
+	if err != nil {
+		return nil
+	}
+	st := &monitorpb.WatchdogStatus{State: s.State, Why: s.Why, Device: s.Device, Driver: s.Driver, TimeoutSeconds: uint32(s.TimeoutS), Resets: uint32(len(s.Resets))}
+	if s.State == watchdog.UnarmedState {
+		if found, err := watchdog.Find(root); err == nil && len(found) == 0 {
+			st.State = watchdogAbsent
+		}
+	}
+	if n := len(s.Resets); n > 0 {
+		st.LastReset, st.LastResetWhy = uint64(s.Resets[n-1].Noticed.UnixMilli()), s.Resets[n-1].Why
+	}
+	return st
 }

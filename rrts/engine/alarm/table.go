@@ -346,11 +346,11 @@ var Kinds = []Kind{
 	{
 		Name: "watchdog-unusable", Severity: Warning, Machine: true, Subject: "The hardware watchdog cannot be used",
 		Means: "It was ordered with `rrts watchdog arm`, and now its device is missing, belongs to another program, cannot be " +
-			"stopped, has too short a time-out, or does not take what it is fed.",
+			"stopped, has too short a time-out, or does not take what it is fed; or rrts-watchdog.service does not run.",
 		Done: "Where it could not be started it is off. The machine and its SFUs run, without this last step of protection.",
-		Do: "The line says what it is. A missing device: load its driver (`lsmod`, `modprobe`), or order another with `rrts " +
-			"watchdog arm --device`. Another program: stop it; where that is systemd, leave the hardware to it and order " +
-			"anew. Then: `rrts watchdog arm`.",
+		Do: "`journalctl -u rrts-watchdog` says what it is. A missing device: load its driver (`lsmod`, `modprobe`), or order " +
+			"another with `rrts watchdog arm --device`. Another program: stop it; where that is systemd, leave the hardware to " +
+			"it and order anew. Then: `rrts watchdog arm`; or `rrts watchdog disarm`, if it is not wanted.",
 		Proof: "watchdog.TestGuardUnusable",
 	},
 	{
@@ -428,8 +428,8 @@ var Kinds = []Kind{
 	},
 	{
 		Name: "alarm-test", Severity: Info, Subject: "An operator tries the alarms",
-		Means: "Somebody ran `rrts alarms test`. Nothing is wrong.",
-		Done:  "The alarm ends by itself after a minute.",
+		Means: "Somebody ran `rrts alarms test`. Nothing is wrong. The same is so of every alarm whose name ends in @test.",
+		Done:  "The alarm ends by itself after a minute, or when whoever tries it said.",
 		Do:    "Nothing, if you know who it was.",
 		Proof: "comps/monitor.TestAlarmTest",
 	},

@@ -29,6 +29,7 @@ var Schema = message.Schema{
 		{Name: "rrts.monitor.Alarm", New: func() message.Message { return new(Alarm) }},
 		{Name: "rrts.monitor.NetworkStatus", New: func() message.Message { return new(NetworkStatus) }},
 		{Name: "rrts.monitor.MachineStatus", New: func() message.Message { return new(MachineStatus) }},
+		{Name: "rrts.monitor.WatchdogStatus", New: func() message.Message { return new(WatchdogStatus) }},
 		{Name: "rrts.monitor.DiskStatus", New: func() message.Message { return new(DiskStatus) }},
 		{Name: "rrts.monitor.SensorStatus", New: func() message.Message { return new(SensorStatus) }},
 		{Name: "rrts.monitor.AlarmsRequest", New: func() message.Message { return new(AlarmsRequest) }},
@@ -1245,6 +1246,8 @@ type MachineStatus struct {
 	// known.
 	ClockKnown        bool
 	ClockOffsetMicros int64
+	// Absent where nothing is known of it.
+	Watchdog *WatchdogStatus
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -1279,6 +1282,11 @@ func (m *MachineStatus) AppendTo(b []byte) []byte {
 	}
 	if m.ClockOffsetMicros != 0 {
 		b = message.AppendVarint(append(b, 0x48), uint64(m.ClockOffsetMicros))
+	}
+	if m.Watchdog != nil {
+		b = append(b, 0x52, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Watchdog.AppendTo(b), at)
 	}
 	return b
 }
@@ -1318,6 +1326,9 @@ func (m *MachineStatus) Size() int {
 	}
 	if m.ClockOffsetMicros != 0 {
 		n += 1 + message.SizeVarint(uint64(m.ClockOffsetMicros))
+	}
+	if m.Watchdog != nil {
+		n += 1 + message.SizeBytes(m.Watchdog.Size())
 	}
 	return n
 }
@@ -1428,6 +1439,17 @@ func (m *MachineStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.MachineStatus.clock_offset_micros")
 			}
 			m.ClockOffsetMicros = int64(v)
+		case 0x52: // watchdog
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.monitor.MachineStatus.watchdog")
+			}
+			if m.Watchdog == nil {
+				m.Watchdog = new(WatchdogStatus)
+			}
+			if err := m.Watchdog.ParseNested(p, depth-1); err != nil {
+				return err
+			}
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.monitor.MachineStatus: unknown field")
@@ -1474,6 +1496,222 @@ func (m MachineStatus) String() string {
 	}
 	if m.ClockOffsetMicros != 0 {
 		t.Add("clock_offset_micros", m.ClockOffsetMicros)
+	}
+	if m.Watchdog != nil {
+		t.Add("watchdog", m.Watchdog)
+	}
+	return t.String()
+}
+
+// WatchdogStatus is the hardware that resets the machine when it hangs.
+type WatchdogStatus struct {
+	// "armed", "letting go", "off" after three resets within an hour, "not running" when
+	// it was ordered and its guard does not run, "not armed", "absent" when nobody ordered
+	// it and the machine has none.
+	State string
+	// Why it lets go or is off; empty otherwise.
+	Why string
+	// The device, what its driver calls itself, and its time-out as the driver set it;
+	// empty and 0 where they are not known.
+	Device         string
+	Driver         string
+	TimeoutSeconds uint32
+	// Resets within an hour before it was started, and the newest of them: wall clock,
+	// milliseconds since 1970, and why.
+	Resets       uint32
+	LastReset    uint64
+	LastResetWhy string
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *WatchdogStatus) AppendTo(b []byte) []byte {
+	if m.State != "" {
+		b = message.AppendString(append(b, 0x0a), m.State)
+	}
+	if m.Why != "" {
+		b = message.AppendString(append(b, 0x12), m.Why)
+	}
+	if m.Device != "" {
+		b = message.AppendString(append(b, 0x1a), m.Device)
+	}
+	if m.Driver != "" {
+		b = message.AppendString(append(b, 0x22), m.Driver)
+	}
+	if m.TimeoutSeconds != 0 {
+		b = message.AppendVarint(append(b, 0x28), uint64(m.TimeoutSeconds))
+	}
+	if m.Resets != 0 {
+		b = message.AppendVarint(append(b, 0x30), uint64(m.Resets))
+	}
+	if m.LastReset != 0 {
+		b = message.AppendVarint(append(b, 0x38), m.LastReset)
+	}
+	if m.LastResetWhy != "" {
+		b = message.AppendString(append(b, 0x42), m.LastResetWhy)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *WatchdogStatus) Size() int {
+	n := 0
+	if m.State != "" {
+		n += 1 + message.SizeBytes(len(m.State))
+	}
+	if m.Why != "" {
+		n += 1 + message.SizeBytes(len(m.Why))
+	}
+	if m.Device != "" {
+		n += 1 + message.SizeBytes(len(m.Device))
+	}
+	if m.Driver != "" {
+		n += 1 + message.SizeBytes(len(m.Driver))
+	}
+	if m.TimeoutSeconds != 0 {
+		n += 1 + message.SizeVarint(uint64(m.TimeoutSeconds))
+	}
+	if m.Resets != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Resets))
+	}
+	if m.LastReset != 0 {
+		n += 1 + message.SizeVarint(m.LastReset)
+	}
+	if m.LastResetWhy != "" {
+		n += 1 + message.SizeBytes(len(m.LastResetWhy))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *WatchdogStatus) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *WatchdogStatus) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.monitor.WatchdogStatus: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.monitor.WatchdogStatus: tag")
+		}
+		switch tag {
+		case 0x0a: // state
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.monitor.WatchdogStatus.state")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.monitor.WatchdogStatus.state: not UTF-8")
+			}
+			m.State = string(p)
+		case 0x12: // why
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.monitor.WatchdogStatus.why")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.monitor.WatchdogStatus.why: not UTF-8")
+			}
+			m.Why = string(p)
+		case 0x1a: // device
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.monitor.WatchdogStatus.device")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.monitor.WatchdogStatus.device: not UTF-8")
+			}
+			m.Device = string(p)
+		case 0x22: // driver
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.monitor.WatchdogStatus.driver")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.monitor.WatchdogStatus.driver: not UTF-8")
+			}
+			m.Driver = string(p)
+		case 0x28: // timeout_seconds
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.WatchdogStatus.timeout_seconds")
+			}
+			m.TimeoutSeconds = uint32(v)
+		case 0x30: // resets
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.WatchdogStatus.resets")
+			}
+			m.Resets = uint32(v)
+		case 0x38: // last_reset
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.WatchdogStatus.last_reset")
+			}
+			m.LastReset = v
+		case 0x42: // last_reset_why
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.monitor.WatchdogStatus.last_reset_why")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.monitor.WatchdogStatus.last_reset_why: not UTF-8")
+			}
+			m.LastResetWhy = string(p)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.monitor.WatchdogStatus: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *WatchdogStatus) Reset() {
+	*m = WatchdogStatus{}
+}
+
+// String returns m for people and logs.
+func (m WatchdogStatus) String() string {
+	t := message.NewText("WatchdogStatus")
+	if m.State != "" {
+		t.Add("state", m.State)
+	}
+	if m.Why != "" {
+		t.Add("why", m.Why)
+	}
+	if m.Device != "" {
+		t.Add("device", m.Device)
+	}
+	if m.Driver != "" {
+		t.Add("driver", m.Driver)
+	}
+	if m.TimeoutSeconds != 0 {
+		t.Add("timeout_seconds", m.TimeoutSeconds)
+	}
+	if m.Resets != 0 {
+		t.Add("resets", m.Resets)
+	}
+	if m.LastReset != 0 {
+		t.Add("last_reset", m.LastReset)
+	}
+	if m.LastResetWhy != "" {
+		t.Add("last_reset_why", m.LastResetWhy)
 	}
 	return t.String()
 }
@@ -2086,16 +2324,27 @@ func (m AcknowledgeAnswer) String() string {
 	return t.String()
 }
 
-// TestAlarmRequest raises the alarm "alarm-test", which ends by itself after a minute.
+// TestAlarmRequest raises an alarm for trial, which ends by itself after a while.
 type TestAlarmRequest struct {
 	// Who tries; at most 64 bytes.
 	By string
+	// Its kind: kind@test is raised, with the kind's severity; an event is logged once.
+	// Empty for "alarm-test".
+	Kind string
+	// How long it stands, at most 3,600; 0 for 60.
+	Seconds uint32
 }
 
 // AppendTo appends the encoded form of m to b.
 func (m *TestAlarmRequest) AppendTo(b []byte) []byte {
 	if m.By != "" {
 		b = message.AppendString(append(b, 0x0a), m.By)
+	}
+	if m.Kind != "" {
+		b = message.AppendString(append(b, 0x12), m.Kind)
+	}
+	if m.Seconds != 0 {
+		b = message.AppendVarint(append(b, 0x18), uint64(m.Seconds))
 	}
 	return b
 }
@@ -2105,6 +2354,12 @@ func (m *TestAlarmRequest) Size() int {
 	n := 0
 	if m.By != "" {
 		n += 1 + message.SizeBytes(len(m.By))
+	}
+	if m.Kind != "" {
+		n += 1 + message.SizeBytes(len(m.Kind))
+	}
+	if m.Seconds != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Seconds))
 	}
 	return n
 }
@@ -2139,6 +2394,23 @@ func (m *TestAlarmRequest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.TestAlarmRequest.by: not UTF-8")
 			}
 			m.By = string(p)
+		case 0x12: // kind
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.monitor.TestAlarmRequest.kind")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.monitor.TestAlarmRequest.kind: not UTF-8")
+			}
+			m.Kind = string(p)
+		case 0x18: // seconds
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.TestAlarmRequest.seconds")
+			}
+			m.Seconds = uint32(v)
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.monitor.TestAlarmRequest: unknown field")
@@ -2158,6 +2430,12 @@ func (m TestAlarmRequest) String() string {
 	t := message.NewText("TestAlarmRequest")
 	if m.By != "" {
 		t.Add("by", m.By)
+	}
+	if m.Kind != "" {
+		t.Add("kind", m.Kind)
+	}
+	if m.Seconds != 0 {
+		t.Add("seconds", m.Seconds)
 	}
 	return t.String()
 }

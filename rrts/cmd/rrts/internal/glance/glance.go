@@ -95,6 +95,21 @@ type Machine struct {
 	Disks          []Disk   `json:"disks"`
 	HottestCelsius float64  `json:"hottest_celsius,omitempty"`
 	ClockOffsetMS  *float64 `json:"clock_offset_ms,omitempty"`
+
+	Watchdog *Watchdog `json:"watchdog,omitempty"` // nil where nothing is known of it
+}
+
+// Watchdog is the hardware that resets the machine when it hangs.
+type Watchdog struct {
+	State    string `json:"state"` // as in monitorpb.WatchdogStatus
+	Why      string `json:"why,omitempty"`
+	Device   string `json:"device,omitempty"`
+	Driver   string `json:"driver,omitempty"`
+	TimeoutS uint32 `json:"timeout_s,omitempty"`
+	// Resets are those within an hour before it was started; the rest is of the newest.
+	Resets       uint32     `json:"resets"`
+	LastReset    *time.Time `json:"last_reset,omitempty"`
+	LastResetWhy string     `json:"last_reset_why,omitempty"`
 }
 
 // Disk is a file system that holds an SFU's state.
@@ -219,6 +234,12 @@ func machine(m *monitorpb.MachineStatus) *Machine {
 	}
 	if m.ClockKnown {
 		out.ClockOffsetMS = new(float64(m.ClockOffsetMicros) / 1000)
+	}
+	if w := m.Watchdog; w != nil {
+		out.Watchdog = &Watchdog{State: w.State, Why: w.Why, Device: w.Device, Driver: w.Driver, TimeoutS: w.TimeoutSeconds, Resets: w.Resets, LastResetWhy: w.LastResetWhy}
+		if w.LastReset != 0 {
+			out.Watchdog.LastReset = new(time.UnixMilli(int64(w.LastReset)))
+		}
 	}
 	return out
 }

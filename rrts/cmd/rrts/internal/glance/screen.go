@@ -12,15 +12,15 @@ import (
 
 // Screen is the cluster as people see it: at most height lines of at most width
 // columns; height 0 means as many as it takes. What finds no room is counted in the
-// last line.
-func (c *Cluster) Screen(width, height int) string {
+// last line. lead stands before the first one.
+func (c *Cluster) Screen(lead string, width, height int) string {
 	s := &screen{width: width, height: height}
-	s.line(c.headline())
+	s.line(lead + c.headline())
 	s.table(c.sfuTable())
-	paths, machines, alarms := c.pathTable(), c.machineTable(), c.Alarms()
+	paths, machines, alarms, resets := c.pathTable(), c.machineTable(), c.Alarms(), c.resets(time.Now())
 	if height > 0 {
 		// Of the networks those without trouble go first, for alarms there are some lines.
-		used := len(s.lines) + 2 + 1 + len(machines) + 1 + min(len(alarms), fewAlarms)
+		used := len(s.lines) + 2 + 1 + len(machines) + 1 + min(len(alarms), fewAlarms) + len(resets)
 		for i := range c.SFUs {
 			used += len(c.SFUs[i].Progress)
 		}
@@ -34,6 +34,9 @@ func (c *Cluster) Screen(width, height int) string {
 	}
 	if len(machines) > 1 {
 		s.table(machines)
+	}
+	for _, r := range resets {
+		s.line(r)
 	}
 	for i := range c.SFUs {
 		for _, p := range c.SFUs[i].Progress {
@@ -154,13 +157,13 @@ func (s *SFU) path(peer uint16, network string) *Path {
 }
 
 func (c *Cluster) machineTable() [][]string {
-	rows := [][]string{{"MACHINE", "CPU", "MEMORY LEFT", "DISK FREE", "WRITE", "HOTTEST", "CLOCK"}}
+	rows := [][]string{{"MACHINE", "CPU", "MEMORY LEFT", "DISK FREE", "WRITE", "HEAT", "CLOCK", "WATCHDOG"}}
 	for i := range c.SFUs {
 		m := c.SFUs[i].Machine
 		if m == nil {
 			continue
 		}
-		row := []string{m.Name, fmt.Sprintf("%.0f %%", m.CPUPercent), fmt.Sprintf("%s of %s", bytes(1e6*float64(m.MemoryLeftMB)), bytes(1e6*float64(m.MemoryMB))), "", "", "", ""}
+		row := []string{m.Name, fmt.Sprintf("%.0f %%", m.CPUPercent), part(1e6*float64(m.MemoryLeftMB), 1e6*float64(m.MemoryMB)), "", "", "", "", ""}
 		if len(m.Disks) > 0 {
 			// The one with the least room, of its size.
 			d := slices.MinFunc(m.Disks, func(a, b Disk) int { return cmp.Compare(free(a), free(b)) })
@@ -175,9 +178,33 @@ func (c *Cluster) machineTable() [][]string {
 		if m.ClockOffsetMS != nil {
 			row[6] = fmt.Sprintf("%+.1f ms", *m.ClockOffsetMS)
 		}
+		if m.Watchdog != nil {
+			row[7] = watchdogWords[m.Watchdog.State]
+		}
 		rows = append(rows, row)
 	}
 	return rows
+}
+
+// watchdogWords are the states of a machine's watchdog as they fit into a column. One
+// that is absent is not mentioned.
+var watchdogWords = map[string]string{"armed": "armed", "letting go": "FIRES", "off": "OFF", "not running": "DEAD", "not armed": "unarmed"}
+
+// resetNews is how long a reset by the watchdog is told on the screen.
+const resetNews = 24 * time.Hour
+
+// resets are the lines about machines that their watchdogs have reset lately.
+func (c *Cluster) resets(now time.Time) (lines []string) {
+	for i := range c.SFUs {
+		m := c.SFUs[i].Machine
+		if m == nil || m.Watchdog == nil || m.Watchdog.LastReset == nil {
+			continue
+		}
+		if age := now.Sub(*m.Watchdog.LastReset); age < resetNews {
+			lines = append(lines, fmt.Sprintf("%s was reset by its watchdog %s ago: %s", m.Name, uptime(uint64(max(age, 0).Seconds())), m.Watchdog.LastResetWhy))
+		}
+	}
+	return lines
 }
 
 func free(d Disk) float64 { return float64(d.FreeMB) / max(float64(d.MB), 1) }
@@ -310,16 +337,31 @@ func rate(perSecond float64) string {
 	return fmt.Sprintf("%.0f", perSecond)
 }
 
+// units are those of sizes, each a thousand of the one before.
+var units = []string{"B", "kB", "MB", "GB", "TB"}
+
 // bytes is a size in three digits.
 func bytes(n float64) string {
-	for _, unit := range []string{"B", "kB", "MB", "GB"} {
-		if n < 999.5 {
-			if n < 9.95 && unit != "B" {
-				return fmt.Sprintf("%.1f %s", n, unit)
-			}
-			return fmt.Sprintf("%.0f %s", n, unit)
-		}
+	i := 0
+	for ; n >= 999.5 && i < len(units)-1; i++ {
 		n /= 1000
 	}
-	return fmt.Sprintf("%.1f TB", n)
+	return digits(n, units[i]) + " " + units[i]
+}
+
+// part is a part of a size, in the unit of the whole.
+func part(n, whole float64) string {
+	i := 0
+	for ; whole >= 999.5 && i < len(units)-1; i++ {
+		n, whole = n/1000, whole/1000
+	}
+	return fmt.Sprintf("%s of %s %s", digits(n, units[i]), digits(whole, units[i]), units[i])
+}
+
+// digits shows one place behind the point of what has one before it.
+func digits(n float64, unit string) string {
+	if n < 9.95 && unit != "B" || unit == "TB" {
+		return fmt.Sprintf("%.1f", n)
+	}
+	return fmt.Sprintf("%.0f", n)
 }

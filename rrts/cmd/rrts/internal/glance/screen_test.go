@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"virtualservicesinc.com/rrts/config"
@@ -44,7 +45,9 @@ func shop(alarms int) *Cluster {
 			st.Replica.Progress = []txnpb.Progress{{Task: txnpb.TaskStateSent, Sfu: 3, Done: 120_000_000, AgeMillis: 3000}}
 			st.Machine = &monitorpb.MachineStatus{Name: "pc1", Processors: 4, CpuThousandths: 123, MemoryBytes: 8e9, MemoryAvailableBytes: 4.9e9, ClockKnown: true, ClockOffsetMicros: -300,
 				Disks:   []monitorpb.DiskStatus{{Directory: "/srv", Bytes: 250e9, FreeBytes: 100e9, WriteMicros: 1240}, {Directory: "/big", Bytes: 900e9, FreeBytes: 800e9}},
-				Sensors: []monitorpb.SensorStatus{{Name: "a", Millicelsius: 41000}, {Name: "b", Millicelsius: 61300}}}
+				Sensors: []monitorpb.SensorStatus{{Name: "a", Millicelsius: 41000}, {Name: "b", Millicelsius: 61300}},
+				Watchdog: &monitorpb.WatchdogStatus{State: "armed", Resets: 1, LastReset: uint64(time.Now().Add(-12 * time.Minute).UnixMilli()),
+					LastResetWhy: "the machine ended without a word: it stood still, or lost its power"}}
 		case 3:
 			st.Lag, st.Replica.Role = 5120, "learner"
 		}
@@ -76,7 +79,7 @@ func TestScreens(t *testing.T) {
 		c             *Cluster
 		width, height int
 	}{{"trouble", shop(1), 80, 24}, {"many-alarms", shop(30), 80, 24}, {"wide", shop(1), 0, 0}, {"many-sfus", many, 80, 24}, {"quiet", quiet, 80, 24}, {"narrow", shop(1), 40, 10}} {
-		got := x.c.Screen(x.width, x.height)
+		got := x.c.Screen("", x.width, x.height)
 		lines := strings.Split(strings.TrimSuffix(got, "\n"), "\n")
 		if x.height > 0 && len(lines) > x.height {
 			t.Errorf("%s: %d lines", x.name, len(lines))
