@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -28,6 +29,9 @@ const (
 	judgement = 90 * time.Second
 	// restart is systemd's step: 10 s of silence, 5 s to print where it hangs, a start.
 	restart = 60 * time.Second
+	// told is how long the Monitor may take to see a change of the watchdog, with the
+	// half minute for which it must have lasted to end an alarm.
+	told = 90 * time.Second
 )
 
 var steps = []step{
@@ -79,6 +83,9 @@ func (w *world) armed(ctx context.Context) error {
 			return err
 		}
 	}
+	if _, err := w.await(ctx, told, "rrts status --json", `"watchdog":{"state":"armed"`); err != nil {
+		return err
+	}
 	return w.line(ctx, 0, "watchdog-armed")
 }
 
@@ -88,9 +95,18 @@ func cost(ctx context.Context, w *world) error {
 ticks() { awk '{print $14 + $15}' /proc/$pid/stat; }
 a=$(ticks); sleep 20; b=$(ticks); echo "processor: $((b - a)) hundredths of a second in 20 s"`
 	out, err := w.sh(ctx, script)
+	if err != nil {
+		return err
+	}
 	w.say("the process: %s", strings.Join(strings.Fields(out), " "))
-	return err
+	if m := locked.FindStringSubmatch(out); m == nil || m[1] == "0" {
+		return errors.New("it is not locked in memory")
+	}
+	return nil
 }
+
+// locked finds how much of a process is locked in memory, kB.
+var locked = regexp.MustCompile(`VmLck:\s+(\d+) kB`)
 
 func sigstop(ctx context.Context, w *world) error {
 	pid, err := w.sh(ctx, "systemctl show -P MainPID rrts@alpha")
@@ -218,6 +234,9 @@ func (w *world) afterReset(ctx context.Context, paid, resets int) error {
 	if err := w.rejoined(ctx); err != nil {
 		return err
 	}
+	if _, err := w.await(ctx, told, "rrts status", "pc1 was reset by its watchdog"); err != nil {
+		return err
+	}
 	return w.pays(ctx, paid)
 }
 
@@ -269,13 +288,20 @@ func off(ctx context.Context, w *world) error {
 			return err
 		}
 	}
-	if _, err := w.operator(ctx, "rrts watchdog status; rrts doctor | grep watchdog"); err != nil {
+	const alarms = "rrts alarms || true" // one stands
+	if _, err := w.await(ctx, told, alarms, "watchdog-off"); err != nil {
+		return err
+	}
+	if _, err := w.operator(ctx, "rrts watchdog status; rrts doctor | grep watchdog; rrts status; "+alarms); err != nil {
 		return err
 	}
 	if _, err := w.operator(ctx, "rrts watchdog arm"); err != nil {
 		return err
 	}
 	if err := w.armed(ctx); err != nil {
+		return err
+	}
+	if _, err := w.await(ctx, told, "rrts alarms history", "watchdog-off"); err != nil {
 		return err
 	}
 	return w.counted(ctx, 0)
