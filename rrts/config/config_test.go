@@ -84,6 +84,15 @@ disk_space = "below 20% for 1h, until above 20%"
 disk_latency = "above 1s for 5s, until below 20ms"
 temperature = "above 70C for 1m, until below 65C"
 clock = "above 5ms for 2m, until below 1ms"
+[alarm_mail]
+server = "mail.example.com:465"
+security = "tls"
+user = "rrts"
+ca = "/etc/rrts/mail-ca.pem"
+from = "rrts@example.com"
+critical = ["anna@example.com", "bert@example.com"]
+warning = ["anna@example.com"]
+info = ["carla@example.com"]
 `
 
 const goodSFU = `
@@ -169,6 +178,7 @@ func TestGoodSetsEverything(t *testing.T) {
 	walk("Machine.RunDir", reflect.ValueOf(m.RunDir))
 	walk("Machine.NetworkA.MAC", reflect.ValueOf(m.NetworkA.MAC))
 	walk("Machine.NetworkB.Name", reflect.ValueOf(m.NetworkB.Name))
+	walk("Machine.Mail", reflect.ValueOf(m.Mail))
 	walk("Machine.Backup", reflect.ValueOf(m.Backup))
 	walk("SFU", reflect.ValueOf(*s))
 }
@@ -253,7 +263,7 @@ func TestExamples(t *testing.T) {
 		pc := "pc" + string(rune('1'+i))
 		small.SFUs = append(small.SFUs, Member{Number: uint16(i + 1), Name: name, Type: TypeAll, Machine: pc, PublicKey: PublicKey{byte(i + 1)}, Voter: true, Gateways: []string{pc + ".example:7400"}})
 	}
-	m.RunDir, m.Backup, m.Alarms = "", Backups{}, MachineAlarms{}
+	m.RunDir, m.Backup, m.Alarms, m.Mail = "", Backups{}, MachineAlarms{}, AlarmMail{}
 	for path, data := range map[string][]byte{
 		"cluster.toml":   small.Marshal(),
 		"machine.toml":   m.Marshal(),

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/mail"
 	"net/netip"
 	"path/filepath"
 	"regexp"
@@ -284,15 +285,35 @@ var udpAddress = quoted(`an IP address and a port, in quotes, such as "192.168.7
 		return a.String()
 	})
 
-// gatewayAddress is a host and port that clients dial.
-var gatewayAddress = quoted(`a host and a port, in quotes, such as "pc1.example:7400"`,
+// gatewayAddress is a host and port that clients dial, mailServer one that takes mail.
+var (
+	gatewayAddress = hostPort("pc1.example:7400")
+	mailServer     = hostPort("mail.example.com:587")
+)
+
+func hostPort(example string) kind[string] {
+	return quoted("a host and a port, in quotes, such as "+strconv.Quote(example),
+		func(s string) (string, string) {
+			host, port, err := net.SplitHostPort(s)
+			if err != nil || !goodPort(port, 1) || !goodHost(host) {
+				return "", "is " + strconv.Quote(s)
+			}
+			return s, ""
+		}, func(s string) string { return s })
+}
+
+// mailAddress is an address without a name before it.
+var mailAddress = quoted(`a mail address, in quotes, such as "anna@example.com"`,
 	func(s string) (string, string) {
-		host, port, err := net.SplitHostPort(s)
-		if err != nil || !goodPort(port, 1) || !goodHost(host) {
+		a, err := mail.ParseAddress(s)
+		if err != nil || a.Address != s || len(s) > 254 {
 			return "", "is " + strconv.Quote(s)
 		}
 		return s, ""
 	}, func(s string) string { return s })
+
+// mailUser is what a mail server calls who logs in.
+var mailUser = matching(`1 to 254 characters without spaces, in quotes, such as "rrts@example.com"`, regexp.MustCompile(`^[^\s[:cntrl:]]{1,254}$`))
 
 // listenAddress is a host, or none for all addresses, and a port.
 var listenAddress = quoted(`an address to listen on, in quotes, such as ":7400" or "192.168.1.5:7400"`,

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"time"
 )
 
@@ -14,8 +15,35 @@ type Machine struct {
 	NetworkA NIC
 	NetworkB NIC
 	Alarms   MachineAlarms
+	Mail     AlarmMail
 	Backup   Backups
 }
+
+// AlarmMail says to whom the SFUs of a machine send their alarms by mail, and through
+// which server. All is empty, or default, on a machine that sends none.
+type AlarmMail struct {
+	Server   string // host:port; empty: no mail
+	Security MailSecurity
+	User     string // empty: the server asks for none
+	CA       string // file with the certificates that sign the server's; empty: the machine's own
+	From     string
+	Critical []string
+	Warning  []string
+	Info     []string
+}
+
+// MailSecurity is how the way to a mail server is protected.
+type MailSecurity string
+
+// The ways, as they stand in a file.
+const (
+	MailStartTLS MailSecurity = "starttls"
+	MailTLS      MailSecurity = "tls"
+	MailPlain    MailSecurity = "none"
+)
+
+// maxMailTo bounds those who get one mail: more are a mailing list's business.
+const maxMailTo = 16
 
 // Backups says where and for how long a machine keeps backups of the cluster. All is
 // empty, or default, on a machine that makes none by itself.
@@ -59,7 +87,27 @@ func (m *Machine) keys(k *keys) {
 	k.section("network_a", "The NIC of interconnect network A: its permanent MAC address, or its name. A larger mtu, such as 9000, needs NICs and a switch that carry jumbo frames.", m.NetworkA.keys)
 	k.section("network_b", "The NIC of interconnect network B.", m.NetworkB.keys)
 	k.section("alarms", "When an alarm about this machine is raised, and when it ends.", m.Alarms.keys)
+	k.section("alarm_mail", "Mail about the alarms of this machine's SFUs: one when an alarm is raised, and one when it ends. What stands here counts at the next alarm, without a restart.", m.Mail.keys)
 	k.section("backup", "Backups that this machine takes every night: rrts-backup.timer. One machine of the cluster is enough.", m.Backup.keys)
+}
+
+func (m *AlarmMail) keys(k *keys) {
+	to := func(name string, p *[]string, comment string) {
+		key(k, name, p, optional[[]string](`["anna@example.com"]`), list(mailAddress, maxMailTo), comment)
+	}
+	key(k, "server", &m.Server, optional[string](`"mail.example.com:587"`), mailServer,
+		"The mail server that takes them. Without it none are sent.")
+	key(k, "security", &m.Security, otherwise(MailStartTLS), oneOf(MailStartTLS, MailTLS, MailPlain),
+		`"starttls" (port 587), "tls" (port 465), or "none" for a server on this machine.`)
+	key(k, "user", &m.User, optional[string](`"rrts@example.com"`), mailUser,
+		"As whom to log in. The password is one line in keys/NAME/"+FileMailPassword+", for each SFU of this machine; a new one counts from the SFU's next start.")
+	key(k, "ca", &m.CA, optional[string](`"/etc/rrts/mail-ca.pem"`), absolute,
+		"Certificates that sign the server's. Default: those that this machine trusts.")
+	key(k, "from", &m.From, optional[string](`"rrts@example.com"`), mailAddress,
+		"Who they are from.")
+	to("critical", &m.Critical, "Who gets the alarms of each severity.")
+	to("warning", &m.Warning, "")
+	to("info", &m.Info, "")
 }
 
 func (b *Backups) keys(k *keys) {
@@ -120,6 +168,9 @@ func decodeMachine(d *document) *Machine {
 	if b := &m.Backup; b.MaxAge >= b.Keep && !d.anyFault("backup") {
 		d.fault("backup.max_age", fmt.Sprintf("is %s, not below keep of %s", showDuration(b.MaxAge), showDuration(b.Keep)), "lower it or raise keep")
 	}
+	if !d.anyFault("alarm_mail") {
+		checkMail(d, &m.Mail)
+	}
 	if d.anyFault("network_") {
 		return m
 	}
@@ -130,4 +181,29 @@ func decodeMachine(d *document) *Machine {
 		d.fault("network_b", "is the same interface as network_a", "the networks are two: name another interface")
 	}
 	return m
+}
+
+// checkMail holds the keys of the section alarm_mail against each other.
+func checkMail(d *document, m *AlarmMail) {
+	recipients := len(m.Critical) + len(m.Warning) + len(m.Info)
+	host, _, _ := net.SplitHostPort(m.Server)
+	switch {
+	case m.Server == "" && (recipients > 0 || m.From != "" || m.User != ""):
+		d.fault("alarm_mail.server", "missing", `write server = "mail.example.com:587", or remove the other keys`)
+	case m.Server == "":
+	case m.From == "":
+		d.fault("alarm_mail.from", "missing", `write from = "rrts@example.com", an address that the server takes mail from`)
+	case recipients == 0:
+		d.fault("alarm_mail.critical", "missing", `write critical = ["anna@example.com"], or addresses for warning or info`)
+	case m.Security == MailPlain && !loopback(host):
+		d.fault("alarm_mail.security", `is "none" for a server that is not on this machine`, `write "starttls" or "tls"`)
+	case m.Security == MailPlain && m.User != "":
+		d.fault("alarm_mail.user", `is set with security = "none"`, "a password is not sent in clear text: remove user, or use TLS")
+	}
+}
+
+// loopback reports whether a host is this machine.
+func loopback(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && a.IsLoopback()
 }

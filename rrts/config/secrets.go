@@ -24,6 +24,9 @@ const (
 	FilePepper       = "pepper.key"       // type all, edge: login names are hashed under it
 	FileToken        = "token.key"        // type all, edge: seals session tokens
 	FileGatewayKey   = "gateway.key"      // type all, edge
+	// FileMailPassword is what the mail server asks for, on one line, where machine.toml
+	// names a user for it. An operator writes it.
+	FileMailPassword = "mail.password"
 )
 
 // GatewayCert returns where the certificate chain of an SFU's gateway is, leaf first,
@@ -141,6 +144,21 @@ func (c *Config) Certificate(credentials string) (*tls.Certificate, error) {
 	r := c.secretReader(credentials)
 	cert := r.certificate(c.Dir, c.Self.Name)
 	return cert, r.faults.err()
+}
+
+// MailPassword reads what the mail server asks for. systemd hands over the one that was
+// there when the SFU started.
+func (c *Config) MailPassword(credentials string) (string, error) {
+	r := c.secretReader(credentials)
+	data, path := r.file(FileMailPassword)
+	password := strings.TrimRight(string(data), "\r\n")
+	if data != nil && (password == "" || strings.ContainsAny(password, "\r\n")) {
+		r.faults.add(Fault{File: path, Problem: "is not one line", Cure: "write the password alone into it"})
+	}
+	for i := range r.faults {
+		r.faults[i].Cure = "write the password into it as one line, chmod 640, chgrp rrts, then restart the SFU"
+	}
+	return password, r.faults.err()
 }
 
 func (c *Config) secretReader(credentials string) *secretReader {

@@ -163,3 +163,29 @@ func TestKeyRots(t *testing.T) {
 		t.Errorf("a file without a check sum: %v", err)
 	}
 }
+
+// TestMailPassword: it is one line, from where the SFU's other secrets are.
+func TestMailPassword(t *testing.T) {
+	c := &Config{Dir: t.TempDir(), Self: &Member{Name: "alpha"}}
+	keys, credentials := filepath.Join(c.Dir, "keys", "alpha"), t.TempDir()
+	if err := os.MkdirAll(keys, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []struct{ dir, file, text, want, fault string }{
+		{"", "", "", "", "file is missing; write the password into it"},
+		{keys, FileMailPassword, "\n", "", "is not one line"},
+		{keys, FileMailPassword, "a\nb\n", "", "is not one line"},
+		{keys, FileMailPassword, "pass word\r\n", "pass word", ""},
+		{credentials, CredentialPrefix + "_" + FileMailPassword, "another", "another", ""},
+	} {
+		if x.dir != "" {
+			if err := os.WriteFile(filepath.Join(x.dir, x.file), []byte(x.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := c.MailPassword(credentials)
+		if got != x.want && x.fault == "" || (err == nil) != (x.fault == "") || err != nil && !strings.Contains(err.Error(), x.fault) {
+			t.Errorf("%q: %q, %v; want %q, %q", x.text, got, err, x.want, x.fault)
+		}
+	}
+}

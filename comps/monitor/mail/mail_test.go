@@ -1,0 +1,112 @@
+package mail_test
+
+import (
+	"errors"
+	"net/mail"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/emersion/go-smtp"
+
+	ours "virtualservicesinc.com/comps/monitor/mail"
+	"virtualservicesinc.com/comps/monitor/mail/mailtest"
+)
+
+func message(to ...string) *ours.Message {
+	return &ours.Message{
+		ID: "rrts.17@example.com", Replies: "rrts.16@example.com", Date: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC),
+		From: "rrts@example.com", To: to, Subject: "[shop] critical: disk-full bei Müller", Text: "The disk is full.\n.\nMake room.\n",
+		Headers: map[string]string{"X-RRTS-Alarm": "disk-full"},
+	}
+}
+
+// TestSend: a server that demands TLS and a password, in both ways, gets the message,
+// whole, and its own certificate is what counts.
+func TestSend(t *testing.T) {
+	for _, x := range []struct {
+		name string
+		cfg  mailtest.Config
+		as   ours.Server
+		want string // of the error; empty for none
+	}{
+		{"starttls", mailtest.Config{User: "rrts", Password: "secret"}, ours.Server{Security: ours.StartTLS, User: "rrts", Password: "secret"}, ""},
+		{"tls", mailtest.Config{TLS: true, User: "rrts", Password: "secret"}, ours.Server{Security: ours.TLS, User: "rrts", Password: "secret"}, ""},
+		{"plain", mailtest.Config{Plain: true}, ours.Server{Security: ours.None}, ""},
+		{"no TLS to be had", mailtest.Config{Plain: true}, ours.Server{Security: ours.StartTLS}, "STARTTLS"},
+		{"no password in clear text", mailtest.Config{Plain: true, User: "rrts", Password: "secret"}, ours.Server{Security: ours.None, User: "rrts", Password: "secret"}, "AUTH"},
+		{"a wrong password", mailtest.Config{User: "rrts", Password: "secret"}, ours.Server{Security: ours.StartTLS, User: "rrts", Password: "guess"}, "535"},
+		{"no password", mailtest.Config{User: "rrts", Password: "secret"}, ours.Server{Security: ours.StartTLS}, "502"},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			server := mailtest.New(t, x.cfg)
+			s := x.as
+			s.Address, s.CAs, s.Name = server.Address, server.CAs, "pc1.example.com"
+			err := s.Send(t.Context(), message("anna@example.com", "bert@example.com"))
+			taken, _ := server.Taken()
+			if x.want != "" {
+				if err == nil || errors.Is(err, ours.ErrRefused) || !strings.Contains(err.Error(), x.want) || strings.Contains(err.Error(), "\n") || len(taken) != 0 {
+					t.Fatalf("%v, %d taken; want one line with %q", err, len(taken), x.want)
+				}
+				return
+			}
+			if err != nil || len(taken) != 1 {
+				t.Fatalf("%v, %d taken", err, len(taken))
+			}
+			got := taken[0]
+			if got.TLS == x.cfg.Plain || got.From != "rrts@example.com" || strings.Join(got.To, " ") != "anna@example.com bert@example.com" {
+				t.Errorf("%+v", got)
+			}
+			m, err := mail.ReadMessage(strings.NewReader(got.Data))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for name, want := range map[string]string{
+				"Message-Id": "<rrts.17@example.com>", "In-Reply-To": "<rrts.16@example.com>", "References": "<rrts.16@example.com>",
+				"Date": "Sun, 01 Mar 2026 12:00:00 +0000", "Auto-Submitted": "auto-generated", "X-Rrts-Alarm": "disk-full", "From": "<rrts@example.com>",
+			} {
+				if have := m.Header.Get(name); have != want {
+					t.Errorf("%s: %q, want %q", name, have, want)
+				}
+			}
+			if !strings.Contains(got.Data, "The disk is full.\r\n.\r\nMake room.\r\n") {
+				t.Errorf("the text is not whole:\n%s", got.Data)
+			}
+		})
+	}
+}
+
+// TestStranger: a server whose certificate nobody signed hears neither password nor
+// message.
+func TestStranger(t *testing.T) {
+	server := mailtest.New(t, mailtest.Config{})
+	s := ours.Server{Address: server.Address, Security: ours.StartTLS, User: "rrts", Password: "secret", Name: "pc1.example.com"}
+	err := s.Send(t.Context(), message("anna@example.com"))
+	if _, tries := server.Taken(); err == nil || !strings.Contains(err.Error(), "certificate") || tries != 0 {
+		t.Fatalf("%v, %d tries", err, tries)
+	}
+}
+
+// TestRefused: who is refused for good is told from who is not now, and keeps nobody
+// else from getting the message.
+func TestRefused(t *testing.T) {
+	server := mailtest.New(t, mailtest.Config{})
+	s := ours.Server{Address: server.Address, Security: ours.StartTLS, CAs: server.CAs, Name: "pc1.example.com"}
+	server.Refuse("gone@example.com", &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "no such mailbox"})
+	err := s.Send(t.Context(), message("anna@example.com", "gone@example.com", "bert@example.com"))
+	if !errors.Is(err, ours.ErrRefused) || !strings.Contains(err.Error(), "gone@example.com") || strings.Contains(err.Error(), "anna") || !strings.Contains(err.Error(), "no such mailbox") {
+		t.Fatal(err)
+	}
+	taken, _ := server.Taken()
+	if len(taken) != 2 || taken[0].To[0] != "anna@example.com" || taken[1].To[0] != "bert@example.com" {
+		t.Fatalf("%+v", taken)
+	}
+	server.Refuse("full@example.com", &smtp.SMTPError{Code: 452, EnhancedCode: smtp.EnhancedCode{4, 2, 2}, Message: "mailbox full"})
+	if err := s.Send(t.Context(), message("full@example.com")); err == nil || errors.Is(err, ours.ErrRefused) || !strings.Contains(err.Error(), "mailbox full") {
+		t.Fatal(err)
+	}
+	away := ours.Server{Address: "127.0.0.1:1", Security: ours.StartTLS, Name: "pc1.example.com"}
+	if err := away.Send(t.Context(), message("anna@example.com")); err == nil || errors.Is(err, ours.ErrRefused) {
+		t.Fatal(err)
+	}
+}
