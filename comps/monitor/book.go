@@ -38,6 +38,7 @@ type Book struct {
 	wall  func() time.Time
 	opens time.Time
 	dirty chan struct{} // there is something to write
+	news  chan struct{} // there may be something to say by mail
 
 	mu       sync.Mutex
 	standing map[string]*record
@@ -56,6 +57,10 @@ type record struct {
 	Acknowledged   int64  `json:"acknowledged,omitempty"`
 	AcknowledgedBy string `json:"acknowledged_by,omitempty"`
 	Lost           bool   `json:"lost,omitempty"`
+	// Mailed is the severity that was told by mail, empty when none was; MailedEnd says
+	// that nothing more is to be told.
+	Mailed    string `json:"mailed,omitempty"`
+	MailedEnd bool   `json:"mailed_end,omitempty"`
 
 	carried bool // from the last life, and not raised in this one
 }
@@ -63,7 +68,7 @@ type record struct {
 // OpenBook returns the book in a file, which need not be there; an empty path is a
 // book without a file. With an error the book is usable, and empty.
 func OpenBook(path string, wall func() time.Time) (*Book, error) {
-	b := &Book{path: path, wall: wall, opens: wall(), dirty: make(chan struct{}, 1), standing: map[string]*record{}}
+	b := &Book{path: path, wall: wall, opens: wall(), dirty: make(chan struct{}, 1), news: make(chan struct{}, 1), standing: map[string]*record{}}
 	if path == "" {
 		return b, nil
 	}
@@ -118,6 +123,10 @@ func (b *Book) Note(e engine.AlarmEvent) {
 		b.endLocked(r)
 	}
 	b.touch()
+	select {
+	case b.news <- struct{}{}:
+	default:
+	}
 }
 
 func (b *Book) endLocked(r *record) {

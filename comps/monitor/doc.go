@@ -17,7 +17,10 @@
 //	judge      when alarms are raised and end: a state machine without I/O
 //	hardware   reads the machine
 //	metrics    the figures for Prometheus
-//	Book       remembers alarms, and who looks after them, across restarts
+//	Book       remembers alarms, and who looks after them, across restarts; with it,
+//	           what was told by mail, so that an alarm is one letter when it is raised
+//	           and one when it ends
+//	mail       hands letters to a mail server
 //
 // What each alarm means stands in rrts/engine/alarm. Many are raised by others: the
 // Cluster Connector tells of networks and peers, txn of leader, journal and disk.

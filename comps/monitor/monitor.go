@@ -10,6 +10,7 @@ import (
 
 	"virtualservicesinc.com/comps/monitor/hardware"
 	"virtualservicesinc.com/comps/monitor/judge"
+	"virtualservicesinc.com/comps/monitor/mail"
 	"virtualservicesinc.com/rrts/engine"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/schema/enginepb"
@@ -63,6 +64,8 @@ type Config struct {
 	// Watchdog says how this machine's hardware watchdog is. nil where nobody can say,
 	// and so is what it returns.
 	Watchdog func() *monitorpb.WatchdogStatus
+	// Post is the mail that goes out about alarms; nil for none.
+	Post *Post
 	// Limits say when alarms are raised.
 	Limits judge.Limits
 	// Proc and Sys are where these file systems are. Default /proc and /sys.
@@ -111,6 +114,11 @@ func New(cfg Config) (*Monitor, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
+	if cfg.Post != nil && cfg.Post.Send == nil {
+		post := *cfg.Post
+		post.Send = func(ctx context.Context, s *mail.Server, m *mail.Message) error { return s.Send(ctx, m) }
+		cfg.Post = &post
+	}
 	return &Monitor{cfg: cfg, asks: make(chan func(*monitorpb.MonitorStatus), maxAsking), raised: map[string]bool{}, tests: map[string]time.Duration{}}, nil
 }
 
@@ -134,6 +142,9 @@ func (m *Monitor) Start(context.Context) error {
 	m.host.Go("sampler", newSampler(m).run)
 	m.host.Go("machine", m.watchMachine)
 	m.host.Go("book", func(ctx context.Context) { m.cfg.Book.run(ctx, m.wrote()) })
+	if m.cfg.Post != nil {
+		m.host.Go("mail", m.deliver)
+	}
 	if m.cfg.Serve != nil {
 		m.host.Go("metrics", func(ctx context.Context) {
 			if err := m.cfg.Serve(ctx, m.status); err != nil && ctx.Err() == nil {

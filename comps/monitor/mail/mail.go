@@ -7,10 +7,10 @@
 // A message has its id from whoever makes it. Sent twice with the same id, because the
 // answer to the first time was lost, it is one message for mail programs.
 //
-// Send says with [ErrRefused] that the server will never take the message, and with any
-// other error that it may the next time: a server that is away, a wrong password, a
-// mailbox that is full. The session is encrypted before the password is said, and the
-// server's certificate is checked, unless the server is on this machine.
+// Send says with [ErrRefused] that there is no use in sending the message again, and with
+// any other error that there is: a server that is away, a wrong password, a mailbox that
+// is full. The session is encrypted before the password is said, and the server's
+// certificate is checked, unless the server is on this machine.
 package mail
 
 import (
@@ -65,24 +65,44 @@ type Message struct {
 	Headers map[string]string
 }
 
-// ErrRefused says that the server will not take a message, at least for one of those
-// who should get it.
+// ErrRefused says that a message is not to be sent again: the server will not take it, or
+// has taken it for some of those who should get it, and not for all.
 var ErrRefused = errors.New("mail: the server refuses the message")
 
+// errRecipient says that it was one of those who should get a message that the server did
+// not take it for, now or for good.
+var errRecipient = errors.New("recipient")
+
 // Send hands a message over. It returns nil once the server has taken it for all who
-// should get it. If it takes it for some, those who are refused do not keep the others
-// from getting it.
+// should get it. Those for whom it does not take it do not keep the others from getting
+// it.
 func (s *Server) Send(ctx context.Context, m *Message) error {
 	err := s.sendTo(ctx, m, m.To)
-	if len(m.To) == 1 || !errors.Is(err, ErrRefused) {
+	if len(m.To) == 1 || !errors.Is(err, errRecipient) {
 		return err
 	}
-	// Who is refused stops the whole session: each alone.
-	var errs []error
+	// One of them has stopped the session: each alone.
+	var taken, later int
+	var said []string
 	for _, to := range m.To {
-		errs = append(errs, s.sendTo(ctx, m, []string{to}))
+		err := s.sendTo(ctx, m, []string{to})
+		switch {
+		case err == nil:
+			taken++
+			continue
+		case !errors.Is(err, ErrRefused):
+			later++
+		}
+		said = append(said, err.Error())
 	}
-	return errors.Join(errs...)
+	switch all := strings.Join(said, "; "); {
+	case len(said) == 0:
+		return nil
+	case taken == 0 && later > 0:
+		return errors.New(all)
+	default:
+		return fmt.Errorf("%w: %d of %d got it: %s", ErrRefused, taken, len(m.To), all)
+	}
 }
 
 // sendTo hands a message over for some of those whom it names.
@@ -101,18 +121,27 @@ func (s *Server) sendTo(ctx context.Context, m *Message, to []string) error {
 	}
 	// Whether the message is at fault, and not the session, is said about those who get
 	// it and about what it is.
+	what := fmt.Errorf("mail: %s", s.Address)
 	var said *gomail.SendError
-	if errors.As(err, &said) && !said.IsTemp() {
+	if errors.As(err, &said) {
 		switch said.Reason {
 		case gomail.ErrSMTPRcptTo, gomail.ErrSMTPData, gomail.ErrSMTPDataClose:
-			return fmt.Errorf("%w for %s: %s", ErrRefused, strings.Join(to, ", "), oneLine(err))
+			if !said.IsTemp() {
+				what = ErrRefused
+			}
+			if said.Reason == gomail.ErrSMTPRcptTo {
+				what = &recipientError{what}
+			}
 		}
 	}
-	return fmt.Errorf("mail: %s: %s", s.Address, oneLine(err))
+	// What a server says may have several lines.
+	return fmt.Errorf("%w: %s", what, strings.Join(strings.Fields(err.Error()), " "))
 }
 
-// oneLine keeps what a server says on one line.
-func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
+// recipientError adds to an error that it is errRecipient.
+type recipientError struct{ error }
+
+func (e *recipientError) Unwrap() []error { return []error{e.error, errRecipient} }
 
 func (s *Server) client() (*gomail.Client, error) {
 	host, port, err := net.SplitHostPort(s.Address)

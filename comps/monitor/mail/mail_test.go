@@ -94,7 +94,7 @@ func TestRefused(t *testing.T) {
 	s := ours.Server{Address: server.Address, Security: ours.StartTLS, CAs: server.CAs, Name: "pc1.example.com"}
 	server.Refuse("gone@example.com", &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "no such mailbox"})
 	err := s.Send(t.Context(), message("anna@example.com", "gone@example.com", "bert@example.com"))
-	if !errors.Is(err, ours.ErrRefused) || !strings.Contains(err.Error(), "gone@example.com") || strings.Contains(err.Error(), "anna") || !strings.Contains(err.Error(), "no such mailbox") {
+	if !errors.Is(err, ours.ErrRefused) || !strings.Contains(err.Error(), "gone@example.com") || !strings.Contains(err.Error(), "2 of 3") || !strings.Contains(err.Error(), "no such mailbox") {
 		t.Fatal(err)
 	}
 	taken, _ := server.Taken()
@@ -103,6 +103,17 @@ func TestRefused(t *testing.T) {
 	}
 	server.Refuse("full@example.com", &smtp.SMTPError{Code: 452, EnhancedCode: smtp.EnhancedCode{4, 2, 2}, Message: "mailbox full"})
 	if err := s.Send(t.Context(), message("full@example.com")); err == nil || errors.Is(err, ours.ErrRefused) || !strings.Contains(err.Error(), "mailbox full") {
+		t.Fatal(err)
+	}
+	// Whom it is not taken for now does not keep the message from others, who must not get
+	// it again.
+	if err := s.Send(t.Context(), message("full@example.com", "anna@example.com")); !errors.Is(err, ours.ErrRefused) || !strings.Contains(err.Error(), "mailbox full") {
+		t.Fatal(err)
+	}
+	if taken, _ = server.Taken(); len(taken) != 3 || taken[2].To[0] != "anna@example.com" {
+		t.Fatalf("%+v", taken)
+	}
+	if err := s.Send(t.Context(), message("full@example.com", "gone@example.com")); err == nil || errors.Is(err, ours.ErrRefused) || !strings.Contains(err.Error(), "mailbox full") || !strings.Contains(err.Error(), "no such mailbox") {
 		t.Fatal(err)
 	}
 	away := ours.Server{Address: "127.0.0.1:1", Security: ours.StartTLS, Name: "pc1.example.com"}

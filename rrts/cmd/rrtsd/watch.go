@@ -58,7 +58,7 @@ func (a *assembler) monitor() (engine.Component, error) {
 		Engine: a.engine.Status, Progress: a.engine.Progress, Alarms: a.engine.Alarms, Book: a.book, Networks: a.networks.networks,
 		Replica: self.Transactions(), Gateway: self.Gateway(),
 		Machine: a.cfg.Machine.Name, Dirs: stateDirs(a.cfg), Watch: a.turn.mine, Limits: limits(a.cfg),
-		Backup: backupWatch(a.cfg, time.Now), Watchdog: func() *monitorpb.WatchdogStatus { return watchdogStatus("") }, Serve: serve,
+		Backup: backupWatch(a.cfg, time.Now), Watchdog: func() *monitorpb.WatchdogStatus { return watchdogStatus("") }, Post: a.post(), Serve: serve,
 	})
 }
 

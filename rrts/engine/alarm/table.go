@@ -276,6 +276,17 @@ var Kinds = []Kind{
 		Proof: "comps/monitor.TestBackupMissing",
 	},
 	{
+		Name: "mail-failing", Severity: Warning, Subject: "Alarms cannot be told by mail",
+		Means: "The mail server in the section alarm_mail of machine.toml does not take this SFU's messages about alarms, or not " +
+			"for everybody who should get them.",
+		Done: "It is tried again, with pauses of ten minutes at most, for a day after an alarm has ended. What the server " +
+			"refused for good is not sent again. This alarm itself is not mailed.",
+		Do: "The detail says what the server said: a wrong password (keys/NAME/mail.password, then restart the SFU), an address " +
+			"that does not exist, a server that is away. `rrts alarms test` sends another one. The alarm ends with the next " +
+			"message that is taken.",
+		Proof: "comps/monitor.TestMailFails",
+	},
+	{
 		Name: "state-damaged", Severity: Critical, Subject: "The state of this SFU has damage",
 		Means: "A file of the ledger's state does not read back as it was written: the disk or the machine's memory is failing, " +
 			"or somebody changed the file.",
