@@ -3,12 +3,15 @@ package doctor
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"virtualservicesinc.com/rrts/config"
 )
 
 const (
@@ -25,28 +28,58 @@ const (
 )
 
 func (e *examination) disks() {
-	dirs := []string{"/var/lib"}
-	if len(e.sfus) > 0 {
-		dirs = nil
-		for _, c := range e.sfus {
-			dirs = append(dirs, c.SFU.StateDir)
-		}
+	if len(e.sfus) == 0 {
+		e.disk("/var/lib")
 	}
-	for _, dir := range dirs {
-		e.disk(dir)
+	for _, c := range e.sfus {
+		if d := e.disk(c.SFU.StateDir); d != nil && c.Self.Type == config.TypeWitness {
+			e.witnessRoom(c, d)
+		}
 	}
 }
 
-func (e *examination) disk(dir string) {
+// witnessRoom holds that a witness can keep as much of the log as it is told to. It is
+// not reserved: it fills while another SFU is away, which is when it matters.
+func (e *examination) witnessRoom(c *config.Config, d *Disk) {
+	var kept uint64
+	err := filepath.WalkDir(e.Root+c.SFU.StateDir, func(_ string, f fs.DirEntry, err error) error {
+		if err != nil || !f.Type().IsRegular() {
+			return err
+		}
+		info, err := f.Info()
+		if errors.Is(err, fs.ErrNotExist) { // a segment that was cut meanwhile
+			return nil
+		}
+		if err == nil {
+			kept += uint64(info.Size())
+		}
+		return err
+	})
+	check, want := "log of "+c.Self.Name, uint64(c.SFU.Txn.WitnessLog)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		e.add(Warn, check, "run this as root", "what it keeps could not be measured: %v", err)
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		e.add(Fail, check, "see dmesg", "what it keeps cannot be read: %v", err)
+	case d.Free+kept < want:
+		e.add(Warn, check, "free space, move state_dir, or lower witness_log in sfu/"+c.Self.Name+".toml",
+			"this witness keeps up to %s of the log for SFUs that are away (witness_log), and has room for %s: when that is full it votes no more", bytes(want), bytes(d.Free+kept))
+	default:
+		e.add(OK, check, "", "up to %s for SFUs that are away, with room for %s", bytes(want), bytes(d.Free+kept))
+	}
+}
+
+// disk measures the disk of a directory; it returns nil if that cannot be done.
+func (e *examination) disk(dir string) *Disk {
 	check := "disk " + dir
 	d, err := e.Fsync(dir)
 	if errors.Is(err, os.ErrPermission) {
 		e.add(Warn, check, "run this as root", "it could not be measured: %v", err)
-		return
+		return nil
 	}
 	if err != nil {
 		e.add(Fail, check, "see dmesg; the SFU cannot write there either", "it cannot be written: %v", err)
-		return
+		return nil
 	}
 	measured := fmt.Sprintf("a durable write takes %v, at worst %v; %s free of %s", d.Median.Round(10*time.Microsecond), d.Worst.Round(10*time.Microsecond), bytes(d.Free), bytes(d.Size))
 	switch {
@@ -63,6 +96,7 @@ func (e *examination) disk(dir string) {
 	default:
 		e.add(OK, check, "", "%s", measured)
 	}
+	return &d
 }
 
 // bytes shows a size.

@@ -120,6 +120,7 @@ func (p *Patient) Examine(ctx context.Context) []Finding {
 	e.peerClocks(ctx)
 	e.disks()
 	e.backups(ctx)
+	e.mail(ctx)
 	e.secrets()
 	e.buffers()
 	e.sleep()

@@ -138,6 +138,26 @@ func (h *healthy) target(dir string) {
 	h.units["rrts-backup.timer"] = map[string]string{"UnitFileState": "enabled", "ActiveState": "active"}
 }
 
+// mail has alarms go by mail.
+func (h *healthy) mail(change func(*config.AlarmMail)) {
+	h.t.Helper()
+	path := filepath.Join(h.Dir, "machine.toml")
+	m, err := config.LoadMachine(path)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	m.Mail = config.AlarmMail{Server: "mail.example:587", Security: config.MailStartTLS, User: "rrts", From: "rrts@example.com", Critical: []string{"anna@example.com"}}
+	h.ips["mail.example"] = net.IPv4(192, 0, 2, 7)
+	password := filepath.Join(h.Dir, "keys/alpha", config.FileMailPassword)
+	if err := os.WriteFile(password, []byte("secret\n"), 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+	change(&m.Mail)
+	if err := os.WriteFile(path, m.Marshal(), 0o640); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
 // backedUp has taken a backup, so long before or after now.
 func (h *healthy) backedUp(at time.Duration) {
 	h.t.Helper()
@@ -274,6 +294,23 @@ func TestFindings(t *testing.T) {
 			os.MkdirAll(h.Root+"/var/lib/rrts/alpha", 0o700)
 		}, []string{
 			"warn backup: the target /mnt/usb is on the disk that holds the ledger of alpha: who loses one loses both → name a target on another disk in machine.toml, best on another machine"}},
+		{"mail", func(h *healthy) { h.mail(func(*config.AlarmMail) {}) }, nil},
+		{"a mail server that is not there", func(h *healthy) {
+			h.mail(func(m *config.AlarmMail) { m.Server = "mial.example:587" })
+		}, []string{
+			"fail mail: mial.example does not resolve: no such host → correct server in the section alarm_mail of machine.toml, or the machine's DNS"}},
+		{"no password for mail", func(h *healthy) {
+			h.mail(func(*config.AlarmMail) { os.Remove(filepath.Join(h.Dir, "keys/alpha/mail.password")) })
+		}, []string{
+			"fail mail: DIR/keys/alpha/mail.password: file is missing; write the password into it as one line, chmod 640, chgrp rrts, then restart the SFU → then try it: rrts alarms test"}},
+		{"no certificate for mail", func(h *healthy) {
+			h.mail(func(m *config.AlarmMail) { m.CA = "/etc/ca.pem" })
+		}, []string{
+			"fail mail: /etc/ca.pem holds no certificate → correct ca in the section alarm_mail of machine.toml"}},
+		{"nobody for critical alarms", func(h *healthy) {
+			h.mail(func(m *config.AlarmMail) { m.Critical, m.Info = nil, m.Critical })
+		}, []string{
+			"warn mail: nobody is told of critical alarms → name somebody for critical in the section alarm_mail of machine.toml"}},
 		{"a watchdog that nobody armed", func(h *healthy) { h.units[""]["RuntimeWatchdogUSec"] = "0" }, []string{
 			"warn watchdog: watchdog0, iTCO_wdt, time-out 30 s, not armed: a machine that hangs stays so until somebody comes → when nothing fails here, run: rrts watchdog arm"}},
 		{"a watchdog that is off", func(h *healthy) {
@@ -309,6 +346,34 @@ func TestFindings(t *testing.T) {
 				t.Errorf("\ngot  %s\nwant %s", strings.Join(got, "\n     "), strings.Join(tc.want, "\n     "))
 			}
 		})
+	}
+}
+
+// TestWitnessRoom: what a witness may have to keep fits on its disk, together with what
+// it keeps already.
+func TestWitnessRoom(t *testing.T) {
+	h := newHealthy(t)
+	c := &config.Config{Self: &config.Member{Name: "wit", Type: config.TypeWitness}, SFU: &config.SFU{StateDir: "/var/lib/rrts/wit"}}
+	c.SFU.Txn.WitnessLog = 4 << 30
+	const few = "ok disk /var/lib/rrts/wit: a durable write takes 1ms, at worst 3ms; 100.0 GiB free of 200.0 GiB"
+	for _, x := range []struct {
+		free, kept int64
+		want       string
+	}{
+		{100 << 30, 0, "ok log of wit: up to 4.0 GiB for SFUs that are away, with room for 100.0 GiB"},
+		{3 << 30, 0, "warn log of wit: this witness keeps up to 4.0 GiB of the log for SFUs that are away (witness_log), and has room for 3.0 GiB: when that is full it votes no more → free space, move state_dir, or lower witness_log in sfu/wit.toml"},
+		{3 << 30, 1 << 30, "ok log of wit: up to 4.0 GiB for SFUs that are away, with room for 4.0 GiB"},
+	} {
+		h.disk.Free = uint64(x.free)
+		h.write("/var/lib/rrts/wit/journal/1.seg", "")
+		if err := os.Truncate(h.Root+"/var/lib/rrts/wit/journal/1.seg", x.kept); err != nil {
+			t.Fatal(err)
+		}
+		e := &examination{Patient: h.Patient, sfus: []*config.Config{c}}
+		e.disks()
+		if len(e.findings) != 2 || text(e.findings[1]) != x.want || x.free == 100<<30 && text(e.findings[0]) != few {
+			t.Errorf("%d free, %d kept: %+v, want %q", x.free, x.kept, e.findings, x.want)
+		}
 	}
 }
 
