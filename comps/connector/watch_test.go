@@ -10,12 +10,14 @@ import (
 	"virtualservicesinc.com/net/link"
 	"virtualservicesinc.com/net/session"
 	"virtualservicesinc.com/rrts/engine"
+	"virtualservicesinc.com/rrts/engine/alarm/alarmtest"
 )
 
 // board is a board of alarms.
 type board struct {
 	now   time.Duration
 	stand map[string]engine.Severity
+	saw   *alarmtest.Record // nil where nobody asks
 }
 
 func (b *board) Now() time.Duration { return b.now }
@@ -25,6 +27,9 @@ func (b *board) Alarm(name string, s engine.Severity, detail string) {
 		panic(name + " was raised twice, or without a word")
 	}
 	b.stand[name] = s
+	if b.saw != nil {
+		b.saw.Raise(name)
+	}
 }
 
 func (b *board) ClearAlarm(name string) {
@@ -32,6 +37,9 @@ func (b *board) ClearAlarm(name string) {
 		panic(name + " was cleared and did not stand")
 	}
 	delete(b.stand, name)
+	if b.saw != nil {
+		b.saw.End(name)
+	}
 }
 
 func (b *board) names() []string {
@@ -69,6 +77,7 @@ func TestWatch(t *testing.T) {
 	linkTo := func(p fabric.Port, kind fabric.EventKind, want ...string) step {
 		return step{event: fabric.Event{Kind: kind, Port: p, Why: "no carrier"}, want: want}
 	}
+	var saw alarmtest.Record
 	both := []step{up(2), path(2, fabric.A, fabric.PathUp), path(2, fabric.B, fabric.PathUp)}
 	for name, steps := range map[string][]step{
 		"never heard":         {wait(9 * time.Second), wait(2*time.Second, "peer-lost@2", "peer-lost@3"), {event: fabric.Event{Kind: fabric.PeerUp, Peer: 2}, want: []string{"peer-lost@3"}}},
@@ -96,7 +105,7 @@ func TestWatch(t *testing.T) {
 		"stranger": {up(77), lost(77, session.Silence)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := &board{stand: map[string]engine.Severity{}}
+			b := &board{stand: map[string]engine.Severity{}, saw: &saw}
 			w := newWatch(b, everywhere(), []fabric.Peer{{SFU: 2}, {SFU: 3}, {SFU: 4, Via: fabric.ViaMachine}, {SFU: 5, Via: fabric.ViaUDP}, {SFU: 6, Via: fabric.ViaUDP, OnlyA: true}})
 			for sfu := uint16(4); sfu <= 6; sfu++ {
 				w.event(0, fabric.Event{Kind: fabric.PeerUp, Peer: sfu})
@@ -126,6 +135,7 @@ func TestWatch(t *testing.T) {
 			}
 		})
 	}
+	saw.Proves(t)
 }
 
 // TestWatchOneNetwork: a network that is not there is not down.

@@ -17,6 +17,7 @@ import (
 	"virtualservicesinc.com/comps/monitor/judge"
 	"virtualservicesinc.com/rrts/engine"
 	"virtualservicesinc.com/rrts/engine/alarm"
+	"virtualservicesinc.com/rrts/engine/alarm/alarmtest"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/schema/enginepb"
 	"virtualservicesinc.com/rrts/schema/monitorpb"
@@ -29,6 +30,7 @@ var never = judge.Limit{Raise: 1e9, Clear: 1e9}
 type scene struct {
 	*engine.Engine
 	t    *testing.T
+	saw  alarmtest.Record
 	done chan error
 	stop context.CancelFunc
 }
@@ -44,7 +46,14 @@ func newScene(t *testing.T, change func(*Config)) *scene {
 		t.Fatal(err)
 	}
 	s := &scene{t: t, done: make(chan error, 1)}
-	s.Engine, err = engine.New(engine.Config{SFU: 7, Name: "seven", Type: "edge", Software: "test", Registry: reg, Log: slog.New(slog.DiscardHandler), OnAlarm: book.Note})
+	s.Engine, err = engine.New(engine.Config{SFU: 7, Name: "seven", Type: "edge", Software: "test", Registry: reg, Log: slog.New(slog.DiscardHandler), OnAlarm: func(e engine.AlarmEvent) {
+		book.Note(e)
+		if e.Cleared {
+			s.saw.End(e.Name)
+		} else {
+			s.saw.Raise(e.Name)
+		}
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,6 +236,7 @@ func TestAlarmTest(t *testing.T) {
 		if err != nil || len(a.Standing) != 0 || len(a.Ended) != 1 || a.Ended[0].Name != testAlarm || a.Ended[0].AcknowledgedBy != "anna" {
 			t.Fatalf("%+v, %v", a, err)
 		}
+		s.saw.Proves(t)
 		s.end()
 	})
 }
@@ -301,6 +311,7 @@ func TestWatchdog(t *testing.T) {
 				t.Fatalf("%+v is told as %+v", x.is, m)
 			}
 		}
+		s.saw.Proves(t)
 		s.end()
 	})
 }
@@ -358,6 +369,7 @@ func TestBlind(t *testing.T) {
 		if got := s.names(); got != "[]" {
 			t.Fatal(got)
 		}
+		s.saw.Proves(t)
 		s.end()
 	})
 }
@@ -386,6 +398,7 @@ func TestBackupMissing(t *testing.T) {
 		if got := s.names(); got != "[]" {
 			t.Fatal(got)
 		}
+		s.saw.Proves(t)
 		s.end()
 	})
 }
@@ -420,6 +433,7 @@ func TestStalled(t *testing.T) {
 		if got := s.names(); got != "[]" {
 			t.Fatal(got)
 		}
+		s.saw.Proves(t)
 		s.end()
 	})
 }
@@ -455,6 +469,7 @@ func TestMailboxFills(t *testing.T) {
 				t.Fatalf("step %d: %s, want %s", i, got, step.want)
 			}
 		}
+		s.saw.Proves(t)
 		s.end()
 	})
 }
@@ -488,6 +503,7 @@ func TestPaused(t *testing.T) {
 		if got := s.names(); got != "[]" {
 			t.Fatal(got)
 		}
+		s.saw.Proves(t)
 		s.end()
 	})
 }

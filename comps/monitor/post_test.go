@@ -174,6 +174,7 @@ func TestMailFails(t *testing.T) {
 		if a := s.find("mail-failing"); a != nil {
 			t.Fatalf("%+v", a)
 		}
+		s.saw.Proves(t)
 		s.end()
 	})
 }

@@ -41,4 +41,5 @@ func TestClockAlarm(t *testing.T) {
 	if !slices.Equal(book, want) {
 		t.Errorf("alarms:\n%s\nwant:\n%s", strings.Join(book, "\n"), strings.Join(want, "\n"))
 	}
+	book.seen().Proves(t)
 }

@@ -20,6 +20,7 @@ import (
 	"virtualservicesinc.com/comps/txn/marker"
 	"virtualservicesinc.com/comps/txn/store"
 	"virtualservicesinc.com/rrts/engine"
+	"virtualservicesinc.com/rrts/engine/alarm/alarmtest"
 	"virtualservicesinc.com/rrts/journal/keyring"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/message/u128"
@@ -204,6 +205,7 @@ type cluster struct {
 	wire *wire
 	keys *keyring.Ring
 	sfus []*sfu
+	saw  alarmtest.Record // alarms of all SFUs
 
 	skew  [16]atomic.Int64 // of the SFUs' wall clocks by number, in nanoseconds
 	id    [16]byte
@@ -315,6 +317,13 @@ func (c *cluster) start(s *sfu) {
 	s.engine, err = engine.New(engine.Config{
 		SFU: s.number, Name: fmt.Sprint("sfu", s.number), Registry: registry, Incarnation: c.wire.life(s.number) + 1,
 		Log: slog.New(slog.DiscardHandler), DrainWithin: c.drain, StopWithin: c.stopWithin,
+		OnAlarm: func(e engine.AlarmEvent) {
+			if e.Cleared {
+				c.saw.End(e.Name)
+			} else {
+				c.saw.Raise(e.Name)
+			}
+		},
 	})
 	if err != nil {
 		c.t.Fatal(err)

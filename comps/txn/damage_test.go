@@ -7,6 +7,7 @@ import (
 
 	"virtualservicesinc.com/comps/txn/store"
 	"virtualservicesinc.com/rrts/engine"
+	"virtualservicesinc.com/rrts/engine/alarm/alarmtest"
 )
 
 // damagedHost notes alarms.
@@ -22,6 +23,7 @@ func (h *damagedHost) Alarm(name string, _ engine.Severity, _ string) {
 // TestStateDamaged: a state that does not read back is the alarm state-damaged, which
 // ends with the process: the SFU does not start. Another reason not to start is not.
 func TestStateDamaged(t *testing.T) {
+	var saw alarmtest.Record
 	for _, x := range []struct {
 		err  error
 		want []string
@@ -31,5 +33,9 @@ func TestStateDamaged(t *testing.T) {
 		if err := c.Provision(h); err == nil || !slices.Equal(h.raised, x.want) {
 			t.Errorf("%v: raised %v, want %v; %v", x.err, h.raised, x.want, err)
 		}
+		for _, name := range h.raised {
+			saw.Raise(name)
+		}
 	}
+	saw.Proves(t)
 }

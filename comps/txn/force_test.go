@@ -148,4 +148,5 @@ func TestForce(t *testing.T) {
 	}
 	c.stop(third)
 	mustCommit(t, c.submit(other, transferOf(1)))
+	c.saw.Proves(t)
 }

@@ -51,6 +51,7 @@ func TestFullDiskMakesRoomItself(t *testing.T) {
 		c.start(s)
 		mustCommit(t, c.submit(s, transferOf(1)))
 	}
+	c.saw.Proves(t)
 }
 
 // alarmed reports whether an alarm stands at an SFU.

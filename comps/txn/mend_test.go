@@ -94,6 +94,7 @@ func TestDamagedJournal(t *testing.T) {
 		}
 		c.start(third)
 		c.goesOn(second, third)
+		c.saw.Proves(t)
 	})
 	t.Run("middle, the state holds it", func(t *testing.T) {
 		c := newClusterOf(t, 1, func(_ uint16, fs *vfs.MemFS) vfs.FS { return fs })

@@ -151,6 +151,7 @@ func TestRottenState(t *testing.T) {
 	if a, b := c.sfus[0].digest(t), rotten.digest(t); a != b || a != c.sfus[1].digest(t) || a != c.sfus[2].digest(t) {
 		t.Errorf("the states differ")
 	}
+	c.saw.Proves(t)
 }
 
 // TestRottenAlone: an SFU that nobody can help halts.

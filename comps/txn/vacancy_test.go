@@ -11,6 +11,7 @@ import (
 
 	"virtualservicesinc.com/comps/txn/roster"
 	"virtualservicesinc.com/rrts/engine"
+	"virtualservicesinc.com/rrts/engine/alarm/alarmtest"
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
@@ -21,6 +22,19 @@ func (b *alarmBook) Alarm(name string, _ engine.Severity, detail string) {
 	*b = append(*b, fmt.Sprintf("raise %s: %s", name, detail))
 }
 func (b *alarmBook) ClearAlarm(name string) { *b = append(*b, "clear "+name) }
+
+// seen is what the book says was raised and ended.
+func (b alarmBook) seen() *alarmtest.Record {
+	saw := &alarmtest.Record{}
+	for _, line := range b {
+		if name, ended := strings.CutPrefix(line, "clear "); ended {
+			saw.End(name)
+		} else if name, _, raised := strings.Cut(strings.TrimPrefix(line, "raise "), ":"); raised {
+			saw.Raise(name)
+		}
+	}
+	return saw
+}
 
 // TestNoLeader: the alarm stands while nobody leads for long, and says who is needed; an
 // election is no alarm.
@@ -46,6 +60,7 @@ func TestNoLeader(t *testing.T) {
 	if !slices.Equal(book, want) {
 		t.Errorf("alarms:\n%s\nwant:\n%s", strings.Join(book, "\n"), strings.Join(want, "\n"))
 	}
+	book.seen().Proves(t)
 }
 
 // TestStanding: the leader says for as long as it is so that it alone votes, and who waits

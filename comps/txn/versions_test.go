@@ -61,4 +61,5 @@ func TestActivatesVersions(t *testing.T) {
 	}
 	install(newcomer, next)
 	c.voters(newcomer, 1, 2, 3, 4)
+	c.saw.Proves(t)
 }

@@ -61,7 +61,8 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// TestProofs: the test that a kind names is there, and speaks of the kind.
+// TestProofs: the test that a kind names is there, and speaks of the kind; that of an
+// alarm fails unless it is raised there and ends (package alarmtest).
 func TestProofs(t *testing.T) {
 	for _, k := range alarm.Kinds {
 		dir, test, _ := strings.Cut(k.Proof, ".")
@@ -73,6 +74,8 @@ func TestProofs(t *testing.T) {
 			t.Errorf("%s: there is no test %s in %s: name the one in which the alarm is raised and cleared", k.Name, test, dir)
 		case !strings.Contains(body, k.Name):
 			t.Errorf("%s: the test %s does not speak of it", k.Name, k.Proof)
+		case !k.Event && !strings.Contains(body, ".Proves(t)"):
+			t.Errorf("%s: the test %s does not prove that it is raised and ends: see alarmtest.Record", k.Name, k.Proof)
 		}
 	}
 }

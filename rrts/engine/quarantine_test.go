@@ -116,6 +116,7 @@ func TestQuarantine(t *testing.T) {
 			}
 		}
 		f.end(nil)
+		f.saw.Proves(t)
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"virtualservicesinc.com/rrts/engine/alarm/alarmtest"
 	"virtualservicesinc.com/rrts/engine/quarantine"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/schema/enginepb"
@@ -173,6 +174,7 @@ type fixture struct {
 	*Engine
 	t      *testing.T
 	alarms *diary
+	saw    alarmtest.Record
 	cancel context.CancelFunc
 	done   chan error
 }
@@ -186,8 +188,10 @@ func newFixture(t *testing.T, components []func() (Component, error), options ..
 		Log: slog.New(slog.DiscardHandler), Quarantine: new(quarantine.Memory)}
 	cfg.OnAlarm = func(a AlarmEvent) {
 		if a.Cleared {
+			f.saw.End(a.Name)
 			f.alarms.add("clear %s", a.Name)
 		} else {
+			f.saw.Raise(a.Name)
 			f.alarms.add("%v %s: %s", a.Severity, a.Name, a.Detail)
 		}
 	}

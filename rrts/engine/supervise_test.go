@@ -74,6 +74,7 @@ func TestRestart(t *testing.T) {
 			t.Fatalf("%d restarts", r)
 		}
 		f.end(nil)
+		f.saw.Proves(t)
 	})
 }
 

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/datadriven"
+
+	"virtualservicesinc.com/rrts/engine/alarm/alarmtest"
 )
 
 var limits = Limits{
@@ -21,6 +23,7 @@ var limits = Limits{
 // TestTranscripts measures the same for a while, and writes down what is raised and
 // cleared, and when. Values without a word are not known.
 func TestTranscripts(t *testing.T) {
+	var saw alarmtest.Record
 	for _, file := range []string{"testdata/machine", "testdata/sfu", "testdata/pulse"} {
 		t.Run(file, func(t *testing.T) {
 			j, now := New(limits), time.Duration(0)
@@ -36,8 +39,10 @@ func TestTranscripts(t *testing.T) {
 					slices.SortFunc(changes, func(a, b Change) int { return strings.Compare(a.Name, b.Name) })
 					for _, c := range changes {
 						if c.Raise {
+							saw.Raise(c.Name)
 							fmt.Fprintf(&out, "%v raise %v %s: %s\n", now, c.Severity, c.Name, c.Detail)
 						} else {
+							saw.End(c.Name)
 							fmt.Fprintf(&out, "%v clear %s\n", now, c.Name)
 						}
 					}
@@ -49,6 +54,7 @@ func TestTranscripts(t *testing.T) {
 			})
 		})
 	}
+	saw.Proves(t)
 }
 
 func measure(t *testing.T, j *Judge, now time.Duration, d *datadriven.TestData) []Change {

@@ -37,13 +37,16 @@ type Kind struct {
 	Severity Severity
 	// Event is set for what is logged when it happens, and does not stand.
 	Event bool
+	// Lasting is set for what stands until the SFU is started anew.
+	Lasting bool
 	// Machine is set for what concerns a whole machine: one SFU of the machine raises it.
 	Machine bool
 	// Subject is one line: what is the matter.
 	Subject string
 	// Means, Done and Do say what it means, what the system did already, and what to do.
 	Means, Done, Do string
-	// Proof names the test in which it is raised and cleared, as package.TestName.
+	// Proof names the test in which it is raised and cleared, as package.TestName; an alarm's
+	// calls alarmtest.Record.Proves.
 	Proof string
 }
 
@@ -127,6 +130,8 @@ func Page(id func(kind string) string) []byte {
 			of = ". An event: it is logged, and does not stand"
 		case k.Machine:
 			of = ", raised by one SFU of the machine"
+		case k.Lasting:
+			of = ". It stands until the SFU is started again"
 		}
 		fmt.Fprintf(&b, "\n## %s\n\n%s. Severity: %v%s.\n`journalctl MESSAGE_ID=%s`\n\n%s\n**What was done:** %s\n**What to do:** %s",
 			k.Name, k.Subject, k.Severity, of, id(k.Name), fill("", k.Means), fill("", k.Done), fill("", k.Do))

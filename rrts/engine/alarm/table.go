@@ -125,7 +125,7 @@ var Kinds = []Kind{
 		Proof: "comps/txn.TestClockAlarm",
 	},
 	{
-		Name: "version-unknown", Severity: Critical, Subject: "The transactions need newer software than this SFU has",
+		Name: "version-unknown", Severity: Critical, Lasting: true, Subject: "The transactions need newer software than this SFU has",
 		Means: "The SFUs apply transactions by rules that were activated in the whole cluster, or this SFU has met something in " +
 			"the log that its software does not know.",
 		Done: "This SFU applies nothing any more, answers nobody and does not lead; by guessing it would come to another state " +
@@ -287,7 +287,7 @@ var Kinds = []Kind{
 		Proof: "comps/monitor.TestMailFails",
 	},
 	{
-		Name: "state-damaged", Severity: Critical, Subject: "The state of this SFU has damage",
+		Name: "state-damaged", Severity: Critical, Lasting: true, Subject: "The state of this SFU has damage",
 		Means: "A file of the ledger's state does not read back as it was written: the disk or the machine's memory is failing, " +
 			"or somebody changed the file.",
 		Done: "This SFU does not start: no balance is read from a file that cannot be trusted. The other SFUs hold the same " +
@@ -319,7 +319,7 @@ var Kinds = []Kind{
 		Proof: "comps/txn.TestForce",
 	},
 	{
-		Name: "overruled", Severity: Critical, Subject: "This SFU was overruled: the others went on without it",
+		Name: "overruled", Severity: Critical, Lasting: true, Subject: "This SFU was overruled: the others went on without it",
 		Means: "While this SFU was away, or could not be reached, an operator let another one go on alone. Both may have " +
 			"decided transactions since; those of the other one count.",
 		Done: "This SFU takes no part any more, and stops. It has counted the transactions that only it has, and written " +
@@ -352,7 +352,7 @@ var Kinds = []Kind{
 		Do: "Find the cause: `rrts watchdog status` lists the resets with their reasons, the journal of the boots before " +
 			"(`journalctl --list-boots`, then `journalctl -b -1 -p warning`) what came before them. Look at disk (`smartctl " +
 			"-a`), memory, power supply and temperature. Then: `rrts watchdog arm`.",
-		Proof: "watchdog.TestGuardOff",
+		Proof: "comps/monitor.TestWatchdog",
 	},
 	{
 		Name: "watchdog-unusable", Severity: Warning, Machine: true, Subject: "The hardware watchdog cannot be used",
@@ -362,7 +362,7 @@ var Kinds = []Kind{
 		Do: "`journalctl -u rrts-watchdog` says what it is. A missing device: load its driver (`lsmod`, `modprobe`), or order " +
 			"another with `rrts watchdog arm --device`. Another program: stop it; where that is systemd, leave the hardware to " +
 			"it and order anew. Then: `rrts watchdog arm`; or `rrts watchdog disarm`, if it is not wanted.",
-		Proof: "watchdog.TestGuardUnusable",
+		Proof: "comps/monitor.TestWatchdog",
 	},
 	{
 		Name: "machine-was-reset", Event: true, Severity: Warning, Machine: true, Subject: "The machine was reset by its watchdog",
