@@ -20,6 +20,9 @@ const (
 	// peerGrace is how long a peer may take to be heard at all, after this SFU's
 	// start: machines of a cluster are not switched on in the same second.
 	peerGrace = 10 * time.Second
+	// crossedFor is how long networks count as crossed after that was told last: two of
+	// its repetitions may be lost.
+	crossedFor = 2*session.CrossWiredAgain + 5*time.Second
 )
 
 // alarms is what a watch needs of engine.Host.
@@ -48,6 +51,7 @@ type seen struct {
 	stopped bool // it said goodbye
 	since   time.Duration
 	path    [2]bool
+	crossed time.Duration // when frames of one network last arrived on the other
 }
 
 func newWatch(a alarms, links fabric.Links, peers []fabric.Peer) *watch {
@@ -149,6 +153,7 @@ func (w *watch) event(now time.Duration, e fabric.Event) {
 		p.path[e.Network] = false
 		w.pathLocked(e.Peer, p, e.Network)
 	case fabric.CrossWired:
+		p.crossed = now
 		w.setLocked(true, crossWired(e.Peer), engine.Critical,
 			fmt.Sprintf("frames that SFU %d sent on one network arrived on network %v: the cables are crossed or the networks are bridged", e.Peer, e.Network))
 	}
@@ -185,7 +190,8 @@ func (w *watch) pathLocked(sfu uint16, p *seen, n fabric.Network) {
 }
 
 // look raises what no event tells: a peer that is never heard, a network on which a
-// peer never came up, one that fell while a link was down here.
+// peer never came up, one that fell while a link was down here; and ends what is not
+// told any more.
 func (w *watch) look(now time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -193,6 +199,9 @@ func (w *watch) look(now time.Duration) {
 		return
 	}
 	for sfu, p := range w.peers {
+		if now-p.crossed >= crossedFor {
+			w.setLocked(false, crossWired(sfu), 0, "")
+		}
 		switch {
 		case !p.up && !p.stopped && now-p.since >= peerGrace:
 			w.setLocked(true, peerLost(sfu), engine.Warning, fmt.Sprintf("SFU %d was not heard for %v", sfu, peerGrace))

@@ -101,6 +101,9 @@ func TestWatch(t *testing.T) {
 		"not redundant": {{event: fabric.Event{Kind: fabric.NotRedundant}, want: []string{"network-not-redundant"}}, {event: fabric.Event{Kind: fabric.Redundant}}},
 		"crossed": append(both, path(2, fabric.A, fabric.CrossWired, "network-cross-wired@2"), path(2, fabric.B, fabric.CrossWired, "network-cross-wired@2"),
 			lost(2, session.Closed)),
+		"crossed, and right again": append(both, path(2, fabric.A, fabric.CrossWired, "network-cross-wired@2"), path(3, fabric.A, fabric.PathDown, "network-cross-wired@2"),
+			wait(9*time.Second, "network-cross-wired@2"), path(2, fabric.A, fabric.CrossWired, "network-cross-wired@2"),
+			wait(crossedFor-time.Second, "network-cross-wired@2", "peer-lost@3"), wait(2*time.Second, "peer-lost@3")),
 		"buffers":  {{event: fabric.Event{Kind: fabric.BuffersSmall, Port: fabric.PortB, Why: "net.core.rmem_max"}, want: []string{"network-buffers-small@B"}}},
 		"stranger": {up(77), lost(77, session.Silence)},
 	} {

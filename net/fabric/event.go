@@ -24,7 +24,8 @@ const (
 	PathUp
 	// PathDown: they no longer do.
 	PathDown
-	// CrossWired: frames of one network arrive on the other.
+	// CrossWired: frames of one network arrive on the other. Told again, with Again, every
+	// session.CrossWiredAgain as long as they do.
 	CrossWired
 	// LinkUp: this SFU's own link, Port, can carry frames.
 	LinkUp
@@ -60,6 +61,7 @@ type Event struct {
 	Network     Network        // of PathUp, PathDown, CrossWired
 	Port        Port           // of LinkUp, LinkDown, BuffersSmall
 	Why         string         // of LinkDown, BuffersSmall
+	Again       bool           // of CrossWired: not for the first time since PeerUp
 }
 
 func (e Event) String() string {
@@ -101,5 +103,6 @@ func fromSession(peer uint16, e session.Event) Event {
 		Restarted:   e.Restarted,
 		Reason:      e.Reason,
 		Network:     e.Network,
+		Again:       e.Again,
 	}
 }

@@ -84,6 +84,9 @@ func (c *Core) emit(e Event) {
 	case PeerLost, PeerSuspect, PathDown, CrossWired, LinkDown, NotRedundant, BuffersSmall:
 		level = slog.LevelWarn
 	}
+	if e.Again {
+		level = slog.LevelDebug
+	}
 	c.log.Log(context.Background(), level, "interconnect", "event", e.String())
 	c.cfg.Event(e)
 }

@@ -21,6 +21,10 @@ const (
 	stretchDecay = time.Second
 )
 
+// CrossWiredAgain is the time between two CrossWired of one network: probes that stray
+// arrive many times a second.
+const CrossWiredAgain = 10 * time.Second
+
 // observe is called first by everything that takes the time. A long time without
 // any call is this process's own pause: the peer's silence in it proves nothing.
 func (s *Session) observe(now time.Duration) {
@@ -195,9 +199,9 @@ func (s *Session) announce(now time.Duration, p *path) {
 // probed takes a probe of the peer that arrived on net in a frame of n bytes.
 func (s *Session) probed(now time.Duration, net Network, q *wire.Probe, n int) {
 	if Network(q.Network) != net {
-		if p := &s.path[net]; !p.crossed {
-			p.crossed = true
-			s.event(Event{Kind: CrossWired, Network: net})
+		if p := &s.path[net]; !p.crossed || now-p.crossedAt >= CrossWiredAgain {
+			s.event(Event{Kind: CrossWired, Network: net, Again: p.crossed})
+			p.crossed, p.crossedAt = true, now
 		}
 		return
 	}

@@ -257,31 +257,47 @@ func TestLongPause(t *testing.T) {
 	w.expect(t, 1, "up incarnation=1", "suspect", "lost incarnation=1 reason=silence", "up incarnation=1")
 }
 
-// TestCrossWired: cables of A and B exchanged at one end are told, once each.
+// TestCrossWired: cables of A and B exchanged at one end are told, once each, and again
+// after a while, until they are right.
 func TestCrossWired(t *testing.T) {
 	w := newWorld(t, 40, nil)
 	w.run(time.Millisecond)
 	w.each(cut)
+	right := false
 	w.tap = func(d *delivery) {
 		c := *d
 		c.net, c.frame = 1-d.net, bytes.Clone(d.frame)
+		if right {
+			c.net = d.net
+		}
 		w.schedule(&c, 100*time.Microsecond)
 	}
-	w.run(3 * time.Second)
-	for i, n := range w.node {
-		var crossed [networks]int
-		for _, e := range n.events {
-			if e.Kind == CrossWired {
-				crossed[e.Network]++
+	told := func(want, again int) {
+		t.Helper()
+		for i, n := range w.node {
+			var crossed, more [networks]int
+			for _, e := range n.events {
+				switch {
+				case e.Kind == CrossWired && e.Again:
+					more[e.Network]++
+				case e.Kind == CrossWired:
+					crossed[e.Network]++
+				case e.Kind == Lost:
+					t.Errorf("SFU %d: %v", i+1, e)
+				}
 			}
-			if e.Kind == Lost {
-				t.Errorf("SFU %d: %v", i+1, e)
+			if crossed != [networks]int{want, want} || more != [networks]int{again, again} {
+				t.Errorf("SFU %d: crossed wires told %v and %v times, want %d and %d", i+1, crossed, more, want, again)
 			}
-		}
-		if crossed != [networks]int{1, 1} {
-			t.Errorf("SFU %d: crossed wires told %v times", i+1, crossed)
 		}
 	}
+	w.run(3 * time.Second)
+	told(1, 0)
+	w.run(2 * CrossWiredAgain)
+	told(1, 2)
+	right = true
+	w.run(3 * CrossWiredAgain)
+	told(1, 2)
 }
 
 // TestBridged: networks that are joined somewhere, so that every frame arrives on

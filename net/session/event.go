@@ -23,7 +23,8 @@ const (
 	// with NetworkUp, which comes first.
 	NetworkDown
 	// CrossWired: a probe of the other network arrived on this one: cables are
-	// exchanged, or the networks are joined. At most once per network and Up.
+	// exchanged, or the networks are joined. Told again, with Again, every CrossWiredAgain
+	// as long as such probes arrive.
 	CrossWired
 )
 
@@ -63,6 +64,7 @@ type Event struct {
 	Incarnation uint64  // of Up and Lost: the peer's
 	Restarted   bool    // of Up: the incarnation is not the one of the Up before
 	Reason      Reason  // of Lost
+	Again       bool    // of CrossWired: not for the first time since Up
 }
 
 func (e Event) String() string {

@@ -88,6 +88,7 @@ type path struct {
 	probeArrived time.Duration    // when
 	probeSize    int              // longest probe frame since the last reply
 	crossed      bool             // CrossWired was told
+	crossedAt    time.Duration    // when last
 
 	// MTU.
 	mtu, maxMTU int

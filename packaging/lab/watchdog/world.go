@@ -24,7 +24,7 @@ type world struct {
 }
 
 // commandWithin bounds an operator's command on an emulated processor.
-const commandWithin = 2 * time.Minute
+const commandWithin = 4 * time.Minute
 
 func (w *world) say(format string, a ...any) {
 	fmt.Fprintf(os.Stderr, "%6.1f s  %s\n", time.Since(w.begin).Seconds(), fmt.Sprintf(format, a...))

@@ -36,7 +36,7 @@ var Kinds = []Kind{
 		Name: "network-cross-wired", Severity: Critical, Subject: "The two interconnect networks are one",
 		Means: "Frames that an SFU sent on one network arrived on the other: cables are swapped or the two switches are joined.",
 		Done: "Frames are taken from either network; nothing is lost. The networks are no longer independent, so one fault can " +
-			"stop both.",
+			"stop both. The alarm ends half a minute after the last such frame.",
 		Do: "Follow the cables of the SFU that the alarm names: network A of every machine belongs to one switch, network B " +
 			"to another, and nothing joins them.",
 		Proof: "comps/connector.TestWatch",
