@@ -192,6 +192,7 @@ func scenarios() []Scenario {
 		{Name: "upgrade", About: "three machines with the release before: upgraded one by one, taken back, upgraded again (`make lab-upgrade`)", Plan: old, Steps: upgradeSteps},
 		{Name: "recover", About: "three machines: what recover.md says, done: processes, networks, a majority, a journal, certificates, a kit", Plan: three, Steps: recoverSteps},
 		{Name: "restore", About: "three machines lost with their disks: the cluster restored from backup and recovery kit on bare ones", Plan: three, Steps: noSteps, Finish: restoring},
+		{Name: "alarms", About: "two machines, one with two SFUs: every alarm that can be raised there, the others for trial, each explained by journalctl -x, and mailed", Plan: alarming, Steps: alarmSteps, Finish: alarmsEnd},
 		{Name: "quick", About: "three machines: one SFU stopped and started, one machine killed and booted again, one network cut", Plan: three, Steps: quickSteps},
 	}
 }

@@ -49,6 +49,7 @@ type world struct {
 	killed     string          // the machine whose plug was pulled last
 	master     string          // the machine with the master keys
 	previous   string          // the version of the release before this one
+	mail       mailroom        // of the scenario alarms
 	expected   []string        // parts of what SFUs may call an error: steps caused it
 
 	mu         sync.Mutex

@@ -146,6 +146,7 @@ const pageHead = `# Alarms
 An alarm is a condition that stands: raised once, ended once. ` + "`rrts alarms`" + ` shows those that stand in the whole
 cluster, ` + "`rrts alarms history`" + ` those that were; ` + "`journalctl -u 'rrts@*' -x`" + ` shows them with the explanations of this
 page. ` + "`rrts alarms ack NAME`" + ` says that somebody looks after one: it stays in the list, and is marked.
+` + "`rrts alarms test NAME`" + ` raises one for trial. [status.md](status.md) says how alarms go by mail.
 
 Info needs nobody. A warning wants somebody today: something is not redundant any more, or will not go well for
 long. A critical one wants somebody now: work stands still, or the next failure stops it.

@@ -1,4 +1,5 @@
-// Package mailtest is a mail server for tests: a real one, which keeps what it is given.
+// Package mailtest is a mail server for tests and for the lab: a real one, which keeps what
+// it is given.
 package mailtest
 
 import (
@@ -8,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"io"
 	"math/big"
@@ -28,12 +30,14 @@ type Config struct {
 	Password string // of User; without one nobody is asked
 }
 
-// Server is a server that listens on 127.0.0.1.
+// Server is a mail server.
 type Server struct {
 	Address string
-	CAs     *x509.CertPool // that sign its certificate
+	CA      []byte         // the certificate that signs its own, PEM
+	CAs     *x509.CertPool // the same
 
-	cfg Config
+	cfg  Config
+	cert tls.Certificate
 
 	mu     sync.Mutex
 	taken  []Taken
@@ -50,36 +54,61 @@ type Taken struct {
 	TLS  bool
 }
 
-// New starts a server, which ends with the test.
+// New starts a server on 127.0.0.1, which ends with the test.
 func New(t testing.TB, cfg Config) *Server {
 	t.Helper()
-	cert, pool := certificate(t)
-	s := &Server{CAs: pool, cfg: cfg, refuse: map[string]*smtp.SMTPError{}, news: make(chan struct{}, 1)}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Address = l.Addr().String()
-	server := smtp.NewServer(smtp.BackendFunc(s.session))
-	server.Domain, server.ReadTimeout, server.WriteTimeout = "mail.test", 10*time.Second, 10*time.Second
-	conf := &tls.Config{Certificates: []tls.Certificate{cert}}
-	switch {
-	case cfg.TLS:
-		l = tls.NewListener(l, conf)
-	case !cfg.Plain:
-		server.TLSConfig = conf
+	s, err := Make(l.Addr(), cfg)
+	if err != nil {
+		t.Fatal(err)
 	}
-	done := make(chan error, 1)
-	go func() { done <- server.Serve(l) }()
+	stop := s.Serve(l)
 	t.Cleanup(func() {
-		if err := server.Close(); err != nil {
-			t.Error(err)
-		}
-		if err := <-done; err != nil && !errors.Is(err, smtp.ErrServerClosed) {
+		if err := stop(); err != nil {
 			t.Error(err)
 		}
 	})
 	return s
+}
+
+// Make makes a server for an address, with a certificate of its own.
+func Make(address net.Addr, cfg Config) (*Server, error) {
+	s := &Server{Address: address.String(), cfg: cfg, refuse: map[string]*smtp.SMTPError{}, news: make(chan struct{}, 1)}
+	host, _, err := net.SplitHostPort(s.Address)
+	if err != nil {
+		return nil, err
+	}
+	if s.cert, s.CA, err = certificate(net.ParseIP(host)); err != nil {
+		return nil, err
+	}
+	s.CAs = x509.NewCertPool()
+	s.CAs.AppendCertsFromPEM(s.CA)
+	return s, nil
+}
+
+// Serve takes mail on a listener until stop is called, which closes it.
+func (s *Server) Serve(l net.Listener) (stop func() error) {
+	server := smtp.NewServer(smtp.BackendFunc(s.session))
+	server.Domain, server.ReadTimeout, server.WriteTimeout = "mail.test", 10*time.Second, 10*time.Second
+	conf := &tls.Config{Certificates: []tls.Certificate{s.cert}}
+	switch {
+	case s.cfg.TLS:
+		l = tls.NewListener(l, conf)
+	case !s.cfg.Plain:
+		server.TLSConfig = conf
+	}
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(l) }()
+	return func() error {
+		err := server.Close()
+		if e := <-done; !errors.Is(e, smtp.ErrServerClosed) {
+			err = errors.Join(err, e)
+		}
+		return err
+	}
 }
 
 // Refuse has the server answer err to a recipient; nil takes that back.
@@ -176,26 +205,20 @@ func (s *Server) tell() {
 	}
 }
 
-// certificate is one for 127.0.0.1 that signs itself.
-func certificate(t testing.TB) (tls.Certificate, *x509.CertPool) {
-	t.Helper()
+// certificate is one for an address that signs itself, and the same as PEM.
+func certificate(ip net.IP) (tls.Certificate, []byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		t.Fatal(err)
+		return tls.Certificate{}, nil, err
 	}
 	c := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "mail.test"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "mail.test"}, IPAddresses: []net.IP{ip},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)
 	if err != nil {
-		t.Fatal(err)
+		return tls.Certificate{}, nil, err
 	}
-	if c, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(c)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
 }
