@@ -96,11 +96,12 @@ func (r *Reader) readCPU(fs procfs.FS, m *Machine) error {
 	}
 	m.Processors = len(s.CPU)
 	was, is := r.cpu, s.CPUTotal
-	idle := is.Idle + is.Iowait - was.Idle - was.Iowait
+	// Each counter by itself: of their sums a machine that was never idle has been idle for
+	// a little less than nothing. The kernel takes some waiting back now and then.
+	idle := max(is.Idle-was.Idle+(is.Iowait-was.Iowait), 0)
 	// Guest time is in User and Nice already.
-	busy := is.User + is.Nice + is.System + is.IRQ + is.SoftIRQ + is.Steal -
-		was.User - was.Nice - was.System - was.IRQ - was.SoftIRQ - was.Steal
-	if r.known && idle+busy > 0 && idle >= 0 && busy >= 0 {
+	busy := (is.User - was.User) + (is.Nice - was.Nice) + (is.System - was.System) + (is.IRQ - was.IRQ) + (is.SoftIRQ - was.SoftIRQ) + (is.Steal - was.Steal)
+	if r.known && idle+busy > 0 && busy >= 0 {
 		m.CPU = 100 * busy / (idle + busy)
 	}
 	r.cpu, r.known = is, true

@@ -109,3 +109,24 @@ func TestRealMachine(t *testing.T) {
 		t.Errorf("%+v, %v", m, err)
 	}
 }
+
+// TestBusyMachine: one that has not been idle for a moment is 100 % busy, whatever
+// rounding makes of its counters, and one that took some waiting back is too.
+func TestBusyMachine(t *testing.T) {
+	f := newFake(t)
+	r := New(f.proc, f.sys, nil)
+	f.counters() // of disks
+	stat := func(user, iowait int) {
+		f.write(f.proc, "stat", fmt.Sprintf("cpu  %d 468674 764710 1420037 %d 0 70594 2928 0 0\ncpu0 0 0 0 0 0 0 0 0 0 0\n", user, iowait))
+	}
+	for i, x := range []struct {
+		user, iowait int
+		want         float64
+	}{{2328757, 34983, math.NaN()}, {2328999, 34983, 100}, {2329050, 34982, 100}} {
+		stat(x.user, x.iowait)
+		m, err := r.Read()
+		if err != nil || m.CPU != x.want && !(math.IsNaN(m.CPU) && math.IsNaN(x.want)) {
+			t.Errorf("reading %d: %v %%, %v; want %v", i, m.CPU, err, x.want)
+		}
+	}
+}
