@@ -105,7 +105,7 @@ func GetStatement(h History, f *ledgerpb.StatementFilter) *ledgerpb.Statement {
 		side := e.sideOf(f.AccountId)
 		side.restore(s.Closing)
 		s.Lines = append(s.Lines, ledgerpb.StatementLine{
-			Timestamp: ts, Type: e.Type, Transfer: &ledgerpb.Transfer{}, Balance: side.balance(ts),
+			Timestamp: ts, Type: e.Type, Transfer: &ledgerpb.Transfer{}, Balance: side.Balance(ts),
 		})
 		*s.Lines[len(s.Lines)-1].Transfer = e.Transfer
 	})
@@ -117,8 +117,8 @@ func GetStatement(h History, f *ledgerpb.StatementFilter) *ledgerpb.Statement {
 	return &s
 }
 
-// balance returns the balances of a side as those of timestamp ts.
-func (s *Side) balance(ts uint64) *ledgerpb.AccountBalance {
+// Balance returns the balances of a side as those of timestamp ts.
+func (s *Side) Balance(ts uint64) *ledgerpb.AccountBalance {
 	return &ledgerpb.AccountBalance{
 		DebitsPending: s.DebitsPending, DebitsPosted: s.DebitsPosted,
 		CreditsPending: s.CreditsPending, CreditsPosted: s.CreditsPosted, Timestamp: ts,

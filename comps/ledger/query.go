@@ -98,7 +98,7 @@ func GetAccountBalances(h History, f *ledgerpb.AccountFilter, out []ledgerpb.Acc
 	if !h.Account(f.AccountId, &a) || a.Flags&accountHistory == 0 {
 		return out
 	}
-	eachOfAccount(h, f, func(e *Event) { out = append(out, *e.sideOf(f.AccountId).balance(e.Timestamp)) })
+	eachOfAccount(h, f, func(e *Event) { out = append(out, *e.sideOf(f.AccountId).Balance(e.Timestamp)) })
 	return out
 }
 

@@ -33,7 +33,9 @@ import (
 //	   preconditions, access changes, memo and metadata, derived transfer ids
 //	4  forced recovery; seats that move within a machine
 //	5  versions are activated by the log
-const ApplyVersion = 5
+//	6  what a transaction imported is kept with its place in the order, for the stream of
+//	   events
+const ApplyVersion = 6
 
 const (
 	// BaseVersion is what entries name as long as no version was activated.
@@ -46,6 +48,8 @@ const (
 	VersionForce = 4
 	// VersionActivation is the first version that is activated.
 	VersionActivation = 5
+	// VersionEdge is the first version that keeps what events of imports need.
+	VersionEdge = 6
 )
 
 const (

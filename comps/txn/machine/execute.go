@@ -241,6 +241,9 @@ func (m *Machine) execute(tx *txnpb.Transaction, s *txnpb.Submission) (o txnpb.O
 	m.meta.Csn++
 	o.Csn = m.meta.Csn
 	m.note(tx, first)
+	if m.entry.ApplyVersion >= entry.VersionEdge {
+		m.noteImports(tx, first)
+	}
 	return o, ""
 }
 
@@ -277,5 +280,31 @@ func (m *Machine) note(tx *txnpb.Transaction, first uint64) {
 	if tx.Memo != "" || len(tx.Metadata) > 0 {
 		n := txnpb.Note{TransactionId: tx.Id, Memo: tx.Memo, Metadata: tx.Metadata, Csn: m.meta.Csn}
 		b.Notes = append(b.Notes, store.Note{CSN: m.meta.Csn, Row: message.Marshal(&n)})
+	}
+}
+
+// noteImports keeps what a committed transaction imported: m.results says what became of
+// its accounts and transfers.
+func (m *Machine) noteImports(tx *txnpb.Transaction, first uint64) {
+	i := store.Imports{Stamps: store.Span{First: first, Last: first + uint64(max(1, operations(tx))) - 1}, TransfersAt: first + uint64(len(tx.Accounts))}
+	add := func(s *store.Span, r ledger.Result) {
+		if r.Status == 0 {
+			if s.Last = r.Timestamp; s.First == 0 {
+				s.First = r.Timestamp
+			}
+		}
+	}
+	for n := range tx.Accounts {
+		if tx.Accounts[n].Flags&importedAccount != 0 {
+			add(&i.Accounts, m.results[n])
+		}
+	}
+	for n := range tx.Transfers {
+		if tx.Transfers[n].Flags&importedTransfer != 0 {
+			add(&i.Transfers, m.results[len(tx.Accounts)+n])
+		}
+	}
+	if i.Accounts.First != 0 || i.Transfers.First != 0 {
+		m.batch.Imports = append(m.batch.Imports, i)
 	}
 }

@@ -18,8 +18,9 @@ import (
 // onDisk is a machine on a store that can be queried.
 type onDisk struct {
 	*Machine
-	t  *testing.T
-	db *store.DB
+	t       *testing.T
+	db      *store.DB
+	version uint32 // that entries name
 }
 
 func newOnDisk(t *testing.T) *onDisk {
@@ -33,13 +34,13 @@ func newOnDisk(t *testing.T) *onDisk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &onDisk{m, t, db}
+	return &onDisk{m, t, db, 3}
 }
 
 // apply applies one entry of submissions in the words of the transcripts.
 func (d *onDisk) apply(ms, expire uint64, submissions ...string) {
 	d.t.Helper()
-	e := txnpb.Entry{ApplyVersion: 3, Proposed: ms * 1_000_000, Expire: uint32(expire)}
+	e := txnpb.Entry{ApplyVersion: d.version, Proposed: ms * 1_000_000, Expire: uint32(expire)}
 	for _, s := range submissions {
 		e.Submissions = append(e.Submissions, words{d.t, strings.Fields(s)}.submission())
 	}

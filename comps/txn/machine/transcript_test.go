@@ -109,14 +109,16 @@ func (w words) submission() txnpb.Submission {
 		id, flags, _ := strings.Cut(item, ":")
 		a := ledgerpb.Account{Id: u128.From64(w.parse(id)), Ledger: 1, Code: 1}
 		for f := range strings.SplitSeq(flags, ":") {
-			switch f {
-			case "limit":
+			switch at, imported := strings.CutPrefix(f, "imported"); {
+			case f == "limit":
 				a.Flags |= uint32(ledgerpb.AccountFlagsDebitsMustNotExceedCredits)
-			case "linked":
+			case f == "linked":
 				a.Flags |= uint32(ledgerpb.AccountFlagsLinked)
-			case "imported":
+			case imported:
 				a.Flags |= uint32(ledgerpb.AccountFlagsImported)
-				a.Timestamp = 1
+				if a.Timestamp = 1; at != "" {
+					a.Timestamp = w.parse(at)
+				}
 			}
 		}
 		tx.Accounts = append(tx.Accounts, a)
@@ -130,9 +132,11 @@ func (w words) submission() txnpb.Submission {
 			switch {
 			case f == "linked":
 				t.Flags |= uint32(ledgerpb.TransferFlagsLinked)
-			case f == "imported":
+			case strings.HasPrefix(f, "imported"):
 				t.Flags |= uint32(ledgerpb.TransferFlagsImported)
-				t.Timestamp = 2
+				if t.Timestamp = 2; f != "imported" {
+					t.Timestamp = w.parse(strings.TrimPrefix(f, "imported"))
+				}
 			case f == "closing_credit":
 				t.Flags |= uint32(ledgerpb.TransferFlagsClosingCredit)
 			case f == "balancing_credit":

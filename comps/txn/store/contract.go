@@ -75,8 +75,14 @@ type View interface {
 	Access(account u128.Int) (row []byte, ok bool)
 	// Committed returns the CSN of the transaction that took a stamp.
 	Committed(stamp uint64) (csn uint64, ok bool)
+	// CommittedBy returns the CSN and the stamps of the last transaction that began at a
+	// stamp or before it.
+	CommittedBy(stamp uint64) (csn uint64, s Span, ok bool)
 	// Span returns the stamps that the transaction with a CSN took.
 	Span(csn uint64) (s Span, ok bool)
+	// Imports returns what the first transaction imported that did so and took a stamp
+	// from the given one on.
+	Imports(stamp uint64) (i Imports, ok bool)
 	// Note returns the row of what the transaction with a CSN says of itself.
 	Note(csn uint64) (row []byte, ok bool)
 	// Txns calls f with the rows of transactions whose ids lie between two, from the
@@ -136,6 +142,21 @@ type Batch struct {
 	Spans    []Span
 	Notes    []Note
 	Access   []Access
+	// Imports are those of the Spans that imported something.
+	Imports []Imports
+}
+
+// Imports is what a committed transaction created at timestamps that it named itself:
+// other than that of anything else they are not the stamps that it took.
+type Imports struct {
+	// Stamps are those that the transaction took.
+	Stamps Span
+	// Accounts and Transfers are the first and the last timestamp of what it imported;
+	// zeros for none. Nothing else lies between them: imports never go back behind what
+	// there is.
+	Accounts, Transfers Span
+	// TransfersAt is the stamp of the transaction's first transfer.
+	TransfersAt uint64
 }
 
 // Note is the row of what a committed transaction says of itself.
@@ -174,5 +195,5 @@ type MetaRow struct {
 
 // Reset empties the batch and keeps its memory.
 func (b *Batch) Reset() {
-	*b = Batch{Txns: b.Txns[:0], Users: b.Users[:0], Metas: b.Metas[:0], Spans: b.Spans[:0], Notes: b.Notes[:0], Access: b.Access[:0]}
+	*b = Batch{Txns: b.Txns[:0], Users: b.Users[:0], Metas: b.Metas[:0], Spans: b.Spans[:0], Notes: b.Notes[:0], Access: b.Access[:0], Imports: b.Imports[:0]}
 }

@@ -92,6 +92,18 @@ func (v *view) Committed(stamp uint64) (csn uint64, ok bool) {
 	return c.csn + uint64(i), true
 }
 
+// CommittedBy implements View.
+func (v *view) CommittedBy(stamp uint64) (csn uint64, s Span, ok bool) {
+	c := &v.spans
+	if n := len(c.spans); n == 0 || stamp < c.spans[0].First || stamp > c.spans[n-1].Last {
+		if !c.load(v.rows, stamp) {
+			return 0, Span{}, false
+		}
+	}
+	i := sort.Search(len(c.spans), func(i int) bool { return c.spans[i].First > stamp }) - 1
+	return c.csn + uint64(i), c.spans[i], true
+}
+
 // Span implements View.
 func (v *view) Span(csn uint64) (s Span, ok bool) {
 	c := &v.spans

@@ -31,7 +31,7 @@ const (
 )
 
 // hashed reports whether the rows of a table are part of the digest and of the sum.
-func hashed(t table) bool { return t >= tableAccounts && t <= tableAccess && t != tableSettled }
+func hashed(t table) bool { return t >= tableAccounts && t <= tableImports && t != tableSettled }
 
 // rowHash hashes one row; where its group is of no account.
 func rowHash(key, value []byte) uint64 {

@@ -38,7 +38,7 @@ func (v *view) Txns(min, max u128.Int, reversed bool, f func(id u128.Int, row []
 	}
 }
 
-// addNotes adds the rows of spans, notes and rights.
+// addNotes adds the rows of spans, notes, rights and imports.
 func (d *DB) addNotes(b *commitBatch, in *Batch) {
 	d.addSpans(b, in.FirstCSN, in.Spans)
 	for i := range in.Notes {
@@ -51,5 +51,9 @@ func (d *DB) addNotes(b *commitBatch, in *Batch) {
 			row = nil
 		}
 		d.replace(b, d.id(b.key[:0], tableAccess, a.Account), row)
+	}
+	for i := range in.Imports {
+		b.value = appendImports(b.value[:0], &in.Imports[i])
+		b.add(d.number(b.key[:0], tableImports, in.Imports[i].Stamps.First), b.value)
 	}
 }

@@ -51,6 +51,11 @@ var Schema = message.Schema{
 		{Name: "rrts.txn.Query", New: func() message.Message { return new(Query) }},
 		{Name: "rrts.txn.TransactionsFilter", New: func() message.Message { return new(TransactionsFilter) }},
 		{Name: "rrts.txn.TransactionRow", New: func() message.Message { return new(TransactionRow) }},
+		{Name: "rrts.txn.Position", New: func() message.Message { return new(Position) }},
+		{Name: "rrts.txn.EventsFilter", New: func() message.Message { return new(EventsFilter) }},
+		{Name: "rrts.txn.EventsRequest", New: func() message.Message { return new(EventsRequest) }},
+		{Name: "rrts.txn.Event", New: func() message.Message { return new(Event) }},
+		{Name: "rrts.txn.EventsAnswer", New: func() message.Message { return new(EventsAnswer) }},
 		{Name: "rrts.txn.AccountAccess", New: func() message.Message { return new(AccountAccess) }},
 		{Name: "rrts.txn.QueryAnswer", New: func() message.Message { return new(QueryAnswer) }},
 		{Name: "rrts.txn.DigestRequest", New: func() message.Message { return new(DigestRequest) }},
@@ -370,6 +375,35 @@ func (e UserStatus) String() string {
 		return "updated"
 	}
 	return "user_status_" + strconv.FormatUint(uint64(e), 10)
+}
+
+// EventKinds are the bits of EventsFilter.kinds. Append-only.
+type EventKinds uint32
+
+// The values of EventKinds. Numbers that are not among them are kept as they came.
+const (
+	EventKindsNone EventKinds = 0
+	// Accounts that were created.
+	EventKindsAccounts EventKinds = 1
+	// Transfers, pending ones too, and those that post or void one.
+	EventKindsTransfers EventKinds = 2
+	// Pending transfers that expired.
+	EventKindsExpiries EventKinds = 4
+)
+
+// String returns the value's name in lower case, or its number.
+func (e EventKinds) String() string {
+	switch e {
+	case EventKindsNone:
+		return "none"
+	case EventKindsAccounts:
+		return "accounts"
+	case EventKindsTransfers:
+		return "transfers"
+	case EventKindsExpiries:
+		return "expiries"
+	}
+	return "event_kinds_" + strconv.FormatUint(uint64(e), 10)
 }
 
 // Seat is what a member is in the transaction group. Append-only.
@@ -3502,6 +3536,848 @@ func (m TransactionRow) String() string {
 	}
 	if m.Committed != 0 {
 		t.Add("committed", m.Committed)
+	}
+	return t.String()
+}
+
+// Position is a place in the stream of a group's events: behind the event of this name,
+// or behind a place where there is none.
+type Position struct {
+	// The epoch in which it was told. A forced recovery may have overruled what was behind.
+	Epoch uint32
+	Group uint32
+	// The transaction; 0 for the beginning of the stream.
+	Csn uint64
+	// The place within the transaction, counted from 1: that of the operation, in the order
+	// accounts, transfers. Pending transfers that expire before the next transaction have
+	// greater ones. 0 stands before the first operation.
+	N uint64
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *Position) AppendTo(b []byte) []byte {
+	if m.Epoch != 0 {
+		b = message.AppendVarint(append(b, 0x08), uint64(m.Epoch))
+	}
+	if m.Group != 0 {
+		b = message.AppendVarint(append(b, 0x10), uint64(m.Group))
+	}
+	if m.Csn != 0 {
+		b = message.AppendVarint(append(b, 0x18), m.Csn)
+	}
+	if m.N != 0 {
+		b = message.AppendVarint(append(b, 0x20), m.N)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *Position) Size() int {
+	n := 0
+	if m.Epoch != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Epoch))
+	}
+	if m.Group != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Group))
+	}
+	if m.Csn != 0 {
+		n += 1 + message.SizeVarint(m.Csn)
+	}
+	if m.N != 0 {
+		n += 1 + message.SizeVarint(m.N)
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *Position) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *Position) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.Position: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.Position: tag")
+		}
+		switch tag {
+		case 0x08: // epoch
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Position.epoch")
+			}
+			m.Epoch = uint32(v)
+		case 0x10: // group
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Position.group")
+			}
+			m.Group = uint32(v)
+		case 0x18: // csn
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Position.csn")
+			}
+			m.Csn = v
+		case 0x20: // n
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Position.n")
+			}
+			m.N = v
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.Position: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *Position) Reset() {
+	*m = Position{}
+}
+
+// String returns m for people and logs.
+func (m Position) String() string {
+	t := message.NewText("Position")
+	if m.Epoch != 0 {
+		t.Add("epoch", m.Epoch)
+	}
+	if m.Group != 0 {
+		t.Add("group", m.Group)
+	}
+	if m.Csn != 0 {
+		t.Add("csn", m.Csn)
+	}
+	if m.N != 0 {
+		t.Add("n", m.N)
+	}
+	return t.String()
+}
+
+// EventsFilter selects events among those that the user may see.
+type EventsFilter struct {
+	// Only of these accounts; none means all.
+	AccountIds []u128.Int
+	// Only of this ledger, and with this code; 0 means any.
+	Ledger uint32
+	Code   uint32
+	// EventKinds, as a bit set; 0 means all.
+	Kinds uint32
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *EventsFilter) AppendTo(b []byte) []byte {
+	for i := range m.AccountIds {
+		b = message.AppendU128(append(b, 0x0a), m.AccountIds[i])
+	}
+	if m.Ledger != 0 {
+		b = message.AppendVarint(append(b, 0x10), uint64(m.Ledger))
+	}
+	if m.Code != 0 {
+		b = message.AppendVarint(append(b, 0x18), uint64(m.Code))
+	}
+	if m.Kinds != 0 {
+		b = message.AppendVarint(append(b, 0x20), uint64(m.Kinds))
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *EventsFilter) Size() int {
+	n := 0
+	if len(m.AccountIds) > 0 {
+		n += len(m.AccountIds)
+		for i := range m.AccountIds {
+			n += 1 + m.AccountIds[i].WireSize()
+		}
+	}
+	if m.Ledger != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Ledger))
+	}
+	if m.Code != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Code))
+	}
+	if m.Kinds != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Kinds))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *EventsFilter) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *EventsFilter) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.EventsFilter: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.EventsFilter: tag")
+		}
+		switch tag {
+		case 0x0a: // account_ids
+			if len(m.AccountIds) == 1024 {
+				return message.BadField("rrts.txn.EventsFilter.account_ids: more than 1024 items")
+			}
+			var v u128.Int
+			if v, i = message.U128(b, i); i < 0 {
+				return message.BadField("rrts.txn.EventsFilter.account_ids")
+			}
+			if len(m.AccountIds) == cap(m.AccountIds) {
+				m.AccountIds = slices.Grow(m.AccountIds, min(message.CountRun(b, i, 0x0a), 1024-len(m.AccountIds)))
+			}
+			m.AccountIds = append(m.AccountIds, v)
+		case 0x10: // ledger
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.EventsFilter.ledger")
+			}
+			m.Ledger = uint32(v)
+		case 0x18: // code
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.EventsFilter.code")
+			}
+			m.Code = uint32(v)
+		case 0x20: // kinds
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.EventsFilter.kinds")
+			}
+			m.Kinds = uint32(v)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.EventsFilter: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *EventsFilter) Reset() {
+	*m = EventsFilter{
+		AccountIds: m.AccountIds[:0],
+	}
+}
+
+// String returns m for people and logs.
+func (m EventsFilter) String() string {
+	t := message.NewText("EventsFilter")
+	if len(m.AccountIds) > 0 {
+		message.AddList(&t, "account_ids", m.AccountIds)
+	}
+	if m.Ledger != 0 {
+		t.Add("ledger", m.Ledger)
+	}
+	if m.Code != 0 {
+		t.Add("code", m.Code)
+	}
+	if m.Kinds != 0 {
+		t.Add("kinds", m.Kinds)
+	}
+	return t.String()
+}
+
+// EventsRequest asks for the events behind a position, in their order.
+type EventsRequest struct {
+	After *Position
+	// Begin behind everything that has happened; after is not looked at.
+	FromEnd bool
+	Filter  *EventsFilter
+	// The longest list that is wanted; 0 and everything above 1000 mean 1000.
+	Limit uint32
+	// How long to wait for an event where there is none yet, milliseconds; the time left
+	// for the call bounds it too.
+	WaitMillis uint32
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *EventsRequest) AppendTo(b []byte) []byte {
+	if m.After != nil {
+		b = append(b, 0x0a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.After.AppendTo(b), at)
+	}
+	if m.FromEnd {
+		b = append(b, 0x10, 1)
+	}
+	if m.Filter != nil {
+		b = append(b, 0x1a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Filter.AppendTo(b), at)
+	}
+	if m.Limit != 0 {
+		b = message.AppendVarint(append(b, 0x20), uint64(m.Limit))
+	}
+	if m.WaitMillis != 0 {
+		b = message.AppendVarint(append(b, 0x28), uint64(m.WaitMillis))
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *EventsRequest) Size() int {
+	n := 0
+	if m.After != nil {
+		n += 1 + message.SizeBytes(m.After.Size())
+	}
+	if m.FromEnd {
+		n += 1 + 1
+	}
+	if m.Filter != nil {
+		n += 1 + message.SizeBytes(m.Filter.Size())
+	}
+	if m.Limit != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Limit))
+	}
+	if m.WaitMillis != 0 {
+		n += 1 + message.SizeVarint(uint64(m.WaitMillis))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *EventsRequest) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *EventsRequest) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.EventsRequest: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.EventsRequest: tag")
+		}
+		switch tag {
+		case 0x0a: // after
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.EventsRequest.after")
+			}
+			if m.After == nil {
+				m.After = new(Position)
+			}
+			if err := m.After.ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x10: // from_end
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.EventsRequest.from_end")
+			}
+			m.FromEnd = v != 0
+		case 0x1a: // filter
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.EventsRequest.filter")
+			}
+			if m.Filter == nil {
+				m.Filter = new(EventsFilter)
+			}
+			if err := m.Filter.ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x20: // limit
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.EventsRequest.limit")
+			}
+			m.Limit = uint32(v)
+		case 0x28: // wait_millis
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.EventsRequest.wait_millis")
+			}
+			m.WaitMillis = uint32(v)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.EventsRequest: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *EventsRequest) Reset() {
+	*m = EventsRequest{}
+}
+
+// String returns m for people and logs.
+func (m EventsRequest) String() string {
+	t := message.NewText("EventsRequest")
+	if m.After != nil {
+		t.Add("after", m.After)
+	}
+	if m.FromEnd {
+		t.Add("from_end", m.FromEnd)
+	}
+	if m.Filter != nil {
+		t.Add("filter", m.Filter)
+	}
+	if m.Limit != 0 {
+		t.Add("limit", m.Limit)
+	}
+	if m.WaitMillis != 0 {
+		t.Add("wait_millis", m.WaitMillis)
+	}
+	return t.String()
+}
+
+// Event is one thing that was committed: an account, a transfer or an expiry.
+type Event struct {
+	// The transaction, and the place in it, as in Position. An expiry has the CSN of the
+	// last transaction before it.
+	Csn uint64
+	N   uint64
+	// The ledger's time of it, nanoseconds since 1970; of what was imported the time that it
+	// was imported with.
+	Timestamp uint64
+	// The account that was created, as it was then; otherwise absent.
+	Account *ledgerpb.Account
+	// What happened to a transfer, and the transfer: of an expiry the pending one.
+	Type     ledgerpb.ChangeEventType
+	Transfer *ledgerpb.Transfer
+	// The balances of its two accounts just after it, as far as the user may see them.
+	Debit  *ledgerpb.AccountBalance
+	Credit *ledgerpb.AccountBalance
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *Event) AppendTo(b []byte) []byte {
+	if m.Csn != 0 {
+		b = message.AppendVarint(append(b, 0x08), m.Csn)
+	}
+	if m.N != 0 {
+		b = message.AppendVarint(append(b, 0x10), m.N)
+	}
+	if m.Timestamp != 0 {
+		b = message.AppendVarint(append(b, 0x18), m.Timestamp)
+	}
+	if m.Account != nil {
+		b = append(b, 0x22, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Account.AppendTo(b), at)
+	}
+	if m.Type != 0 {
+		b = message.AppendVarint(append(b, 0x28), uint64(int32(m.Type)))
+	}
+	if m.Transfer != nil {
+		b = append(b, 0x32, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Transfer.AppendTo(b), at)
+	}
+	if m.Debit != nil {
+		b = append(b, 0x3a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Debit.AppendTo(b), at)
+	}
+	if m.Credit != nil {
+		b = append(b, 0x42, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Credit.AppendTo(b), at)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *Event) Size() int {
+	n := 0
+	if m.Csn != 0 {
+		n += 1 + message.SizeVarint(m.Csn)
+	}
+	if m.N != 0 {
+		n += 1 + message.SizeVarint(m.N)
+	}
+	if m.Timestamp != 0 {
+		n += 1 + message.SizeVarint(m.Timestamp)
+	}
+	if m.Account != nil {
+		n += 1 + message.SizeBytes(m.Account.Size())
+	}
+	if m.Type != 0 {
+		n += 1 + message.SizeVarint(uint64(int32(m.Type)))
+	}
+	if m.Transfer != nil {
+		n += 1 + message.SizeBytes(m.Transfer.Size())
+	}
+	if m.Debit != nil {
+		n += 1 + message.SizeBytes(m.Debit.Size())
+	}
+	if m.Credit != nil {
+		n += 1 + message.SizeBytes(m.Credit.Size())
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *Event) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *Event) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.Event: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.Event: tag")
+		}
+		switch tag {
+		case 0x08: // csn
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Event.csn")
+			}
+			m.Csn = v
+		case 0x10: // n
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Event.n")
+			}
+			m.N = v
+		case 0x18: // timestamp
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Event.timestamp")
+			}
+			m.Timestamp = v
+		case 0x22: // account
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Event.account")
+			}
+			if m.Account == nil {
+				m.Account = new(ledgerpb.Account)
+			}
+			if err := m.Account.ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x28: // type
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Event.type")
+			}
+			m.Type = ledgerpb.ChangeEventType(v)
+		case 0x32: // transfer
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Event.transfer")
+			}
+			if m.Transfer == nil {
+				m.Transfer = new(ledgerpb.Transfer)
+			}
+			if err := m.Transfer.ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x3a: // debit
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Event.debit")
+			}
+			if m.Debit == nil {
+				m.Debit = new(ledgerpb.AccountBalance)
+			}
+			if err := m.Debit.ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x42: // credit
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Event.credit")
+			}
+			if m.Credit == nil {
+				m.Credit = new(ledgerpb.AccountBalance)
+			}
+			if err := m.Credit.ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.Event: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *Event) Reset() {
+	*m = Event{}
+}
+
+// String returns m for people and logs.
+func (m Event) String() string {
+	t := message.NewText("Event")
+	if m.Csn != 0 {
+		t.Add("csn", m.Csn)
+	}
+	if m.N != 0 {
+		t.Add("n", m.N)
+	}
+	if m.Timestamp != 0 {
+		t.Add("timestamp", m.Timestamp)
+	}
+	if m.Account != nil {
+		t.Add("account", m.Account)
+	}
+	if m.Type != 0 {
+		t.Add("type", m.Type)
+	}
+	if m.Transfer != nil {
+		t.Add("transfer", m.Transfer)
+	}
+	if m.Debit != nil {
+		t.Add("debit", m.Debit)
+	}
+	if m.Credit != nil {
+		t.Add("credit", m.Credit)
+	}
+	return t.String()
+}
+
+// EventsAnswer holds the next events.
+type EventsAnswer struct {
+	Events []Event
+	// Behind them, or further where nothing else was selected: the next question's after.
+	Next *Position
+	// Nothing selected lies behind next, in the state that this replica has applied.
+	End bool
+	// What the transactions of the events say of themselves, by CSN.
+	Notes []Note
+	// A forced recovery overruled what the stream held between next and the position that
+	// was asked from: it goes on, otherwise, behind next.
+	Overruled bool
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *EventsAnswer) AppendTo(b []byte) []byte {
+	for i := range m.Events {
+		b = append(b, 0x0a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Events[i].AppendTo(b), at)
+	}
+	if m.Next != nil {
+		b = append(b, 0x12, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Next.AppendTo(b), at)
+	}
+	if m.End {
+		b = append(b, 0x18, 1)
+	}
+	for i := range m.Notes {
+		b = append(b, 0x22, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Notes[i].AppendTo(b), at)
+	}
+	if m.Overruled {
+		b = append(b, 0x28, 1)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *EventsAnswer) Size() int {
+	n := 0
+	if len(m.Events) > 0 {
+		n += len(m.Events)
+		for i := range m.Events {
+			n += message.SizeBytes(m.Events[i].Size())
+		}
+	}
+	if m.Next != nil {
+		n += 1 + message.SizeBytes(m.Next.Size())
+	}
+	if m.End {
+		n += 1 + 1
+	}
+	if len(m.Notes) > 0 {
+		n += len(m.Notes)
+		for i := range m.Notes {
+			n += message.SizeBytes(m.Notes[i].Size())
+		}
+	}
+	if m.Overruled {
+		n += 1 + 1
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *EventsAnswer) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *EventsAnswer) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.EventsAnswer: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.EventsAnswer: tag")
+		}
+		switch tag {
+		case 0x0a: // events
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.EventsAnswer.events")
+			}
+			if len(m.Events) == cap(m.Events) {
+				m.Events = slices.Grow(m.Events, message.CountRun(b, i, 0x0a))
+			}
+			n := len(m.Events)
+			m.Events = m.Events[:n+1]
+			m.Events[n].Reset()
+			if err := m.Events[n].ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x12: // next
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.EventsAnswer.next")
+			}
+			if m.Next == nil {
+				m.Next = new(Position)
+			}
+			if err := m.Next.ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x18: // end
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.EventsAnswer.end")
+			}
+			m.End = v != 0
+		case 0x22: // notes
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.EventsAnswer.notes")
+			}
+			if len(m.Notes) == cap(m.Notes) {
+				m.Notes = slices.Grow(m.Notes, message.CountRun(b, i, 0x22))
+			}
+			n := len(m.Notes)
+			m.Notes = m.Notes[:n+1]
+			m.Notes[n].Reset()
+			if err := m.Notes[n].ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x28: // overruled
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.EventsAnswer.overruled")
+			}
+			m.Overruled = v != 0
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.EventsAnswer: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *EventsAnswer) Reset() {
+	*m = EventsAnswer{
+		Events: m.Events[:0],
+		Notes:  m.Notes[:0],
+	}
+}
+
+// String returns m for people and logs.
+func (m EventsAnswer) String() string {
+	t := message.NewText("EventsAnswer")
+	if len(m.Events) > 0 {
+		message.AddList(&t, "events", m.Events)
+	}
+	if m.Next != nil {
+		t.Add("next", m.Next)
+	}
+	if m.End {
+		t.Add("end", m.End)
+	}
+	if len(m.Notes) > 0 {
+		message.AddList(&t, "notes", m.Notes)
+	}
+	if m.Overruled {
+		t.Add("overruled", m.Overruled)
 	}
 	return t.String()
 }
@@ -10057,6 +10933,7 @@ const (
 	TxnResolveMethod  uint16 = 3
 	TxnReadMethod     uint16 = 4
 	TxnFindUserMethod uint16 = 5
+	TxnEventsMethod   uint16 = 6
 )
 
 // TxnDescriptor is what routing knows of Txn.
@@ -10112,6 +10989,15 @@ var TxnDescriptor = message.ServiceDescriptor{
 			Request:    "rrts.txn.UserQuery",
 			Reply:      "rrts.txn.UserAnswer",
 		},
+		{
+			Number:     TxnEventsMethod,
+			Name:       "Events",
+			Lane:       message.LaneRequest,
+			Idempotent: true,
+			MaxBytes:   32768,
+			Request:    "rrts.txn.EventsRequest",
+			Reply:      "rrts.txn.EventsAnswer",
+		},
 	},
 }
 
@@ -10129,6 +11015,8 @@ type TxnHandler interface {
 	Resolve(r message.Responder[*Outcome], in *StatusRequest)
 	Read(r message.Responder[*QueryAnswer], in *Query)
 	FindUser(r message.Responder[*UserAnswer], in *UserQuery)
+	// Answered by any replica from what it has applied.
+	Events(r message.Responder[*EventsAnswer], in *EventsRequest)
 }
 
 // ServeTxn gives r to the method of h that it is for. A malformed request is
@@ -10159,6 +11047,11 @@ func ServeTxn(h TxnHandler, r message.Request) {
 		in := new(UserQuery)
 		if message.Accept(r, &TxnDescriptor.Methods[4], in) {
 			h.FindUser(message.Responder[*UserAnswer]{Request: r}, in)
+		}
+	case TxnEventsMethod:
+		in := new(EventsRequest)
+		if message.Accept(r, &TxnDescriptor.Methods[5], in) {
+			h.Events(message.Responder[*EventsAnswer]{Request: r}, in)
 		}
 	default:
 		message.Refuse(r, &TxnDescriptor)
@@ -10228,6 +11121,19 @@ func (c TxnClient) FindUser(ctx context.Context, in *UserQuery) (*UserAnswer, er
 	}
 	out := new(UserAnswer)
 	if err := message.Finish(&TxnDescriptor.Methods[4], body, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Answered by any replica from what it has applied.
+func (c TxnClient) Events(ctx context.Context, in *EventsRequest) (*EventsAnswer, error) {
+	body, err := c.Call(ctx, &TxnDescriptor.Methods[5], TxnService, message.Marshal(in))
+	if err != nil {
+		return nil, err
+	}
+	out := new(EventsAnswer)
+	if err := message.Finish(&TxnDescriptor.Methods[5], body, out); err != nil {
 		return nil, err
 	}
 	return out, nil
