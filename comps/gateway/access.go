@@ -47,7 +47,7 @@ var open = table(
 	allow(watchers, &gatewaypb.GatewayDescriptor, gatewaypb.GatewayStatusMethod, gatewaypb.GatewayTraceMethod),
 	allow(anyone, &loginpb.LoginDescriptor, loginpb.LoginLoginMethod),
 	allow(operator, &loginpb.LoginDescriptor, loginpb.LoginRegisterMethod),
-	allow(users, &txnpb.TxnDescriptor, txnpb.TxnStatusMethod, txnpb.TxnReadMethod),
+	allow(users, &txnpb.TxnDescriptor, txnpb.TxnStatusMethod, txnpb.TxnReadMethod, txnpb.TxnEventsMethod),
 	allow(movers, &txnpb.TxnDescriptor, txnpb.TxnResolveMethod),
 	allow(watchers, &txnpb.ReplicaDescriptor, txnpb.ReplicaStatusMethod, txnpb.ReplicaDigestMethod, txnpb.ReplicaTraceMethod),
 	allow(operator, &txnpb.ReplicaDescriptor, txnpb.ReplicaForceMethod, txnpb.ReplicaKeysMethod),

@@ -33,7 +33,9 @@ type Gateway struct {
 	gate     chan struct{} // one token for each handshake that computes
 	ahead    atomic.Int64  // ledger time less wall time, nanoseconds, as last seen
 	refusing atomic.Bool   // new requests are answered Draining
-	forwards atomic.Int64  // requests to other services without an answer
+	forwards atomic.Int64  // requests to other services without an answer, but for
+	// listening, those for events: a stopping gateway does not wait for them
+	listening atomic.Int64
 
 	mu        sync.Mutex
 	listeners []net.Listener
@@ -158,7 +160,7 @@ func (g *Gateway) status() *gatewaypb.GatewayStatus {
 		BadFrames:        c.badFrames.Load(),
 		SlowReaders:      c.slowReaders.Load(),
 		Silent:           c.mute.Load(),
-		InFlight:         uint32(g.queue.waiting()) + uint32(g.forwards.Load()),
+		InFlight:         uint32(g.queue.waiting()) + uint32(g.forwards.Load()) + uint32(g.listening.Load()),
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -189,8 +189,9 @@ func (c *conn) forward(e *message.Envelope, a *access, role message.Role, u *use
 	if a.here && call.Target == 0 {
 		call.Target = g.host.SFU()
 	}
-	// A stale read may be answered by any replica, this SFU's own first.
-	call.Any = e.Service == txnpb.TxnService && e.Method == txnpb.TxnReadMethod && stale(e.Body)
+	// Events and stale reads may be asked of any replica, this SFU's own first.
+	events := e.Service == txnpb.TxnService && e.Method == txnpb.TxnEventsMethod
+	call.Any = events || e.Service == txnpb.TxnService && e.Method == txnpb.TxnReadMethod && stale(e.Body)
 	login := e.Service == loginpb.LoginService && e.Method == loginpb.LoginLoginMethod
 	if login {
 		// The last field of a kind counts: what the client wrote is void. But a body that
@@ -209,10 +210,13 @@ func (c *conn) forward(e *message.Envelope, a *access, role message.Role, u *use
 		c.fail(e.Call, message.Invalid, "gateway: the request is larger than "+m.Name+" takes")
 		return
 	}
-	number := e.Call
-	g.forwards.Add(1)
+	number, waits := e.Call, &g.forwards
+	if events { // they may wait for long, and are asked for again elsewhere
+		waits = &g.listening
+	}
+	waits.Add(1)
 	call.Done = func(r engine.Reply) {
-		g.forwards.Add(-1)
+		waits.Add(-1)
 		c.discharge(n)
 		if err := r.Err(); err != nil {
 			c.fail(number, r.Code, r.Detail)

@@ -61,6 +61,9 @@ type world struct {
 	fate     func(r message.Responder[*txnpb.Outcomes], in *txnpb.SubmitBatch) bool
 	requests []string // every body that reached the transaction service
 	answer   txnpb.QueryAnswer
+
+	happened  uint64 // events
+	listening []listening
 }
 
 // row is what the world remembers of a transaction.
@@ -307,7 +310,20 @@ func (l *ledgerComponent) Start(context.Context) error {
 	l.host.Ready(true)
 	return nil
 }
-func (l *ledgerComponent) Drain(context.Context) error { return nil }
+
+// Drain sends away who waits for events.
+func (l *ledgerComponent) Drain(context.Context) error {
+	w := l.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.listening = slices.DeleteFunc(w.listening, func(q listening) bool {
+		if q.at == l {
+			q.r.Fail(message.Draining, "")
+		}
+		return q.at == l
+	})
+	return nil
+}
 func (l *ledgerComponent) Stop()                       {}
 
 func (l *ledgerComponent) Serve(batch []message.Request) {
@@ -361,6 +377,43 @@ func (l *ledgerComponent) Resolve(r message.Responder[*txnpb.Outcome], in *txnpb
 
 func (l *ledgerComponent) Read(r message.Responder[*txnpb.QueryAnswer], _ *txnpb.Query) {
 	r.Reply(&l.world.answer)
+}
+
+// listening is a question for events that waits.
+type listening struct {
+	at *ledgerComponent
+	r  message.Responder[*txnpb.EventsAnswer]
+	in *txnpb.EventsRequest
+}
+
+// Events tells one event of each CSN that world.happen made.
+func (l *ledgerComponent) Events(r message.Responder[*txnpb.EventsAnswer], in *txnpb.EventsRequest) {
+	w := l.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.listening = append(w.listening, listening{l, r, in})
+	w.tellLocked()
+}
+
+// happen makes an event.
+func (w *world) happen() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.happened++
+	w.tellLocked()
+}
+
+func (w *world) tellLocked() {
+	w.listening = slices.DeleteFunc(w.listening, func(q listening) bool {
+		a := &txnpb.EventsAnswer{Next: &txnpb.Position{Csn: w.happened}, End: true}
+		for csn := q.in.After.Csn + 1; csn <= w.happened; csn++ {
+			a.Events = append(a.Events, txnpb.Event{Csn: csn, N: 1, Transfer: &ledgerpb.Transfer{}})
+		}
+		if len(a.Events) > 0 {
+			q.r.Reply(a)
+		}
+		return len(a.Events) > 0
+	})
 }
 
 func (l *ledgerComponent) FindUser(r message.Responder[*txnpb.UserAnswer], in *txnpb.UserQuery) {

@@ -117,6 +117,7 @@ func (a *applier) applyMessage(m *raftpb.Message) {
 		}
 	}
 	a.c.note(trace.Applied, []*raftpb.Message{m})
+	a.c.listeners.applied()
 	changes := a.machine.TakeChanges()
 	if len(changes) > 0 && !a.tookChanges(changes) {
 		return

@@ -129,6 +129,8 @@ type Component struct {
 	states   states
 	scrubs   scrubs
 	rotation rotation
+	// listeners wait for events.
+	listeners *listeners
 
 	epoch   atomic.Uint32
 	group   atomic.Pointer[roster.State] // as raft knows it
@@ -204,6 +206,7 @@ func New(cfg Config) *Component {
 	c := &Component{cfg: cfg, reads: make(chan func(), readQueue), cramped: make(chan struct{}, 1), traces: newTraces()}
 	c.backups.c, c.states.c, c.scrubs.c = c, c, c
 	c.rotation.c, c.rotation.wake = c, make(chan struct{}, 1)
+	c.listeners = newListeners(c)
 	c.epoch.Store(max(cfg.Epoch, roster.EpochOf(cfg.Seed)))
 	return c
 }
@@ -381,6 +384,7 @@ func (c *Component) takePart(ctx context.Context) {
 			c.goRun(ctx, "reader", c.read)
 		}
 		c.goRun(ctx, "scrub", c.scrubs.run)
+		c.goRun(ctx, "events", c.listeners.run)
 	}
 	c.goRun(ctx, "loop", c.loop.run)
 	c.host.WatchPeers(func(ev engine.PeerEvent) { c.post(func() { c.loop.peer(ev) }) })
@@ -405,6 +409,7 @@ func (c *Component) Drain(ctx context.Context) error {
 	if !c.sound.Load() {
 		return nil
 	}
+	c.listeners.release()
 	alone := 0
 	for {
 		state := make(chan handOverState, 1)

@@ -28,6 +28,7 @@ type call struct {
 	service  uint16
 	to       uint16
 	submit   bool // the answer is an Outcome
+	patient  bool // the answer may take long: silence is no sign that the gateway is lost
 	body     []byte
 	id       u128.Int  // of a submit
 	deadline time.Time // zero: none
@@ -84,7 +85,7 @@ func (c *Client) start(ctx context.Context, k *call) error {
 		c.waiting = append(c.waiting, k)
 	}
 	wake := !c.watching
-	c.watching = true
+	c.watching = c.watching || !k.patient
 	c.mu.Unlock()
 	if cn != nil {
 		cn.fc.Flush()
@@ -111,7 +112,19 @@ func (c *Client) sendLocked(k *call) *conn {
 	k.sent++
 	k.conn, k.number = cn, cn.number
 	cn.pending[cn.number] = k
+	if k.patient {
+		cn.patient++
+	}
 	return cn
+}
+
+// dropLocked takes a call off the connection where it is pending.
+func (k *call) dropLocked() {
+	delete(k.conn.pending, k.number)
+	if k.patient {
+		k.conn.patient--
+	}
+	k.conn = nil
 }
 
 // remaining returns the time left, in milliseconds: 0 for no deadline, at least 1.
@@ -175,8 +188,7 @@ func (c *Client) finishLocked(k *call, outcome *txnpb.Outcome, reply []byte, err
 	k.finished = true
 	k.outcome, k.reply, k.err = outcome, reply, err
 	if k.conn != nil {
-		delete(k.conn.pending, k.number)
-		k.conn = nil
+		k.dropLocked()
 	}
 	close(k.done)
 	<-c.slots
@@ -296,7 +308,7 @@ func (n named) Call(ctx context.Context, method *message.MethodDescriptor, servi
 }
 
 func (c *Client) callTo(ctx context.Context, sfu uint16, method *message.MethodDescriptor, service uint16, body []byte) ([]byte, error) {
-	k := &call{service: service, method: method, to: sfu, body: body}
+	k := &call{service: service, method: method, to: sfu, body: body, patient: service == txnpb.TxnService && method.Number == txnpb.TxnEventsMethod}
 	if err := c.start(ctx, k); err != nil {
 		return nil, err
 	}

@@ -158,7 +158,6 @@ func (c *Client) end(err error) {
 		for _, k := range cn.pending {
 			open = append(open, k)
 		}
-		clear(cn.pending)
 	}
 	open = append(append(open, c.waiting...), c.delayed...)
 	c.waiting, c.delayed = nil, nil

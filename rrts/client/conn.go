@@ -28,6 +28,7 @@ type conn struct {
 	// Guarded by Client.mu.
 	number  uint64 // of the last request sent
 	pending map[uint64]*call
+	patient int // those of pending that may wait for long
 	silent  int       // looks of the keeper in a row at which nothing had come
 	stuck   int       // looks in a row at which requests were open and nothing had been decided
 	decided bool      // something was, since the keeper last looked
@@ -94,8 +95,7 @@ func (c *Client) answered(cn *conn, e *message.Envelope) {
 		c.mu.Unlock()
 		return
 	}
-	delete(cn.pending, e.Call)
-	k.conn = nil
+	k.dropLocked()
 	c.mu.Unlock()
 
 	var outcome *txnpb.Outcome
@@ -254,10 +254,14 @@ const leaveRest = time.Second
 // promoteLocked makes the spare connection the active one. The former stays until
 // it has finished what it holds.
 func (c *Client) promoteLocked() {
-	if c.active != nil {
-		c.others = append(c.others, c.active)
+	former := c.active
+	if former != nil {
+		c.others = append(c.others, former)
 	}
 	c.active, c.spare = c.spare, nil
+	if former != nil {
+		c.moveListenersLocked(former)
+	}
 	c.log.Info("requests go through", "gateway", c.active.gw.address)
 }
 
@@ -303,12 +307,25 @@ func (c *Client) dropLocked(cn *conn) {
 	c.moveCallsLocked(cn)
 }
 
+// moveListenersLocked lets the calls that may wait for long be sent again elsewhere: cn is
+// to end soon.
+func (c *Client) moveListenersLocked(cn *conn) {
+	var again []*call
+	for _, k := range cn.pending {
+		if k.patient {
+			k.dropLocked()
+			again = append(again, k)
+		}
+	}
+	c.againLocked(again)
+	c.wake()
+}
+
 // moveCallsLocked lets what cn holds be sent again elsewhere.
 func (c *Client) moveCallsLocked(cn *conn) {
 	var again []*call
-	for n, k := range cn.pending {
-		delete(cn.pending, n)
-		k.conn = nil
+	for _, k := range cn.pending {
+		k.dropLocked()
 		if k.submit || k.method.Idempotent {
 			again = append(again, k)
 		} else {

@@ -23,6 +23,10 @@ const (
 	stuckMost  = 16 * stuckLooks
 	// deadLooks ends a connection that was suspected and stays silent.
 	deadLooks = 20
+	// listenBeat is how often a gateway is asked to show life, at the least, while nothing
+	// but calls that may wait for long are pending: a machine that died without a word
+	// holds up events for two of them at the most.
+	listenBeat = 2 * time.Second
 	// restLooks is for how many looks with nothing in flight the keeper goes on: a
 	// client that sends one request after the other does not wake it each time.
 	restLooks = 20
@@ -74,7 +78,11 @@ func (k *keeper) look(now time.Time) time.Duration {
 		next = watchTick - now.Sub(k.lastLook)
 	}
 	for _, cn := range c.connsLocked() {
-		if due := cn.beat.Add(cn.heartbeat).Sub(now); due > 0 {
+		beat := cn.heartbeat
+		if cn.patient > 0 {
+			beat = min(beat, listenBeat)
+		}
+		if due := cn.beat.Add(beat).Sub(now); due > 0 {
 			next = min(next, due)
 			continue
 		}
@@ -84,7 +92,7 @@ func (k *keeper) look(now time.Time) time.Duration {
 		}
 		cn.pingLocked(now)
 		flush = append(flush, cn)
-		next = min(next, cn.heartbeat)
+		next = min(next, beat)
 	}
 	if wait := k.dueLocked(now); wait > 0 {
 		next = min(next, wait)
@@ -123,8 +131,9 @@ func (k *keeper) watchLocked(now time.Time) (flush, end []*conn) {
 	fair := since < 2*watchTick
 	inUse := len(c.waiting) > 0 || len(c.delayed) > 0
 	for _, cn := range c.connsLocked() {
-		inUse = inUse || len(cn.pending) > 0
-		if cn.decided || len(cn.pending) == 0 && !(cn == c.active && len(c.delayed) > 0) {
+		wanted := len(cn.pending) > cn.patient // an answer, soon
+		inUse = inUse || wanted
+		if cn.decided || !wanted && !(cn == c.active && len(c.delayed) > 0) {
 			cn.decided, cn.stuck = false, 0
 		} else if fair {
 			cn.stuck++
@@ -132,7 +141,7 @@ func (k *keeper) watchLocked(now time.Time) (flush, end []*conn) {
 		if cn == c.active && cn.stuck >= min(stuckLooks<<min(c.moves, 8), stuckMost) && c.spare != nil && c.spare.silent < suspectLooks {
 			k.avoidLocked()
 		}
-		if cn.heard.Swap(false) || len(cn.pending) == 0 && cn.silent < suspectLooks {
+		if cn.heard.Swap(false) || !wanted && cn.silent < suspectLooks {
 			cn.silent = 0
 			continue
 		}

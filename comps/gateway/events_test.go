@@ -1,0 +1,140 @@
+package gateway_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"virtualservicesinc.com/rrts/client"
+	"virtualservicesinc.com/rrts/schema/gatewaypb"
+	"virtualservicesinc.com/rrts/schema/txnpb"
+)
+
+// listens waits until somebody waits for events.
+func (w *world) listens() {
+	w.t.Helper()
+	within(w.t, "a question for events", func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return len(w.listening) > 0
+	})
+}
+
+// TestEventsMove: a stream goes on through another gateway, whatever becomes of its own,
+// and tells each event once.
+func TestEventsMove(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		leave  func(t *testing.T, w *world, c *client.Client, h *hole)
+		within time.Duration
+	}{
+		{"stopped", func(t *testing.T, w *world, c *client.Client, _ *hole) {
+			s := w.at(c.Session().Gateway)
+			began := time.Now()
+			s.stop()
+			if err := <-s.done; err != nil {
+				t.Error(err)
+			}
+			s.done <- nil
+			if took := time.Since(began); took > 1500*time.Millisecond {
+				t.Errorf("the stop took %v: it waited for those who wait for events", took)
+			}
+		}, time.Second},
+		{"killed", func(t *testing.T, w *world, c *client.Client, _ *hole) {
+			w.at(c.Session().Gateway).gateway.Stop()
+		}, time.Second},
+		{"silent", func(_ *testing.T, _ *world, _ *client.Client, h *hole) { h.shut.Store(true) }, 6 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t).start(2).register()
+			var h *hole
+			cl := w.open(func(o *client.Config) {
+				if c.name == "silent" {
+					h = newHole(t, w.sfus[0].address)
+					o.Gateways = []string{h.address}
+				}
+			})
+			within(t, "a spare connection", func() bool { return sessions(t, w) == 2 })
+			s := cl.Events(txnpb.Position{}, nil)
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			for csn := uint64(1); csn <= 6; csn++ {
+				if csn == 4 {
+					got := make(chan error, 1)
+					began := time.Now()
+					go func() {
+						e, err := s.Next(ctx)
+						if err == nil && e.Csn != 4 {
+							t.Errorf("event %d after 3", e.Csn)
+						}
+						got <- err
+					}()
+					w.listens()
+					c.leave(t, w, cl, h)
+					w.happen()
+					if err := <-got; err != nil {
+						t.Fatal(err)
+					}
+					if took := time.Since(began); took > c.within+2*time.Second {
+						t.Errorf("the event came after %v", took)
+					}
+					continue
+				}
+				w.happen()
+				if e, err := s.Next(ctx); err != nil || e.Csn != csn || s.Position().Csn != csn {
+					t.Fatalf("%v, %v: want event %d", e, err, csn)
+				}
+			}
+		})
+	}
+}
+
+// at is the SFU with that gateway.
+func (w *world) at(address string) *sfu {
+	for _, s := range w.sfus {
+		if s.address == address {
+			return s
+		}
+	}
+	w.t.Fatalf("no gateway %s", address)
+	return nil
+}
+
+// TestListenerIsQuiet: who waits for events costs the gateway next to nothing.
+func TestListenerIsQuiet(t *testing.T) {
+	w := newWorld(t).start(1).register()
+	c := w.open()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	asked := func() uint64 {
+		op := w.operator(0)
+		defer op.Close()
+		st, err := gatewaypb.GatewayClient{Caller: op}.Status(t.Context(), &gatewaypb.GatewayStatusRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st.Requests
+	}
+	before := asked()
+	if e, err := c.Events(txnpb.Position{}, nil).Next(ctx); err == nil {
+		t.Errorf("an event that never was: %v", e)
+	}
+	// The question, a ping, and what the operator's own connection asks.
+	if n := asked() - before; n > 6 {
+		t.Errorf("%d requests in a second of waiting", n)
+	}
+}
+
+func TestPositionText(t *testing.T) {
+	p := txnpb.Position{Epoch: 3, Group: 1, Csn: 812, N: 7_999_999_991}
+	text := client.FormatPosition(p)
+	if back, err := client.ParsePosition(text); text != "3.1.812.7999999991" || err != nil || back != p {
+		t.Errorf("%s, %v, %v", text, back, err)
+	}
+	for _, bad := range []string{"", "1.2.3", "1.2.3.4.5", "1.70000.3.4", "-1.2.3.4", "1.2.x.4", "1.2.3."} {
+		if p, err := client.ParsePosition(bad); err == nil {
+			t.Errorf("%q is %v", bad, p)
+		}
+	}
+}
