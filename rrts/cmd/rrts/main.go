@@ -14,6 +14,7 @@
 //	rrts user        create users
 //	rrts ledger      read and change the ledger by JSON lines, print statements, audit it
 //	rrts tx          submit transactions, ask what became of them, make them final
+//	rrts events      what is committed, as it happens
 //	rrts backup      take, verify and list backups
 //	rrts restore     make a cluster that begins with a backup
 //	rrts demo        a throw-away cluster that loses a machine and a network, and no payment
@@ -113,6 +114,7 @@ func root() *cobra.Command {
 		c.userCommand(),
 		c.ledgerCommand(),
 		c.txCommand(),
+		c.eventsCommand(),
 		c.backupCommand(),
 		c.restoreCommand(),
 		c.demoCommand(),
