@@ -2,10 +2,12 @@ package gateway_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
 	"virtualservicesinc.com/rrts/client"
+	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/schema/gatewaypb"
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
@@ -87,6 +89,32 @@ func TestEventsMove(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestSlowListener: who asks for events and does not read them is cut off with a reason,
+// and goes on behind the last one that it read.
+func TestSlowListener(t *testing.T) {
+	w := newWorld(t).start(1).register()
+	w.answer = txnpb.QueryAnswer{Notes: []txnpb.Note{{Memo: strings.Repeat("m", 450<<10)}}}
+	w.happen()
+	r := w.signed()
+	for i := range uint64(120) {
+		r.request(10+i, txnpb.TxnService, txnpb.TxnEventsMethod, &txnpb.EventsRequest{After: &txnpb.Position{}, WaitMillis: 1000})
+	}
+	within(t, "cut off", func() bool { return status(t, w).SlowReaders == 1 })
+	var a txnpb.EventsAnswer
+	if e := r.next(); e.Kind != message.KindReply || a.Parse(e.Body) != nil || len(a.Events) != 1 {
+		t.Fatal(e.Kind, &a)
+	}
+	if last := r.farewell(); message.Code(last.Code) != message.Overloaded || !strings.Contains(last.Reason, "too many answers wait to be read") {
+		t.Errorf("last word %v", last)
+	}
+	w.happen()
+	r = w.signed()
+	r.request(10, txnpb.TxnService, txnpb.TxnEventsMethod, &txnpb.EventsRequest{After: a.Next})
+	if e := r.next(); a.Parse(e.Body) != nil || len(a.Events) != 1 || a.Events[0].Csn != 2 {
+		t.Errorf("behind what it read: %v", &a)
 	}
 }
 

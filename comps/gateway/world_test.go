@@ -405,7 +405,7 @@ func (w *world) happen() {
 
 func (w *world) tellLocked() {
 	w.listening = slices.DeleteFunc(w.listening, func(q listening) bool {
-		a := &txnpb.EventsAnswer{Next: &txnpb.Position{Csn: w.happened}, End: true}
+		a := &txnpb.EventsAnswer{Next: &txnpb.Position{Csn: w.happened}, End: true, Notes: w.answer.Notes}
 		for csn := q.in.After.Csn + 1; csn <= w.happened; csn++ {
 			a.Events = append(a.Events, txnpb.Event{Csn: csn, N: 1, Transfer: &ledgerpb.Transfer{}})
 		}
