@@ -20,7 +20,22 @@ type answers struct {
 
 // answer gives the connection of b's entry e its answer: an encoded Outcome.
 func (a *answers) answer(b *batch, e *entry, outcome []byte) {
-	a.done(b, e).reply(e.call, outcome)
+	c := a.done(b, e)
+	if c.short.Load() {
+		outcome = withoutID(outcome)
+	}
+	c.reply(e.call, outcome)
+}
+
+// withoutID returns an encoded Outcome without its id, which stands at its beginning.
+func withoutID(outcome []byte) []byte {
+	const tagID = 1<<3 | message.WireBytes
+	if len(outcome) > 0 && outcome[0] == tagID {
+		if end := message.Skip(outcome, 1, tagID); end > 0 {
+			return outcome[end:]
+		}
+	}
+	return outcome
 }
 
 // refuse answers e with a failure.

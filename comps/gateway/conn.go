@@ -27,6 +27,7 @@ type conn struct {
 	spoke    atomic.Bool  // something came since the last heartbeat was due
 	dirty    atomic.Bool  // somebody is going to flush it
 	ended    atomic.Bool  // cut was called
+	short    atomic.Bool  // it takes outcomes without the id
 
 	missed int // heartbeats in a row; the sweeper's
 
@@ -162,6 +163,14 @@ func (g *Gateway) slow(c *conn) {
 func (c *conn) reply(call uint64, body []byte) {
 	a := message.Envelope{Kind: message.KindReply, Call: call, Body: body}
 	c.queue(&a)
+}
+
+// replySecret is reply for what must not be packed.
+func (c *conn) replySecret(call uint64, body []byte) {
+	a := message.Envelope{Kind: message.KindReply, Call: call, Body: body}
+	if err := c.fc.QueuePlain(&a); errors.Is(err, frame.ErrBacklog) {
+		c.g.slow(c)
+	}
 }
 
 // replyMessage answers call with m.

@@ -8,7 +8,11 @@ import (
 
 	"virtualservicesinc.com/rrts/client"
 	"virtualservicesinc.com/rrts/message"
+	"virtualservicesinc.com/rrts/message/frame"
+	"virtualservicesinc.com/rrts/message/pack"
 	"virtualservicesinc.com/rrts/schema/gatewaypb"
+	"virtualservicesinc.com/rrts/schema/ledgerpb"
+	"virtualservicesinc.com/rrts/schema/loginpb"
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
@@ -164,5 +168,69 @@ func TestPositionText(t *testing.T) {
 		if p, err := client.ParsePosition(bad); err == nil {
 			t.Errorf("%q is %v", bad, p)
 		}
+	}
+}
+
+// TestPackedConnection: payments, answers and pages are the same when they are packed on
+// the way, also by who reads guesses alone, and what holds a secret is not packed.
+func TestPackedConnection(t *testing.T) {
+	w := newWorld(t).start(2).register()
+	c := w.open(func(o *client.Config) { o.Compression = client.CompressionOn })
+	l := new(load).start(t, 16, c)
+	within(t, "payments", func() bool { return l.count.Load() > 300 })
+	l.end(t, w)
+	tx := payment(c)
+	o, err := c.Submit(t.Context(), tx)
+	if err != nil || o.Id != tx.Id || o.Csn == 0 {
+		t.Fatalf("%v, %v", o, err)
+	}
+	if s := w.batches[len(w.batches)-1][0]; len(s.Transaction) > 50 {
+		t.Errorf("a payment takes %d bytes: the id of its transfer is on the wire", len(s.Transaction))
+	}
+	w.answer = txnpb.QueryAnswer{Notes: []txnpb.Note{{Memo: strings.Repeat("a page of answers ", 20_000)}}}
+	if a, err := c.Query(t.Context(), &txnpb.Query{LookupAccounts: &ledgerpb.Lookup{}}); err != nil || a.Notes[0].Memo != w.answer.Notes[0].Memo {
+		t.Errorf("a page: %v", err)
+	}
+
+	r := w.raw()
+	r.request(1, gatewaypb.GatewayService, gatewaypb.GatewayHelloMethod, &gatewaypb.HelloRequest{Protocol: 1, Packing: pack.Guess})
+	var hello gatewaypb.HelloReply
+	if e := r.next(); hello.Parse(e.Body) != nil || hello.Packing != pack.All {
+		t.Fatalf("%v", &hello)
+	}
+	r.request(2, loginpb.LoginService, loginpb.LoginLoginMethod, &loginpb.LoginRequest{LoginName: "till-1@shop", Password: "correct horse"})
+	if e := r.next(); e.Kind != message.KindReply || e.Call != 2 {
+		t.Errorf("the answer to a login, which must not be packed: %v", &e)
+	}
+	var pings []byte
+	for call := range uint64(6) {
+		pings = frame.Append(pings, &message.Envelope{Kind: message.KindRequest, Service: gatewaypb.GatewayService, Method: gatewaypb.GatewayPingMethod, Call: 10 + call})
+	}
+	body, ok := pack.Append(nil, pack.Sequence(nil, pings), pack.Guess)
+	if !ok {
+		t.Fatal("pings are not packed")
+	}
+	r.send(pack.Frame(nil, body))
+	seen := 0
+	for seen < 6 {
+		e := r.next()
+		if e.Kind != message.KindPacked { // it did not pay
+			seen++
+			continue
+		}
+		sequence, err := pack.Open(nil, e.Body, 1<<20)
+		for len(sequence) > 0 && err == nil {
+			_, sequence, err = pack.Next(sequence)
+			seen++
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	r = w.signed()
+	r.send(pack.Frame(nil, body)) // nobody has agreed to this
+	if last := r.farewell(); message.Code(last.Code) != message.Invalid {
+		t.Errorf("packed without being asked: %v", &last)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"virtualservicesinc.com/rrts/engine"
 	"virtualservicesinc.com/rrts/message"
+	"virtualservicesinc.com/rrts/message/pack"
 	"virtualservicesinc.com/rrts/schema/gatewaypb"
 	"virtualservicesinc.com/rrts/schema/loginpb"
 	"virtualservicesinc.com/rrts/schema/txnpb"
@@ -101,7 +102,8 @@ func (c *conn) hello(e *message.Envelope) {
 	}
 	c.greeted, c.told = true, g.cfg.Gateways()
 	sfus, roster := g.cfg.SFUs()
-	c.replyMessage(e.Call, &gatewaypb.HelloReply{
+	packing := in.Packing & pack.All
+	c.replySecret(e.Call, message.Marshal(&gatewaypb.HelloReply{ // before anything is packed
 		Protocol:        min(in.Protocol, Protocol),
 		Cluster:         g.cfg.Cluster,
 		ClusterId:       g.cfg.ClusterID[:],
@@ -113,13 +115,24 @@ func (c *conn) hello(e *message.Envelope) {
 		Window:          uint32(g.cfg.Window),
 		Sfus:            sfus,
 		Roster:          roster,
-	})
+		Packing:         offered(packing),
+	}))
+	c.short.Store(packing&pack.ShortOutcomes != 0)
+	c.fc.Pack(packing)
 	g.mu.Lock()
 	moved := g.moved
 	g.mu.Unlock()
 	if moved { // it came while the others were told
 		c.queue(notice(gatewaypb.GatewayMovedMethod, message.Marshal(&gatewaypb.Move{Gateways: g.others()})))
 	}
+}
+
+// offered is what this gateway reads on a connection whose client packs at all.
+func offered(packing uint32) uint32 {
+	if packing == 0 {
+		return 0
+	}
+	return pack.All
 }
 
 // ping shows life. The gateways of the cluster may have changed since the client was
@@ -222,6 +235,8 @@ func (c *conn) forward(e *message.Envelope, a *access, role message.Role, u *use
 			c.fail(number, r.Code, r.Detail)
 		} else if err := c.admit(login, r.Body); err != nil {
 			c.fail(number, message.Internal, err.Error())
+		} else if m.Sensitive {
+			c.replySecret(number, r.Body)
 		} else {
 			c.reply(number, r.Body)
 		}

@@ -324,7 +324,7 @@ func (l *ledgerComponent) Drain(context.Context) error {
 	})
 	return nil
 }
-func (l *ledgerComponent) Stop()                       {}
+func (l *ledgerComponent) Stop() {}
 
 func (l *ledgerComponent) Serve(batch []message.Request) {
 	for _, r := range batch {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"virtualservicesinc.com/rrts/message"
+	"virtualservicesinc.com/rrts/message/txid"
 	"virtualservicesinc.com/rrts/message/u128"
 	"virtualservicesinc.com/rrts/schema/gatewaypb"
 	"virtualservicesinc.com/rrts/schema/txnpb"
@@ -28,6 +29,7 @@ type call struct {
 	service  uint16
 	to       uint16
 	submit   bool // the answer is an Outcome
+	plain    bool // it holds a secret and is not packed
 	patient  bool // the answer may take long: silence is no sign that the gateway is lost
 	body     []byte
 	id       u128.Int  // of a submit
@@ -105,7 +107,11 @@ func (c *Client) sendLocked(k *call) *conn {
 	}
 	e := message.Envelope{Kind: message.KindRequest, Service: k.service, Method: k.method.Number, Call: cn.number + 1,
 		To: k.to, RemainingMillis: remaining(k.deadline), Body: k.body}
-	if err := cn.fc.Queue(&e); err != nil {
+	queue := cn.fc.Queue
+	if k.plain {
+		queue = cn.fc.QueuePlain
+	}
+	if err := queue(&e); err != nil {
 		return nil // its queue is full, or it is lost: then its reader says so
 	}
 	cn.number++
@@ -234,7 +240,26 @@ func (k *call) result() (*txnpb.Outcome, error) {
 
 func submission(tx *txnpb.Transaction) *call {
 	return &call{service: gatewaypb.GatewayService, method: gatewaypb.GatewayDescriptor.Method(gatewaypb.GatewaySubmitMethod),
-		submit: true, id: tx.Id, body: message.Marshal(tx)}
+		submit: true, id: tx.Id, plain: len(tx.Users) > 0, body: message.Marshal(derived(tx))}
+}
+
+// derived returns tx without the ids of its transfers, if the cluster would give them the
+// same: they are half of a payment's bytes.
+func derived(tx *txnpb.Transaction) *txnpb.Transaction {
+	if tx.DeriveTransferIds || len(tx.Transfers) == 0 {
+		return tx
+	}
+	for i := range tx.Transfers {
+		if tx.Transfers[i].Id != txid.Transfer(tx.Id, uint32(i)) {
+			return tx
+		}
+	}
+	short := *tx
+	short.DeriveTransferIds, short.Transfers = true, slices.Clone(tx.Transfers)
+	for i := range short.Transfers {
+		short.Transfers[i].Id = u128.Int{}
+	}
+	return &short
 }
 
 // Submit submits tx and returns its outcome; see the package comment for what the
@@ -308,7 +333,7 @@ func (n named) Call(ctx context.Context, method *message.MethodDescriptor, servi
 }
 
 func (c *Client) callTo(ctx context.Context, sfu uint16, method *message.MethodDescriptor, service uint16, body []byte) ([]byte, error) {
-	k := &call{service: service, method: method, to: sfu, body: body, patient: service == txnpb.TxnService && method.Number == txnpb.TxnEventsMethod}
+	k := &call{service: service, method: method, to: sfu, body: body, plain: method.Sensitive, patient: service == txnpb.TxnService && method.Number == txnpb.TxnEventsMethod}
 	if err := c.start(ctx, k); err != nil {
 		return nil, err
 	}

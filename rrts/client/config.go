@@ -51,6 +51,8 @@ type Config struct {
 
 	// Agent is the application's name and version, for the operator's eyes.
 	Agent string
+	// Compression says whether messages are packed on the way; see package pack.
+	Compression Compression
 	// MaxInFlight bounds the requests without an answer; a further one waits. 0 means
 	// DefaultMaxInFlight.
 	MaxInFlight int
@@ -90,3 +92,13 @@ func (c *Config) validate() error {
 	}
 	return errors.Join(errs...)
 }
+
+// Compression says on which connections messages are packed, where the gateway can.
+type Compression int
+
+const (
+	// CompressionAuto packs what leaves this machine: within it the wire costs nothing.
+	CompressionAuto Compression = iota
+	CompressionOn
+	CompressionOff
+)

@@ -28,7 +28,7 @@ type conn struct {
 	// Guarded by Client.mu.
 	number  uint64 // of the last request sent
 	pending map[uint64]*call
-	patient int // those of pending that may wait for long
+	patient int       // those of pending that may wait for long
 	silent  int       // looks of the keeper in a row at which nothing had come
 	stuck   int       // looks in a row at which requests were open and nothing had been decided
 	decided bool      // something was, since the keeper last looked
@@ -111,6 +111,9 @@ func (c *Client) answered(cn *conn, e *message.Envelope) {
 	case k.submit:
 		outcome = new(txnpb.Outcome)
 		if err = outcome.Parse(e.Body); err == nil {
+			if outcome.Id.IsZero() { // a short one
+				outcome.Id = k.id
+			}
 			again = !final(outcome.State)
 			c.saw(outcome.Csn)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/message/frame"
+	"virtualservicesinc.com/rrts/message/pack"
 	"virtualservicesinc.com/rrts/schema/gatewaypb"
 	"virtualservicesinc.com/rrts/schema/loginpb"
 )
@@ -214,8 +215,8 @@ func (c *Client) connect(ctx context.Context, g *gateway) (*frame.Conn, error) {
 // ask sends a request of the opening and waits for its answer.
 func (cn *conn) ask(service, method uint16, in, out message.Message) error {
 	cn.number++
-	e := message.Envelope{Kind: message.KindRequest, Service: service, Method: method, Call: cn.number}
-	if err := cn.fc.QueueMessage(&e, in); err != nil {
+	e := message.Envelope{Kind: message.KindRequest, Service: service, Method: method, Call: cn.number, Body: message.Marshal(in)}
+	if err := cn.fc.QueuePlain(&e); err != nil { // it may hold a password
 		return err
 	}
 	if err := cn.fc.Flush(); err != nil {
@@ -252,10 +253,11 @@ func (cn *conn) hello() error {
 	var r gatewaypb.HelloReply
 	before := time.Now()
 	err := cn.ask(gatewaypb.GatewayService, gatewaypb.GatewayHelloMethod,
-		&gatewaypb.HelloRequest{Protocol: Protocol, Agent: c.config.Agent}, &r)
+		&gatewaypb.HelloRequest{Protocol: Protocol, Agent: c.config.Agent, Packing: c.packing(cn.fc)}, &r)
 	if err != nil {
 		return fmt.Errorf("hello: %w", err)
 	}
+	cn.fc.Pack(r.Packing)
 	if id := c.config.ClusterID; id != ([16]byte{}) && string(r.ClusterId) != string(id[:]) {
 		return fmt.Errorf("%w: %q; if that was restored from a backup, use its new client-kit.toml", ErrOtherCluster, r.Cluster)
 	}
@@ -331,4 +333,19 @@ func (cn *conn) logIn() error {
 	c.user.User, c.user.Role, c.user.PublicName = r.User, r.Role, r.PublicName
 	c.mu.Unlock()
 	return nil
+}
+
+// packing is what is offered to a gateway: nothing within this machine, unless it is asked
+// for.
+func (c *Client) packing(fc *frame.Conn) uint32 {
+	remote, tcp := fc.RemoteAddr().(*net.TCPAddr)
+	switch c.config.Compression {
+	case CompressionAuto:
+		if !tcp || remote.IP.IsLoopback() {
+			return 0
+		}
+	case CompressionOff:
+		return 0
+	}
+	return pack.All
 }

@@ -14,10 +14,11 @@ func (c *Client) Transaction() *txnpb.Transaction { return &txnpb.Transaction{Id
 
 // Transfer returns a transaction that moves amount from the debit account to the
 // credit account, both of the given ledger. The code is the application's own
-// reason, 1 to 65535. Its ids are fresh.
+// reason, 1 to 65535. The transaction's id is fresh, and the transfer's is made of it: on
+// the wire that one takes no bytes. [DerivedTransferID] makes the same for transfers of one's own.
 func (c *Client) Transfer(debit, credit, amount u128.Int, ledger, code uint32) *txnpb.Transaction {
 	tx := c.Transaction()
-	tx.Transfers = []ledgerpb.Transfer{{Id: c.NewID(), DebitAccountId: debit, CreditAccountId: credit, Amount: amount, Ledger: ledger, Code: code}}
+	tx.Transfers = []ledgerpb.Transfer{{Id: DerivedTransferID(tx.Id, 0), DebitAccountId: debit, CreditAccountId: credit, Amount: amount, Ledger: ledger, Code: code}}
 	return tx
 }
 

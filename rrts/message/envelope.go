@@ -44,6 +44,7 @@ const (
 	KindReply   Kind = 2
 	KindFailure Kind = 3
 	KindNotice  Kind = 4 // wants nothing
+	KindPacked  Kind = 5 // its body is other Envelopes; see package pack
 )
 
 // Role is what a principal may do. Append-only: the numbers are on the wire.

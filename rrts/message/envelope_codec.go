@@ -219,3 +219,13 @@ func (e Envelope) Format(f fmt.State, _ rune) { io.WriteString(f, e.String()) }
 func (e Envelope) MarshalText() ([]byte, error) { return []byte(e.String()), nil }
 
 var _ Message = (*Envelope)(nil)
+
+// PackedBody returns the body of an encoded Envelope of KindPacked, as package pack makes
+// it: the kind, and then the body.
+func PackedBody(b []byte) (body []byte, ok bool) {
+	if len(b) < 3 || b[0] != tagKind || b[1] != byte(KindPacked) || b[2] != tagBody {
+		return nil, false
+	}
+	body, end := Bytes(b, 3)
+	return body, end == len(b)
+}

@@ -8,10 +8,12 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"virtualservicesinc.com/rrts/message"
+	"virtualservicesinc.com/rrts/message/pack"
 )
 
 // ErrBacklog says that the peer has not read for so long that no more may be
@@ -46,8 +48,15 @@ type Conn struct {
 	reader *Reader
 	limits Limits
 
+	methods atomic.Uint32 // of package pack, that the peer reads; 0: nothing is packed, either way
+
+	// Of the goroutine that calls Next.
+	unpacked []byte // what was packed in the last frame
+	inner    []byte // what is left of it
+
 	mu       sync.Mutex
 	queued   []byte // frames that are not sealed yet
+	plain    []int  // where in queued there are frames that must not be packed
 	flushing bool   // a goroutine is in Flush; it will take what is queued meanwhile
 	sealing  int    // bytes that the goroutine in Flush is sealing
 	closing  bool   // CloseAfter was called: nothing more is queued
@@ -105,8 +114,38 @@ func Raw(c net.Conn) net.Conn {
 	return c
 }
 
-// Next returns the next frame; see Reader.Next. One goroutine calls it.
-func (c *Conn) Next() ([]byte, error) { return c.reader.Next() }
+// Pack packs what leaves from now on by the methods of package pack that the peer reads,
+// and opens what comes. Both sides have agreed on it.
+func (c *Conn) Pack(methods uint32) { c.methods.Store(methods) }
+
+// Next returns the next Envelope; see Reader.Next. One goroutine calls it.
+func (c *Conn) Next() ([]byte, error) {
+	for {
+		if len(c.inner) > 0 {
+			var e []byte
+			var err error
+			if e, c.inner, err = pack.Next(c.inner); err != nil {
+				err = fmt.Errorf("%w: %w", ErrFrame, err)
+			}
+			return e, err
+		}
+		if cap(c.unpacked) > keptBuffer {
+			c.unpacked = nil
+		}
+		b, err := c.reader.Next()
+		if err != nil || c.methods.Load() == 0 {
+			return b, err
+		}
+		body, ok := message.PackedBody(b)
+		if !ok {
+			return b, nil
+		}
+		if c.unpacked, err = pack.Open(c.unpacked[:0], body, int(c.reader.limit.Load())); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrFrame, err)
+		}
+		c.inner = c.unpacked
+	}
+}
 
 // Discard takes what the peer says, whatever it is, until it says no more or the
 // read deadline comes. Next cannot be called afterwards.
@@ -114,7 +153,7 @@ func (c *Conn) Discard() { io.Copy(io.Discard, c.reader.src) }
 
 // Ready reports whether Next has a frame at hand. The goroutine that calls Next
 // calls it.
-func (c *Conn) Ready() bool { return c.reader.Ready() }
+func (c *Conn) Ready() bool { return len(c.inner) > 0 || c.reader.Ready() }
 
 // SetFrameLimit changes Limits.Frame for the frames that have not come yet.
 func (c *Conn) SetFrameLimit(n int) { c.reader.SetLimit(n) }
@@ -139,6 +178,18 @@ func (c *Conn) Queue(e *message.Envelope) error {
 	if err := c.roomLocked(e.Size()); err != nil {
 		return err
 	}
+	c.queued = Append(c.queued, e)
+	return nil
+}
+
+// QueuePlain is Queue for a frame that is never packed: it holds a secret.
+func (c *Conn) QueuePlain(e *message.Envelope) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.roomLocked(e.Size()); err != nil {
+		return err
+	}
+	c.plain = append(c.plain, len(c.queued))
 	c.queued = Append(c.queued, e)
 	return nil
 }
@@ -182,9 +233,12 @@ func (c *Conn) Flush() error {
 	}
 	c.flushing = true
 	for len(c.queued) > 0 && c.err == nil && c.out.waiting.Load() == 0 {
-		b := c.queued
-		c.queued, c.sealing = nil, len(b)
+		b, plain := c.queued, c.plain
+		c.queued, c.plain, c.sealing = nil, nil, len(b)
 		c.mu.Unlock()
+		if methods := c.methods.Load(); methods != 0 {
+			b = packed(b, plain, methods)
+		}
 		err := c.write(b)
 		giveBuffer(b)
 		if err != nil {

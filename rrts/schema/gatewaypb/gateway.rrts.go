@@ -45,6 +45,9 @@ type HelloRequest struct {
 	Protocol uint32
 	// For the operator's eyes: program and version.
 	Agent string
+	// The ways of packing that the client reads, as a bit set: 1 guess, 2 zstd, 4 outcomes
+	// without the transaction's id. 0: nothing on this connection is packed.
+	Packing uint32
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -54,6 +57,9 @@ func (m *HelloRequest) AppendTo(b []byte) []byte {
 	}
 	if m.Agent != "" {
 		b = message.AppendString(append(b, 0x12), m.Agent)
+	}
+	if m.Packing != 0 {
+		b = message.AppendVarint(append(b, 0x18), uint64(m.Packing))
 	}
 	return b
 }
@@ -66,6 +72,9 @@ func (m *HelloRequest) Size() int {
 	}
 	if m.Agent != "" {
 		n += 1 + message.SizeBytes(len(m.Agent))
+	}
+	if m.Packing != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Packing))
 	}
 	return n
 }
@@ -108,6 +117,14 @@ func (m *HelloRequest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.HelloRequest.agent: not UTF-8")
 			}
 			m.Agent = string(p)
+		case 0x18: // packing
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.gateway.HelloRequest.packing")
+			}
+			m.Packing = uint32(v)
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.gateway.HelloRequest: unknown field")
@@ -130,6 +147,9 @@ func (m HelloRequest) String() string {
 	}
 	if m.Agent != "" {
 		t.Add("agent", m.Agent)
+	}
+	if m.Packing != 0 {
+		t.Add("packing", m.Packing)
 	}
 	return t.String()
 }
@@ -154,6 +174,9 @@ type HelloReply struct {
 	// it any more.
 	Sfus   []uint32
 	Roster uint64
+	// The ways of packing that the gateway reads, if the client offered any: from here on
+	// either side may pack what it sends as the other reads it.
+	Packing uint32
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -193,6 +216,9 @@ func (m *HelloReply) AppendTo(b []byte) []byte {
 	}
 	if m.Roster != 0 {
 		b = message.AppendVarint(append(b, 0x58), m.Roster)
+	}
+	if m.Packing != 0 {
+		b = message.AppendVarint(append(b, 0x60), uint64(m.Packing))
 	}
 	return b
 }
@@ -239,6 +265,9 @@ func (m *HelloReply) Size() int {
 	}
 	if m.Roster != 0 {
 		n += 1 + message.SizeVarint(m.Roster)
+	}
+	if m.Packing != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Packing))
 	}
 	return n
 }
@@ -364,6 +393,14 @@ func (m *HelloReply) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.HelloReply.roster")
 			}
 			m.Roster = v
+		case 0x60: // packing
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.gateway.HelloReply.packing")
+			}
+			m.Packing = uint32(v)
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.gateway.HelloReply: unknown field")
@@ -416,6 +453,9 @@ func (m HelloReply) String() string {
 	}
 	if m.Roster != 0 {
 		t.Add("roster", m.Roster)
+	}
+	if m.Packing != 0 {
+		t.Add("packing", m.Packing)
 	}
 	return t.String()
 }
