@@ -218,7 +218,7 @@ func (m *HelloReply) AppendTo(b []byte) []byte {
 		b = message.AppendVarint(append(b, 0x58), m.Roster)
 	}
 	if m.Packing != 0 {
-		b = message.AppendVarint(append(b, 0x60), uint64(m.Packing))
+		b = message.AppendVarint(append(b, 0x68), uint64(m.Packing))
 	}
 	return b
 }
@@ -393,7 +393,7 @@ func (m *HelloReply) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.HelloReply.roster")
 			}
 			m.Roster = v
-		case 0x60: // packing
+		case 0x68: // packing
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
 				v, i = uint64(b[i]), i+1

@@ -10933,7 +10933,7 @@ const (
 	TxnResolveMethod  uint16 = 3
 	TxnReadMethod     uint16 = 4
 	TxnFindUserMethod uint16 = 5
-	TxnEventsMethod   uint16 = 6
+	TxnEventsMethod   uint16 = 7
 )
 
 // TxnDescriptor is what routing knows of Txn.
