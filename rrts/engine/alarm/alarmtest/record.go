@@ -45,7 +45,7 @@ func (r *Record) Proves(t testing.TB) {
 	caller, _, _, _ := runtime.Caller(1)
 	test := strings.TrimPrefix(runtime.FuncForPC(caller).Name(), "virtualservicesinc.com/")
 	test = strings.Replace(test, "_test.", ".", 1) // a test package beside its own
-	if i := strings.Index(test, ".func"); i > 0 { // a function within the test
+	if i := strings.Index(test, ".func"); i > 0 {  // a function within the test
 		test = test[:i]
 	}
 	r.mu.Lock()
