@@ -9,31 +9,19 @@ import (
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
-// roles is a set of roles.
-type roles uint8
-
-func set(of ...message.Role) (s roles) {
-	for _, r := range of {
-		s |= 1 << r
-	}
-	return s
-}
-
-func (s roles) has(r message.Role) bool { return s>>r&1 == 1 }
-
 // Who may call what. What is not listed nobody calls from outside: what SFUs say
 // to each other, batches of transactions, and users with their password verifiers.
 var (
-	anyone   = set(message.RoleNone, message.RoleClient, message.RoleOperator, message.RoleAuditor)
-	users    = set(message.RoleClient, message.RoleOperator, message.RoleAuditor)
-	movers   = set(message.RoleClient, message.RoleOperator)
-	watchers = set(message.RoleOperator, message.RoleAuditor)
-	operator = set(message.RoleOperator)
+	anyone   = message.RoleSet(message.RoleNone, message.RoleClient, message.RoleOperator, message.RoleAuditor)
+	users    = message.RoleSet(message.RoleClient, message.RoleOperator, message.RoleAuditor)
+	movers   = message.RoleSet(message.RoleClient, message.RoleOperator)
+	watchers = message.RoleSet(message.RoleOperator, message.RoleAuditor)
+	operator = message.RoleSet(message.RoleOperator)
 )
 
 // access is one method that clients may call.
 type access struct {
-	roles  roles
+	roles  message.Roles
 	method *message.MethodDescriptor
 	// here is set for what is asked of one SFU: if the client names none, of this one.
 	here bool
@@ -61,7 +49,7 @@ var open = table(
 
 type rules = map[methodKey]access
 
-func allow(to roles, service *message.ServiceDescriptor, methods ...uint16) rules {
+func allow(to message.Roles, service *message.ServiceDescriptor, methods ...uint16) rules {
 	t := make(rules)
 	for _, m := range methods {
 		t[methodKey{service.Number, m}] = access{roles: to, method: service.Method(m),

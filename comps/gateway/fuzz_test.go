@@ -106,7 +106,7 @@ func check(t *testing.T, c *conn, service, method uint16, principal uint64, role
 			t.Fatalf("login from %q", in.Address)
 		}
 	default:
-		if a := open[methodKey{service, method}]; !signed || !a.roles.has(message.RoleClient) || principal != 7 || role != message.RoleClient {
+		if a := open[methodKey{service, method}]; !signed || !a.roles.Has(message.RoleClient) || principal != 7 || role != message.RoleClient {
 			t.Fatalf("service %d method %d, signed %v, on behalf of %d with role %d", service, method, signed, principal, role)
 		}
 	}

@@ -32,9 +32,9 @@ func (c *conn) request(e *message.Envelope) {
 		role, user = s.role, s.user
 	}
 	switch {
-	case !a.roles.has(role) && role == message.RoleNone:
+	case !a.roles.Has(role) && role == message.RoleNone:
 		c.fail(e.Call, message.Unsigned, "gateway: log in first: there is no session, or it has expired")
-	case !a.roles.has(role):
+	case !a.roles.Has(role):
 		c.fail(e.Call, message.Denied, "gateway: the user's role may not call "+a.method.Name)
 	case uint64(len(e.Body)) > uint64(a.method.MaxBytes):
 		c.fail(e.Call, message.Invalid, "gateway: the request is larger than "+a.method.Name+" takes")

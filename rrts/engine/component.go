@@ -64,6 +64,15 @@ type Host interface {
 	// Ready tells the cluster whether the Component can answer. Until the first
 	// Ready(true), and after Ready(false), only Named calls and notices reach it.
 	Ready(ready bool)
+	// Offer makes services of the site known that the Component answers from now on,
+	// numbers from FirstSite on, in the place of those that it offered before. They are
+	// announced to every engine with their descriptions, so that they can be called from
+	// everywhere. The descriptors pass to the engine for good. The error names all that
+	// cannot be offered.
+	Offer(services []Service) error
+	// Service returns the descriptor of a service, also of one of the site that this or
+	// another SFU has offered; nil if there is none. Nobody changes it any more.
+	Service(number uint16) *message.ServiceDescriptor
 	// Hold tells the cluster who holds a service of policy Leader as this Component
 	// knows it: the SFU (0 while nobody does) and the term of that knowledge. The
 	// knowledge with the highest term wins everywhere, whoever told it; in the same
@@ -104,6 +113,9 @@ type Host interface {
 	// Renew ends this life of the Component and begins another at once: for a change of
 	// what it is made of. What waits for it is kept as after a failure, without being one.
 	Renew(reason string)
+	// Fail is this life's failure, as a panic would be: for a Component that has found
+	// that it cannot go on. What it has been given and not answered counts as the cause.
+	Fail(reason string)
 	// Fatal ends the whole engine: Run returns err. For what a restart of the
 	// Component cannot cure and must not hide, such as a failed fsync.
 	Fatal(err error)

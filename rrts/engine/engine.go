@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -106,8 +107,9 @@ type Engine struct {
 	alarms *alarmTable
 	ward   *ward
 
-	units     []*unit            // in the order of start; fixed once Run begins
-	byService map[uint16]service // likewise
+	units     []*unit // in the order of start; fixed once Run begins
+	byService atomic.Pointer[map[uint16]service]
+	sites     sync.Mutex // held by who changes byService once Run has begun
 
 	mu       sync.Mutex // guards what follows: one owner of the router at a time
 	router   *router.Router
@@ -149,9 +151,10 @@ func New(cfg Config) (*Engine, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	e := &Engine{cfg: cfg, clock: cfg.Clock, born: cfg.Clock(), byService: make(map[uint16]service), armed: never,
+	e := &Engine{cfg: cfg, clock: cfg.Clock, born: cfg.Clock(), armed: never,
 		log:   cfg.Log.With("sfu", cfg.SFU),
 		rearm: make(chan struct{}, 1), shutdown: make(chan struct{}), fatal: make(chan error, 1), change: make(chan struct{})}
+	e.byService.Store(&map[uint16]service{})
 	e.router = router.New(router.Config{Self: cfg.SFU, Incarnation: cfg.Incarnation, Registry: cfg.Registry,
 		Name: cfg.Name, Type: cfg.Type, Software: cfg.Software})
 	e.alarms = newAlarmTable(cfg.Clock, e.log, cfg.OnAlarm)
@@ -166,7 +169,13 @@ func New(cfg Config) (*Engine, error) {
 // Add makes a Component with construct and adds it; it is started after those
 // that were added before, and stopped before them. construct is called again to
 // make a new instance when one has failed. Add may be called until Run begins.
-func (e *Engine) Add(construct func() (Component, error)) error {
+func (e *Engine) Add(construct func() (Component, error)) error { return e.add(construct, false) }
+
+// AddApart is Add for a Component that the SFU is whole without: WaitReady does not wait
+// for it.
+func (e *Engine) AddApart(construct func() (Component, error)) error { return e.add(construct, true) }
+
+func (e *Engine) add(construct func() (Component, error), apart bool) error {
 	if e.running.Load() {
 		return errors.New("engine: Add after Run")
 	}
@@ -177,7 +186,7 @@ func (e *Engine) Add(construct func() (Component, error)) error {
 	if err != nil {
 		return fmt.Errorf("engine: %w", err)
 	}
-	u := &unit{engine: e, name: comp.Name(), make: construct, failures: make(chan failure, 8)}
+	u := &unit{engine: e, name: comp.Name(), make: construct, apart: apart, failures: make(chan failure, 8)}
 	u.log = e.log.With("component", u.name)
 	u.box = newMailbox(u.name, e.clock)
 	if slices.ContainsFunc(e.units, func(o *unit) bool { return o.name == u.name }) {
@@ -188,19 +197,30 @@ func (e *Engine) Add(construct func() (Component, error)) error {
 		if e.cfg.Registry.Service(n) == nil {
 			return fmt.Errorf("engine: %s answers %s (%d), which the Registry does not know", u.name, s.Descriptor.Name, n)
 		}
-		if other, taken := e.byService[n]; taken {
+		if other, taken := (*e.byService.Load())[n]; taken {
 			return fmt.Errorf("engine: %s and %s both answer %s (%d)", other.unit.name, u.name, s.Descriptor.Name, n)
 		}
-		if s.Mailbox == 0 {
-			s.Mailbox = DefaultMailbox
-		}
-		x := &served{desc: s.Descriptor, bound: s.Mailbox, latency: make([]router.Histogram, len(s.Descriptor.Methods))}
+		x := newServed(s)
 		u.services = append(u.services, x)
-		e.byService[n] = service{unit: u, served: x}
+		e.serve(func(all map[uint16]service) { all[n] = service{unit: u, served: x} })
 	}
 	u.in = newInstance(u, comp)
 	e.units = append(e.units, u)
 	return nil
+}
+
+func newServed(s Service) *served {
+	if s.Mailbox == 0 {
+		s.Mailbox = DefaultMailbox
+	}
+	return &served{desc: s.Descriptor, bound: s.Mailbox, latency: make([]router.Histogram, len(s.Descriptor.Methods))}
+}
+
+// serve changes who answers which service: those who look it up take no lock.
+func (e *Engine) serve(change func(all map[uint16]service)) {
+	all := maps.Clone(*e.byService.Load())
+	change(all)
+	e.byService.Store(&all)
 }
 
 // LastError says that a stop would leave services without any instance.

@@ -228,6 +228,9 @@ func (in *instance) Pulse(name string, limit time.Duration) func() {
 	return func() { p.last.Store(int64(in.Now())) }
 }
 
+// Fail implements Host.
+func (in *instance) Fail(reason string) { in.fail(reason, "", false) }
+
 // Fatal implements Host.
 func (in *instance) Fatal(err error) {
 	in.unit.engine.fail(fmt.Errorf("engine: %s: %w", in.unit.name, err))

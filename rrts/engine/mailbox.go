@@ -13,6 +13,7 @@ import (
 type served struct {
 	desc  *message.ServiceDescriptor
 	bound int
+	site  bool // a service of the site: no registry knows it
 	// Guarded by the mailbox's mu.
 	depth   [message.Lanes]int // waiting, by lane
 	latency []router.Histogram // from arrival to answer, by index of the method

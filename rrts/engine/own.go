@@ -17,7 +17,7 @@ const ownAnswers = 1
 
 // offerOwn makes the engine's own service known, without a Component.
 func (e *Engine) offerOwn() {
-	e.byService[enginepb.EngineService] = service{served: own}
+	e.serve(func(all map[uint16]service) { all[enginepb.EngineService] = service{served: own} })
 	w := e.begin()
 	w.router.Local(w.now, enginepb.EngineService, true, true, &w.out)
 	w.end()
@@ -46,7 +46,7 @@ func (e *Engine) Status() enginepb.EngineStatus {
 		m := u.box.status()
 		c := enginepb.ComponentStatus{Name: u.name, State: state(u.state.Load()).String(), Restarts: u.restarts.Load(),
 			MailboxDepth: uint32(m.depth), Handled: m.handled, Refused: m.refused}
-		for _, x := range u.services {
+		for _, x := range u.all() {
 			c.MailboxBound += uint32(x.bound)
 		}
 		s.Components = append(s.Components, c)
@@ -79,7 +79,7 @@ func (e *Engine) Stats() Stats {
 	s.Denied, s.Unsent = e.counters.denied.Load(), e.counters.unsent.Load()
 	for _, u := range e.units {
 		s.Expired += u.box.status().expired
-		for _, x := range u.services {
+		for _, x := range u.all() {
 			for i, h := range u.box.latency(x) {
 				if h.Count > 0 {
 					s.Served = append(s.Served, router.MethodLatency{Service: x.desc.Name, Method: x.desc.Methods[i].Name, Histogram: h})

@@ -197,13 +197,14 @@ func (e *Engine) changed() {
 	e.change = make(chan struct{})
 }
 
-// WaitReady returns nil when every Component is ready, or ctx's error.
+// WaitReady returns nil when every Component is ready that was not added apart, or
+// ctx's error.
 func (e *Engine) WaitReady(ctx context.Context) error {
 	for {
 		e.changeMu.Lock()
 		change := e.change
 		e.changeMu.Unlock()
-		if !slices.ContainsFunc(e.units, func(u *unit) bool { return state(u.state.Load()) != stateReady }) {
+		if !slices.ContainsFunc(e.units, func(u *unit) bool { return !u.apart && state(u.state.Load()) != stateReady }) {
 			return nil
 		}
 		select {

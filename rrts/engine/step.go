@@ -156,7 +156,7 @@ func (e *Engine) accept(r *request) (message.Code, string) {
 
 // request makes a request of an envelope that is for this SFU.
 func (e *Engine) request(env *message.Envelope) (*request, message.Code, string) {
-	s, found := e.byService[env.Service]
+	s, found := (*e.byService.Load())[env.Service]
 	if !found {
 		return nil, message.NoMethod, fmt.Sprintf("engine: SFU %d does not answer service %d", e.cfg.SFU, env.Service)
 	}

@@ -37,7 +37,8 @@ type unit struct {
 	name     string
 	log      *slog.Logger
 	make     func() (Component, error)
-	services []*served
+	apart    bool      // the SFU is whole without it
+	services []*served // changed under mu once Run has begun
 	box      *mailbox
 	failures chan failure
 
@@ -163,7 +164,11 @@ func (u *unit) setReady(in *instance, ready bool) {
 func (u *unit) tellRouterLocked(offered, ready bool) {
 	w := u.engine.begin()
 	for _, s := range u.services {
-		w.router.Local(w.now, s.desc.Number, offered, ready, &w.out)
+		if s.site {
+			w.router.LocalSite(w.now, s.desc, offered, ready, &w.out)
+		} else {
+			w.router.Local(w.now, s.desc.Number, offered, ready, &w.out)
+		}
 	}
 	w.end()
 	if ready {
@@ -183,7 +188,7 @@ func (u *unit) drain(ctx context.Context) {
 	}
 	u.set(stateDraining)
 	w := u.engine.begin()
-	for _, s := range u.services {
+	for _, s := range u.all() {
 		w.router.LocalDraining(s.desc.Number)
 	}
 	w.end()

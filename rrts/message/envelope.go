@@ -57,3 +57,17 @@ const (
 	RoleAuditor  Role = 3 // reads everything, changes nothing
 	RoleSFU      Role = 4 // a Component of the cluster itself
 )
+
+// Roles is a set of roles, bit 1 << role each. Append-only: it is on the wire.
+type Roles uint32
+
+// RoleSet returns the set of the given roles.
+func RoleSet(of ...Role) (s Roles) {
+	for _, r := range of {
+		s |= 1 << r
+	}
+	return s
+}
+
+// Has reports whether r is in the set.
+func (s Roles) Has(r Role) bool { return s>>r&1 == 1 }

@@ -116,6 +116,10 @@ type MethodDescriptor struct {
 	MaxBytes   uint32 // bound on the encoded request, in bytes
 	Request    string // full name of the request's message
 	Reply      string // full name of the reply's message; empty for a notice
+	// Clients are the roles for which gateways pass a method of a service of the site,
+	// as the configuration of the SFU that answers it grants them. Of RRTS's own
+	// services the gateway itself knows who may call what.
+	Clients Roles
 }
 
 // ServiceDescriptor is what routing must know of a service.

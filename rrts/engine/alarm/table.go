@@ -152,6 +152,14 @@ var Kinds = []Kind{
 		Proof: "rrts/engine.TestQuarantine",
 	},
 	{
+		Name: "site-alarm", Severity: Warning, Subject: "A Component of the site reports something",
+		Means: "A program of your own, which an SFU runs as a Component, has raised this alarm. The alarm's name names the " +
+			"Component and what it is about; its detail is the program's.",
+		Done:  "What the program itself did, it says. RRTS goes on as before.",
+		Do:    "Ask those who wrote the program. `journalctl -u 'rrts@*' RRTS_COMPONENT=NAME` shows what it wrote.",
+		Proof: "rrts/engine/child.TestAlarm",
+	},
+	{
 		Name: "engine-stalled", Severity: Critical, Subject: "The engine makes no progress",
 		Means: "The engine's own loop stands still for seconds.",
 		Done:  "systemd is no longer told that the SFU lives, and restarts it within ten seconds of silence.",

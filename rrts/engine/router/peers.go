@@ -158,17 +158,27 @@ func (r *Router) Announced(now time.Duration, sfu uint16, a *enginepb.Announceme
 	p.version, p.Draining = a.Version, a.Draining
 	p.Name, p.Type, p.Software = a.SfuName, a.SfuType, a.Software
 	ready := make(map[uint16]bool, len(a.Offers))
-	var news []*service // in which parked calls may find something
+	var news, sites []*service // in which parked calls may find something; which were described
 	for _, o := range a.Offers {
 		if o.Service == 0 || o.Service > 0xffff || o.Holder > 0xffff {
 			continue
 		}
 		svc := r.service(uint16(o.Service))
+		var desc *message.ServiceDescriptor
+		if o.Site != nil {
+			if desc = Described(o.Site); desc == nil || desc.Number != uint16(o.Service) {
+				continue
+			}
+			svc = r.learn(desc)
+		}
 		if svc == nil {
 			continue
 		}
 		in := svc.add(sfu, p)
-		in.offered = true
+		in.offered, in.desc = true, desc
+		if desc != nil {
+			sites = append(sites, svc)
+		}
 		ready[uint16(o.Service)] = o.Ready
 		if svc.hold(uint16(o.Holder), o.Term) || o.Ready && !in.ready {
 			news = append(news, svc)
@@ -177,6 +187,9 @@ func (r *Router) Announced(now time.Duration, sfu uint16, a *enginepb.Announceme
 	for _, in := range p.instances {
 		_, in.offered = ready[in.svc.desc.Number]
 		in.ready = ready[in.svc.desc.Number]
+	}
+	for _, svc := range sites {
+		svc.merge()
 	}
 	r.tell(PeerAnnounced, p, out)
 	for _, svc := range news {
@@ -241,8 +254,11 @@ func (r *Router) announcement() *enginepb.Announcement {
 		SfuName: r.cfg.Name, SfuType: r.cfg.Type, Software: r.cfg.Software}
 	for _, s := range r.order {
 		if in := s.instance(r.cfg.Self); in != nil && in.offered {
-			a.Offers = append(a.Offers, enginepb.Offer{Service: uint32(s.desc.Number), Ready: in.ready,
-				Holder: uint32(s.holder), Term: s.term})
+			o := enginepb.Offer{Service: uint32(s.desc.Number), Ready: in.ready, Holder: uint32(s.holder), Term: s.term}
+			if in.desc != nil {
+				o.Site = Describe(in.desc)
+			}
+			a.Offers = append(a.Offers, o)
 		}
 	}
 	return a

@@ -121,6 +121,7 @@ type Router struct {
 	peers    map[uint16]*peer
 	numbers  []uint16 // of peers, ascending
 	calls    map[uint64]*Call
+	learnt   int // services of the site
 	parked   int
 	wheel    wheel
 	last     uint64 // number of the last call

@@ -22,10 +22,11 @@ type service struct {
 type instance struct {
 	svc         *service
 	sfu         uint16
-	peer        *peer // nil for this SFU's own
-	offered     bool  // it answers the service at all
-	ready       bool  // by policy too, not only by name
-	draining    bool  // of this SFU's own: it finishes and takes nothing new
+	peer        *peer                      // nil for this SFU's own
+	desc        *message.ServiceDescriptor // of a service of the site: how it describes itself
+	offered     bool                       // it answers the service at all
+	ready       bool                       // by policy too, not only by name
+	draining    bool                       // of this SFU's own: it finishes and takes nothing new
 	outstanding int
 	picked      uint64 // the choice that took it last
 	calls       list   // in flight, in the order in which they were sent
@@ -41,6 +42,12 @@ func (r *Router) service(n uint16) *service {
 	if desc == nil {
 		return nil
 	}
+	return r.know(desc)
+}
+
+// know begins to know a service.
+func (r *Router) know(desc *message.ServiceDescriptor) *service {
+	n := desc.Number
 	s := &service{desc: desc, latency: make([]Histogram, len(desc.Methods))}
 	s.parked.kind = byPlace
 	r.services[n] = s
@@ -105,14 +112,14 @@ func (r *Router) pick(c *Call) *instance {
 		return r.named(c)
 	case message.PolicyLeader:
 		in := c.svc.instance(c.svc.holder)
-		if in == nil || !in.ready || in == c.refused {
+		if in == nil || !in.ready || in == c.refused || !in.answers(c.method.Number) {
 			return nil
 		}
 		return in
 	}
 	var best *instance
 	for _, in := range c.svc.instances {
-		if in.ready && in != c.refused && (best == nil || r.better(c, in, best)) {
+		if in.ready && in != c.refused && in.answers(c.method.Number) && (best == nil || r.better(c, in, best)) {
 			best = in
 		}
 	}

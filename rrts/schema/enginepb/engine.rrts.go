@@ -22,6 +22,8 @@ var Schema = message.Schema{
 	Messages: []message.Type{
 		{Name: "rrts.engine.Announcement", New: func() message.Message { return new(Announcement) }},
 		{Name: "rrts.engine.Offer", New: func() message.Message { return new(Offer) }},
+		{Name: "rrts.engine.ServiceDescription", New: func() message.Message { return new(ServiceDescription) }},
+		{Name: "rrts.engine.MethodDescription", New: func() message.Message { return new(MethodDescription) }},
 		{Name: "rrts.engine.EngineStatusRequest", New: func() message.Message { return new(EngineStatusRequest) }},
 		{Name: "rrts.engine.EngineStatus", New: func() message.Message { return new(EngineStatus) }},
 		{Name: "rrts.engine.ComponentStatus", New: func() message.Message { return new(ComponentStatus) }},
@@ -220,6 +222,9 @@ type Offer struct {
 	Term   uint64
 	// The Component that answers is ready.
 	Ready bool
+	// Of a service of the site, which no engine knows by itself: what routing must know
+	// of it. Absent for those of RRTS.
+	Site *ServiceDescription
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -235,6 +240,11 @@ func (m *Offer) AppendTo(b []byte) []byte {
 	}
 	if m.Ready {
 		b = append(b, 0x20, 1)
+	}
+	if m.Site != nil {
+		b = append(b, 0x2a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Site.AppendTo(b), at)
 	}
 	return b
 }
@@ -254,10 +264,13 @@ func (m *Offer) Size() int {
 	if m.Ready {
 		n += 1 + 1
 	}
+	if m.Site != nil {
+		n += 1 + message.SizeBytes(m.Site.Size())
+	}
 	return n
 }
 
-// Parse replaces m by what b holds, reusing its slices.
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
 // The error is message.ErrMalformed.
 func (m *Offer) Parse(b []byte) error {
 	m.Reset()
@@ -310,6 +323,17 @@ func (m *Offer) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.Offer.ready")
 			}
 			m.Ready = v != 0
+		case 0x2a: // site
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.engine.Offer.site")
+			}
+			if m.Site == nil {
+				m.Site = new(ServiceDescription)
+			}
+			if err := m.Site.ParseNested(p, depth-1); err != nil {
+				return err
+			}
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.engine.Offer: unknown field")
@@ -338,6 +362,401 @@ func (m Offer) String() string {
 	}
 	if m.Ready {
 		t.Add("ready", m.Ready)
+	}
+	if m.Site != nil {
+		t.Add("site", m.Site)
+	}
+	return t.String()
+}
+
+// ServiceDescription is what routing must know of a service of the site, as the
+// Component that answers it described itself.
+type ServiceDescription struct {
+	// 1000 to 65535.
+	Number uint32
+	Name   string
+	// rrts.Policy.
+	Policy  uint32
+	Methods []MethodDescription
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *ServiceDescription) AppendTo(b []byte) []byte {
+	if m.Number != 0 {
+		b = message.AppendVarint(append(b, 0x08), uint64(m.Number))
+	}
+	if m.Name != "" {
+		b = message.AppendString(append(b, 0x12), m.Name)
+	}
+	if m.Policy != 0 {
+		b = message.AppendVarint(append(b, 0x18), uint64(m.Policy))
+	}
+	for i := range m.Methods {
+		b = append(b, 0x22, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Methods[i].AppendTo(b), at)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *ServiceDescription) Size() int {
+	n := 0
+	if m.Number != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Number))
+	}
+	if m.Name != "" {
+		n += 1 + message.SizeBytes(len(m.Name))
+	}
+	if m.Policy != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Policy))
+	}
+	if len(m.Methods) > 0 {
+		n += len(m.Methods)
+		for i := range m.Methods {
+			n += message.SizeBytes(m.Methods[i].Size())
+		}
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *ServiceDescription) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *ServiceDescription) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.engine.ServiceDescription: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.engine.ServiceDescription: tag")
+		}
+		switch tag {
+		case 0x08: // number
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.engine.ServiceDescription.number")
+			}
+			m.Number = uint32(v)
+		case 0x12: // name
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.engine.ServiceDescription.name")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.engine.ServiceDescription.name: not UTF-8")
+			}
+			m.Name = string(p)
+		case 0x18: // policy
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.engine.ServiceDescription.policy")
+			}
+			m.Policy = uint32(v)
+		case 0x22: // methods
+			if len(m.Methods) == 256 {
+				return message.BadField("rrts.engine.ServiceDescription.methods: more than 256 items")
+			}
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.engine.ServiceDescription.methods")
+			}
+			if len(m.Methods) == cap(m.Methods) {
+				m.Methods = slices.Grow(m.Methods, min(message.CountRun(b, i, 0x22), 256-len(m.Methods)))
+			}
+			n := len(m.Methods)
+			m.Methods = m.Methods[:n+1]
+			m.Methods[n].Reset()
+			if err := m.Methods[n].ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.engine.ServiceDescription: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *ServiceDescription) Reset() {
+	*m = ServiceDescription{
+		Methods: m.Methods[:0],
+	}
+}
+
+// String returns m for people and logs.
+func (m ServiceDescription) String() string {
+	t := message.NewText("ServiceDescription")
+	if m.Number != 0 {
+		t.Add("number", m.Number)
+	}
+	if m.Name != "" {
+		t.Add("name", m.Name)
+	}
+	if m.Policy != 0 {
+		t.Add("policy", m.Policy)
+	}
+	if len(m.Methods) > 0 {
+		message.AddList(&t, "methods", m.Methods)
+	}
+	return t.String()
+}
+
+// MethodDescription is what routing must know of a method.
+type MethodDescription struct {
+	Number uint32
+	Name   string
+	// rrts.Lane.
+	Lane       uint32
+	Idempotent bool
+	Notice     bool
+	Sensitive  bool
+	// Bound on the encoded request.
+	MaxBytes uint32
+	// Full names of the messages; reply is empty for a notice.
+	Request string
+	Reply   string
+	// Roles of clients for whom gateways pass it, bit 1 << role each. The configuration
+	// of the SFU that answers grants them; a Component cannot.
+	Clients uint32
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *MethodDescription) AppendTo(b []byte) []byte {
+	if m.Number != 0 {
+		b = message.AppendVarint(append(b, 0x08), uint64(m.Number))
+	}
+	if m.Name != "" {
+		b = message.AppendString(append(b, 0x12), m.Name)
+	}
+	if m.Lane != 0 {
+		b = message.AppendVarint(append(b, 0x18), uint64(m.Lane))
+	}
+	if m.Idempotent {
+		b = append(b, 0x20, 1)
+	}
+	if m.Notice {
+		b = append(b, 0x28, 1)
+	}
+	if m.Sensitive {
+		b = append(b, 0x30, 1)
+	}
+	if m.MaxBytes != 0 {
+		b = message.AppendVarint(append(b, 0x38), uint64(m.MaxBytes))
+	}
+	if m.Request != "" {
+		b = message.AppendString(append(b, 0x42), m.Request)
+	}
+	if m.Reply != "" {
+		b = message.AppendString(append(b, 0x4a), m.Reply)
+	}
+	if m.Clients != 0 {
+		b = message.AppendVarint(append(b, 0x50), uint64(m.Clients))
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *MethodDescription) Size() int {
+	n := 0
+	if m.Number != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Number))
+	}
+	if m.Name != "" {
+		n += 1 + message.SizeBytes(len(m.Name))
+	}
+	if m.Lane != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Lane))
+	}
+	if m.Idempotent {
+		n += 1 + 1
+	}
+	if m.Notice {
+		n += 1 + 1
+	}
+	if m.Sensitive {
+		n += 1 + 1
+	}
+	if m.MaxBytes != 0 {
+		n += 1 + message.SizeVarint(uint64(m.MaxBytes))
+	}
+	if m.Request != "" {
+		n += 1 + message.SizeBytes(len(m.Request))
+	}
+	if m.Reply != "" {
+		n += 1 + message.SizeBytes(len(m.Reply))
+	}
+	if m.Clients != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Clients))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *MethodDescription) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *MethodDescription) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.engine.MethodDescription: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.engine.MethodDescription: tag")
+		}
+		switch tag {
+		case 0x08: // number
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.engine.MethodDescription.number")
+			}
+			m.Number = uint32(v)
+		case 0x12: // name
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.engine.MethodDescription.name")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.engine.MethodDescription.name: not UTF-8")
+			}
+			m.Name = string(p)
+		case 0x18: // lane
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.engine.MethodDescription.lane")
+			}
+			m.Lane = uint32(v)
+		case 0x20: // idempotent
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.engine.MethodDescription.idempotent")
+			}
+			m.Idempotent = v != 0
+		case 0x28: // notice
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.engine.MethodDescription.notice")
+			}
+			m.Notice = v != 0
+		case 0x30: // sensitive
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.engine.MethodDescription.sensitive")
+			}
+			m.Sensitive = v != 0
+		case 0x38: // max_bytes
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.engine.MethodDescription.max_bytes")
+			}
+			m.MaxBytes = uint32(v)
+		case 0x42: // request
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.engine.MethodDescription.request")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.engine.MethodDescription.request: not UTF-8")
+			}
+			m.Request = string(p)
+		case 0x4a: // reply
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.engine.MethodDescription.reply")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.engine.MethodDescription.reply: not UTF-8")
+			}
+			m.Reply = string(p)
+		case 0x50: // clients
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.engine.MethodDescription.clients")
+			}
+			m.Clients = uint32(v)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.engine.MethodDescription: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *MethodDescription) Reset() {
+	*m = MethodDescription{}
+}
+
+// String returns m for people and logs.
+func (m MethodDescription) String() string {
+	t := message.NewText("MethodDescription")
+	if m.Number != 0 {
+		t.Add("number", m.Number)
+	}
+	if m.Name != "" {
+		t.Add("name", m.Name)
+	}
+	if m.Lane != 0 {
+		t.Add("lane", m.Lane)
+	}
+	if m.Idempotent {
+		t.Add("idempotent", m.Idempotent)
+	}
+	if m.Notice {
+		t.Add("notice", m.Notice)
+	}
+	if m.Sensitive {
+		t.Add("sensitive", m.Sensitive)
+	}
+	if m.MaxBytes != 0 {
+		t.Add("max_bytes", m.MaxBytes)
+	}
+	if m.Request != "" {
+		t.Add("request", m.Request)
+	}
+	if m.Reply != "" {
+		t.Add("reply", m.Reply)
+	}
+	if m.Clients != 0 {
+		t.Add("clients", m.Clients)
 	}
 	return t.String()
 }
