@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"virtualservicesinc.com/rrts/engine"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/schema/enginepb"
 	"virtualservicesinc.com/rrts/schema/gatewaypb"
@@ -43,6 +44,7 @@ var open = table(
 	allow(watchers, &txnpb.MembersDescriptor, txnpb.MembersListMethod),
 	allow(operator, &txnpb.MembersDescriptor, txnpb.MembersAddMethod, txnpb.MembersRemoveMethod, txnpb.MembersLeaseMethod, txnpb.MembersActivateMethod),
 	allow(watchers, &enginepb.EngineDescriptor, enginepb.EngineStatusMethod),
+	allow(operator, &enginepb.EngineDescriptor, enginepb.EngineRestartMethod),
 	allow(watchers, &monitorpb.MonitorDescriptor, monitorpb.MonitorStatusMethod, monitorpb.MonitorAlarmsMethod),
 	allow(operator, &monitorpb.MonitorDescriptor, monitorpb.MonitorAcknowledgeMethod, monitorpb.MonitorTestAlarmMethod),
 )
@@ -66,4 +68,28 @@ func table(parts ...rules) rules {
 		}
 	}
 	return t
+}
+
+// Allows reports whether gateways pass a method of RRTS's own services for clients of a
+// role.
+func Allows(service, method uint16, role message.Role) bool {
+	return open[methodKey{service, method}].roles.Has(role)
+}
+
+// rule returns who may call a method: of RRTS's own services as the table above says, of
+// the site's as the SFU that answers it has announced.
+func (g *Gateway) rule(service, method uint16) (access, bool) {
+	if service < engine.FirstSite {
+		a, ok := open[methodKey{service, method}]
+		return a, ok
+	}
+	d := g.host.Service(service)
+	if d == nil {
+		return access{}, false
+	}
+	m := d.Method(method)
+	if m == nil || m.Clients == 0 || m.Notice {
+		return access{}, false
+	}
+	return access{roles: m.Clients &^ message.RoleSet(message.RoleNone, message.RoleSFU), method: m, here: d.Policy == message.PolicyNamed}, true
 }

@@ -41,6 +41,13 @@
 // was lost, is sent again, with the same ids, until each transaction is answered
 // or its client's deadline comes; then the answer is PENDING, never that it failed.
 //
+// # Services of the site
+//
+// A service with a number from 1000 on is one that the site added (rrts/engine/child). Its
+// methods pass for the roles that the configuration of the SFU that answers it grants; the
+// gateway learns them as its engine does, and puts the user's number and role into the
+// request. A service of policy KEY is sticky by user.
+//
 // # Bounds
 //
 // Everything a client can make the gateway hold has a named bound in limits.go:

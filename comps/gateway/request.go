@@ -22,7 +22,7 @@ func (c *conn) request(e *message.Envelope) {
 	g := c.g
 	g.counters.requests.Add(1)
 	now := g.host.Now()
-	a, ok := open[methodKey{e.Service, e.Method}]
+	a, ok := g.rule(e.Service, e.Method)
 	if !ok {
 		c.fail(e.Call, message.NoMethod, "gateway: no such method for clients")
 		return
@@ -197,7 +197,7 @@ func (c *conn) forward(e *message.Envelope, a *access, role message.Role, u *use
 	call := engine.Call{Service: e.Service, Method: e.Method, Target: e.To, Role: role, Trace: e.Trace,
 		Epoch: g.cfg.Epoch(), Group: g.cfg.Group, Timeout: time.Duration(e.RemainingMillis) * time.Millisecond}
 	if u != nil {
-		call.Principal = u.number
+		call.Principal, call.Key = u.number, u.number
 	}
 	if a.here && call.Target == 0 {
 		call.Target = g.host.SFU()

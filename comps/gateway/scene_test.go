@@ -42,6 +42,7 @@ func (s *stage) Now() time.Duration {
 	defer s.mu.Unlock()
 	return s.now
 }
+func (s *stage) Service(uint16) *message.ServiceDescriptor { return nil }
 func (s *stage) Call(c engine.Call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

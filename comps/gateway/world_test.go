@@ -27,6 +27,7 @@ import (
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/message/token"
 	"virtualservicesinc.com/rrts/message/u128"
+	"virtualservicesinc.com/rrts/schema/childpb"
 	"virtualservicesinc.com/rrts/schema/enginepb"
 	"virtualservicesinc.com/rrts/schema/gatewaypb"
 	"virtualservicesinc.com/rrts/schema/ledgerpb"
@@ -49,6 +50,8 @@ type world struct {
 	wall    func() int64
 	log     *logBook
 	sfus    []*sfu
+	// components are further ones of every SFU.
+	components []func() (engine.Component, error)
 
 	mu       sync.Mutex
 	rows     map[u128.Int]*row
@@ -181,6 +184,9 @@ func (w *world) startSFU(number uint16, l net.Listener, all []string, adjust ...
 		return login.New(login.Config{Pepper: make([]byte, login.PepperSize), Tokens: w.tokens, MemoryKiB: 64, Passes: 1,
 			Wall: func() int64 { return w.wall() }})
 	})
+	for _, construct := range w.components {
+		add(construct)
+	}
 	add(func() (engine.Component, error) {
 		g, err := gateway.New(cfg)
 		s.gateway = g
@@ -433,7 +439,7 @@ func (l *ledgerComponent) FindUser(r message.Responder[*txnpb.UserAnswer], in *t
 var descriptors = []*message.ServiceDescriptor{
 	&enginepb.EngineDescriptor, &txnpb.TxnDescriptor, &txnpb.ReplicaDescriptor, &txnpb.MembersDescriptor, &txnpb.RosterKeeperDescriptor,
 	&txnpb.BackupDescriptor,
-	&loginpb.LoginDescriptor, &gatewaypb.GatewayDescriptor, &monitorpb.MonitorDescriptor,
+	&loginpb.LoginDescriptor, &gatewaypb.GatewayDescriptor, &monitorpb.MonitorDescriptor, &childpb.ChildDescriptor,
 }
 
 // payment is a transaction under a fresh id.

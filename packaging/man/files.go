@@ -10,8 +10,11 @@ import (
 // package ships.
 func filePage(stamp stamp, r config.Reference, example string) *page {
 	where := config.DefaultDir + "/" + r.File
-	if r.File == "sfu.toml" {
+	switch r.File {
+	case "sfu.toml":
 		where = config.DefaultDir + "/sfu/NAME.toml"
+	case "component.toml":
+		where = config.DefaultDir + "/components.d/NAME.toml"
 	}
 	p := newPage(r.File, 5, stamp, "configuration of RRTS: "+subject[r.File])
 	p.heading("synopsis")
@@ -44,9 +47,10 @@ func filePage(stamp stamp, r config.Reference, example string) *page {
 
 // subject completes the one line of each file's page.
 var subject = map[string]string{
-	"cluster.toml": "the cluster and its SFUs",
-	"machine.toml": "this machine and its two interconnect NICs",
-	"sfu.toml":     "one SFU of this machine",
+	"cluster.toml":   "the cluster and its SFUs",
+	"machine.toml":   "this machine and its two interconnect NICs",
+	"sfu.toml":       "one SFU of this machine",
+	"component.toml": "a program of your own that SFUs run",
 }
 
 func (p *page) setting(k config.Setting) {

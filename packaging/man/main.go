@@ -90,8 +90,11 @@ func generate(s stamp, bin string) (map[string]string, error) {
 	}
 	for _, r := range config.References() {
 		example := filepath.Join("packaging/examples", r.File)
-		if r.File == "sfu.toml" {
+		switch r.File {
+		case "sfu.toml":
 			example = "packaging/examples/sfu/alpha.toml"
+		case "component.toml":
+			example = "packaging/examples/components.d/orders.toml"
 		}
 		data, err := os.ReadFile(example)
 		if err != nil {

@@ -265,9 +265,10 @@ func TestExamples(t *testing.T) {
 	}
 	m.RunDir, m.Backup, m.Alarms, m.Mail = "", Backups{}, MachineAlarms{}, AlarmMail{}
 	for path, data := range map[string][]byte{
-		"cluster.toml":   small.Marshal(),
-		"machine.toml":   m.Marshal(),
-		"sfu/alpha.toml": (&SFU{}).Marshal(&small.SFUs[0]),
+		"cluster.toml":             small.Marshal(),
+		"machine.toml":             m.Marshal(),
+		"sfu/alpha.toml":           (&SFU{}).Marshal(&small.SFUs[0]),
+		"components.d/orders.toml": orders.Marshal(),
 	} {
 		golden(t, filepath.Join("..", "..", "packaging", "examples", path), data)
 	}

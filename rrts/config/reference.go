@@ -34,6 +34,7 @@ func References() []Reference {
 		reference("cluster.toml", clusterComment, c.keys),
 		reference("machine.toml", machineComment, (&Machine{}).keys),
 		reference("sfu.toml", sfuComment, (&SFU{}).keys("NAME", nil)),
+		reference("component.toml", componentComment, (&Component{}).keys),
 	}
 }
 

@@ -14,6 +14,7 @@ func TestReferences(t *testing.T) {
 	examples["cluster.toml"] = string(c.Marshal())
 	examples["machine.toml"] = string(m.Marshal())
 	examples["sfu.toml"] = string(s.Marshal(&c.SFUs[0]))
+	examples["component.toml"] = string(orders.Marshal())
 	refs := References()
 	if len(refs) != len(examples) {
 		t.Errorf("%d references, %d files", len(refs), len(examples))

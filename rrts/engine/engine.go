@@ -186,7 +186,7 @@ func (e *Engine) add(construct func() (Component, error), apart bool) error {
 	if err != nil {
 		return fmt.Errorf("engine: %w", err)
 	}
-	u := &unit{engine: e, name: comp.Name(), make: construct, apart: apart, failures: make(chan failure, 8)}
+	u := &unit{engine: e, name: comp.Name(), make: construct, apart: apart, failures: make(chan failure, 8), now: make(chan struct{})}
 	u.log = e.log.With("component", u.name)
 	u.box = newMailbox(u.name, e.clock)
 	if slices.ContainsFunc(e.units, func(o *unit) bool { return o.name == u.name }) {

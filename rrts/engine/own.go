@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"time"
 
 	"virtualservicesinc.com/rrts/engine/router"
@@ -38,6 +39,28 @@ func (o ownService) Status(r message.Responder[*enginepb.EngineStatus], _ *engin
 	r.Reply(&s)
 }
 
+// Restart implements enginepb.EngineHandler.
+func (o ownService) Restart(r message.Responder[*enginepb.RestartReply], in *enginepb.RestartRequest) {
+	if r.Envelope().Role != message.RoleOperator {
+		r.Fail(message.Denied, "engine: only an operator may start a Component anew")
+		return
+	}
+	for _, u := range o.units {
+		if u.name != in.Component || !u.apart {
+			continue
+		}
+		if in := u.current.Load(); in != nil {
+			in.Renew("an operator asked for it")
+		} else if !u.hurry() {
+			r.Fail(message.Unavailable, fmt.Sprintf("engine: %s does not run", u.name))
+			return
+		}
+		r.Reply(&enginepb.RestartReply{})
+		return
+	}
+	r.Fail(message.NotFound, fmt.Sprintf("engine: SFU %d has no Component %q of the site", o.cfg.SFU, in.Component))
+}
+
 // Status is the engine's view of itself.
 func (e *Engine) Status() enginepb.EngineStatus {
 	s := enginepb.EngineStatus{Sfu: uint32(e.cfg.SFU), Name: e.cfg.Name, Type: e.cfg.Type, Software: e.cfg.Software,
@@ -48,7 +71,12 @@ func (e *Engine) Status() enginepb.EngineStatus {
 			MailboxDepth: uint32(m.depth), Handled: m.handled, Refused: m.refused}
 		for _, x := range u.all() {
 			c.MailboxBound += uint32(x.bound)
+			if x.site {
+				c.Services = append(c.Services, uint32(x.desc.Number))
+			}
 		}
+		c.Site = u.apart
+		c.Failure = u.lastFailure()
 		s.Components = append(s.Components, c)
 	}
 	return s

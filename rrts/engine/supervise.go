@@ -77,6 +77,7 @@ func (u *unit) renew(f failure) {
 }
 
 func (u *unit) raise(reason string) {
+	u.failure.Store(&reason)
 	severity := Warning
 	if u.inARow >= criticalAfter {
 		severity = Critical
@@ -131,8 +132,9 @@ func (u *unit) rest(ctx context.Context) bool {
 	case <-ctx.Done():
 		return false
 	case <-timer.C:
-		return true
+	case <-u.now:
 	}
+	return true
 }
 
 // backoff is the pause after so many failures in a row.

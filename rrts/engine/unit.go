@@ -41,6 +41,7 @@ type unit struct {
 	services []*served // changed under mu once Run has begun
 	box      *mailbox
 	failures chan failure
+	now      chan struct{} // ends a rest
 
 	// Written by whoever leads the unit through its life: Engine.Run, and between
 	// start and stop the supervisor.
@@ -52,6 +53,26 @@ type unit struct {
 	state    atomic.Int32
 	current  atomic.Pointer[instance] // in while it runs, for those who watch
 	started  atomic.Int64             // nanoseconds; of the current instance
+	failure  atomic.Pointer[string]   // why it failed last
+}
+
+// lastFailure is why u failed last, as long as it is not well again.
+func (u *unit) lastFailure() string {
+	reason := u.failure.Load()
+	if reason == nil || state(u.state.Load()) == stateReady && u.engine.clock()-time.Duration(u.started.Load()) > stableAfter {
+		return ""
+	}
+	return *reason
+}
+
+// hurry ends the rest before the next life. It reports false if u does not rest.
+func (u *unit) hurry() bool {
+	select {
+	case u.now <- struct{}{}:
+		return true
+	default:
+		return state(u.state.Load()) == stateFailed
+	}
 }
 
 func (u *unit) set(s state) { u.state.Store(int32(s)) }

@@ -187,7 +187,7 @@ func (a *assembler) addComponents() error {
 			return err
 		}
 	}
-	return nil
+	return a.addSite()
 }
 
 // permit says which methods SFUs of a type may call here: those without

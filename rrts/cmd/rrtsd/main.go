@@ -30,6 +30,7 @@ import (
 
 	"virtualservicesinc.com/rrts/config"
 	"virtualservicesinc.com/rrts/engine"
+	"virtualservicesinc.com/rrts/engine/child"
 	"virtualservicesinc.com/sysd"
 )
 
@@ -42,6 +43,7 @@ const (
 )
 
 func main() {
+	child.Become() // does not return in a process that is to be a component
 	dir := flag.String("config", config.DefaultDir, "directory of the configuration")
 	show := flag.Bool("version", false, "print the version")
 	flag.Usage = func() { fmt.Fprintln(os.Stderr, "usage: rrtsd [--config DIR] NAME") }

@@ -27,6 +27,8 @@ var Schema = message.Schema{
 		{Name: "rrts.engine.EngineStatusRequest", New: func() message.Message { return new(EngineStatusRequest) }},
 		{Name: "rrts.engine.EngineStatus", New: func() message.Message { return new(EngineStatus) }},
 		{Name: "rrts.engine.ComponentStatus", New: func() message.Message { return new(ComponentStatus) }},
+		{Name: "rrts.engine.RestartRequest", New: func() message.Message { return new(RestartRequest) }},
+		{Name: "rrts.engine.RestartReply", New: func() message.Message { return new(RestartReply) }},
 	},
 }
 
@@ -1021,6 +1023,12 @@ type ComponentStatus struct {
 	MailboxBound uint32
 	Handled      uint64
 	Refused      uint64
+	// A program of the site, which the SFU is whole without.
+	Site bool
+	// Why it failed last, while it is not well since; empty otherwise.
+	Failure string
+	// Numbers of the services of the site that it answers.
+	Services []uint32
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -1045,6 +1053,18 @@ func (m *ComponentStatus) AppendTo(b []byte) []byte {
 	}
 	if m.Refused != 0 {
 		b = message.AppendVarint(append(b, 0x38), m.Refused)
+	}
+	if m.Site {
+		b = append(b, 0x40, 1)
+	}
+	if m.Failure != "" {
+		b = message.AppendString(append(b, 0x4a), m.Failure)
+	}
+	if len(m.Services) > 0 {
+		b = append(b, 0x52, 0)
+		at := len(b)
+		b = message.AppendVarints(b, m.Services)
+		b = message.CloseBytes(b, at)
 	}
 	return b
 }
@@ -1072,6 +1092,19 @@ func (m *ComponentStatus) Size() int {
 	}
 	if m.Refused != 0 {
 		n += 1 + message.SizeVarint(m.Refused)
+	}
+	if m.Site {
+		n += 1 + 1
+	}
+	if m.Failure != "" {
+		n += 1 + message.SizeBytes(len(m.Failure))
+	}
+	if len(m.Services) > 0 {
+		p := 0
+		for _, v := range m.Services {
+			p += message.SizeVarint(uint64(v))
+		}
+		n += 1 + message.SizeBytes(p)
 	}
 	return n
 }
@@ -1155,6 +1188,40 @@ func (m *ComponentStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.ComponentStatus.refused")
 			}
 			m.Refused = v
+		case 0x40: // site
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.engine.ComponentStatus.site")
+			}
+			m.Site = v != 0
+		case 0x4a: // failure
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.engine.ComponentStatus.failure")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.engine.ComponentStatus.failure: not UTF-8")
+			}
+			m.Failure = string(p)
+		case 0x50: // services
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.engine.ComponentStatus.services")
+			}
+			m.Services = append(m.Services, uint32(v))
+		case 0x52: // services, packed
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.engine.ComponentStatus.services")
+			}
+			var ok bool
+			if m.Services, ok = message.Varints(m.Services, p); !ok {
+				return message.BadField("rrts.engine.ComponentStatus.services")
+			}
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.engine.ComponentStatus: unknown field")
@@ -1166,7 +1233,9 @@ func (m *ComponentStatus) ParseNested(b []byte, depth int) error {
 
 // Reset makes m empty, keeping the capacity of its slices.
 func (m *ComponentStatus) Reset() {
-	*m = ComponentStatus{}
+	*m = ComponentStatus{
+		Services: m.Services[:0],
+	}
 }
 
 // String returns m for people and logs.
@@ -1193,6 +1262,143 @@ func (m ComponentStatus) String() string {
 	if m.Refused != 0 {
 		t.Add("refused", m.Refused)
 	}
+	if m.Site {
+		t.Add("site", m.Site)
+	}
+	if m.Failure != "" {
+		t.Add("failure", m.Failure)
+	}
+	if len(m.Services) > 0 {
+		message.AddList(&t, "services", m.Services)
+	}
+	return t.String()
+}
+
+// RestartRequest asks an engine to start a Component of the site anew, as after a change
+// of its program or its file. What waits for it is kept.
+type RestartRequest struct {
+	Component string
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *RestartRequest) AppendTo(b []byte) []byte {
+	if m.Component != "" {
+		b = message.AppendString(append(b, 0x0a), m.Component)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *RestartRequest) Size() int {
+	n := 0
+	if m.Component != "" {
+		n += 1 + message.SizeBytes(len(m.Component))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *RestartRequest) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *RestartRequest) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.engine.RestartRequest: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.engine.RestartRequest: tag")
+		}
+		switch tag {
+		case 0x0a: // component
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.engine.RestartRequest.component")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.engine.RestartRequest.component: not UTF-8")
+			}
+			m.Component = string(p)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.engine.RestartRequest: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *RestartRequest) Reset() {
+	*m = RestartRequest{}
+}
+
+// String returns m for people and logs.
+func (m RestartRequest) String() string {
+	t := message.NewText("RestartRequest")
+	if m.Component != "" {
+		t.Add("component", m.Component)
+	}
+	return t.String()
+}
+
+// RestartReply: it is being started.
+type RestartReply struct {
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *RestartReply) AppendTo(b []byte) []byte {
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *RestartReply) Size() int {
+	return 0
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *RestartReply) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *RestartReply) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.engine.RestartReply: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.engine.RestartReply: tag")
+		}
+		if i = message.Skip(b, i, tag); i < 0 {
+			return message.BadField("rrts.engine.RestartReply: unknown field")
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *RestartReply) Reset() {
+	*m = RestartReply{}
+}
+
+// String returns m for people and logs.
+func (m RestartReply) String() string {
+	t := message.NewText("RestartReply")
 	return t.String()
 }
 
@@ -1201,6 +1407,7 @@ const (
 	EngineService        uint16 = 1
 	EngineAnnounceMethod uint16 = 1
 	EngineStatusMethod   uint16 = 2
+	EngineRestartMethod  uint16 = 3
 )
 
 // EngineDescriptor is what routing knows of Engine.
@@ -1226,6 +1433,15 @@ var EngineDescriptor = message.ServiceDescriptor{
 			Request:    "rrts.engine.EngineStatusRequest",
 			Reply:      "rrts.engine.EngineStatus",
 		},
+		{
+			Number:     EngineRestartMethod,
+			Name:       "Restart",
+			Lane:       message.LaneRequest,
+			Idempotent: true,
+			MaxBytes:   1024,
+			Request:    "rrts.engine.RestartRequest",
+			Reply:      "rrts.engine.RestartReply",
+		},
 	},
 }
 
@@ -1236,6 +1452,7 @@ var EngineDescriptor = message.ServiceDescriptor{
 type EngineHandler interface {
 	Announce(r message.Request, in *Announcement)
 	Status(r message.Responder[*EngineStatus], in *EngineStatusRequest)
+	Restart(r message.Responder[*RestartReply], in *RestartRequest)
 }
 
 // ServeEngine gives r to the method of h that it is for. A malformed request is
@@ -1251,6 +1468,11 @@ func ServeEngine(h EngineHandler, r message.Request) {
 		in := new(EngineStatusRequest)
 		if message.Accept(r, &EngineDescriptor.Methods[1], in) {
 			h.Status(message.Responder[*EngineStatus]{Request: r}, in)
+		}
+	case EngineRestartMethod:
+		in := new(RestartRequest)
+		if message.Accept(r, &EngineDescriptor.Methods[2], in) {
+			h.Restart(message.Responder[*RestartReply]{Request: r}, in)
 		}
 	default:
 		message.Refuse(r, &EngineDescriptor)
@@ -1274,6 +1496,19 @@ func (c EngineClient) Status(ctx context.Context, in *EngineStatusRequest) (*Eng
 	}
 	out := new(EngineStatus)
 	if err := message.Finish(&EngineDescriptor.Methods[1], body, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Restart calls Engine.Restart.
+func (c EngineClient) Restart(ctx context.Context, in *RestartRequest) (*RestartReply, error) {
+	body, err := c.Call(ctx, &EngineDescriptor.Methods[2], EngineService, message.Marshal(in))
+	if err != nil {
+		return nil, err
+	}
+	out := new(RestartReply)
+	if err := message.Finish(&EngineDescriptor.Methods[2], body, out); err != nil {
 		return nil, err
 	}
 	return out, nil
