@@ -51,6 +51,7 @@ func (o ownService) Restart(r message.Responder[*enginepb.RestartReply], in *eng
 		}
 		if in := u.current.Load(); in != nil {
 			in.Renew("an operator asked for it")
+			u.state.CompareAndSwap(int32(stateReady), int32(stateFailed)) // who asks next sees that it is not ready
 		} else if !u.hurry() {
 			r.Fail(message.Unavailable, fmt.Sprintf("engine: %s does not run", u.name))
 			return

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/schema/enginepb"
@@ -153,6 +154,56 @@ func TestApart(t *testing.T) {
 		}
 		if f.state("a") != "ready" {
 			t.Error(f.state("a"))
+		}
+		f.end(nil)
+	})
+}
+
+// TestRestart: an operator starts a Component of the site anew, and no other.
+func TestRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var life diary
+		f := newFixture(t, []func() (Component, error){made(stub{name: "a"})})
+		broken := true
+		if err := f.AddApart(made(stub{name: "b", life: &life, start: func(s *stub) error {
+			if broken && s.life1 > 1 {
+				return errTest
+			}
+			return nil
+		}})); err != nil {
+			t.Fatal(err)
+		}
+		f.begin()
+		restart := func(name string, role message.Role) Reply {
+			p := &pending{wait: make(chan Reply, 1)}
+			f.call(p, &Call{Service: enginepb.EngineService, Method: enginepb.EngineRestartMethod, Target: 1, Role: role,
+				Body: message.Marshal(&enginepb.RestartRequest{Component: name})})
+			return <-p.wait
+		}
+		for name, want := range map[string]message.Code{"a": message.NotFound, "c": message.NotFound} {
+			if r := restart(name, message.RoleOperator); r.Code != want {
+				t.Errorf("%s: %v", name, r)
+			}
+		}
+		if r := restart("b", message.RoleAuditor); r.Code != message.Denied {
+			t.Error(r)
+		}
+		life.take()
+		if r := restart("b", message.RoleOperator); r.Code != message.OK {
+			t.Error(r)
+		}
+		time.Sleep(20 * time.Second) // its rests are long by now
+		synctest.Wait()
+		if s := f.Status().Components[1]; s.State != "failed" || s.Failure != "restart: start: test" || !s.Site {
+			t.Errorf("%+v", s)
+		}
+		broken = false
+		if r := restart("b", message.RoleOperator); r.Code != message.OK {
+			t.Error(r)
+		}
+		synctest.Wait()
+		if s := f.state("b"); s != "ready" {
+			t.Errorf("%s: a restart does not end the rest", s)
 		}
 		f.end(nil)
 	})

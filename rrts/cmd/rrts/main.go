@@ -111,6 +111,7 @@ func root() *cobra.Command {
 		c.topCommand(),
 		c.alarmsCommand(),
 		c.keysCommand(),
+		c.componentCommand(),
 		c.userCommand(),
 		c.ledgerCommand(),
 		c.txCommand(),

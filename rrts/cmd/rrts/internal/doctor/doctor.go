@@ -122,6 +122,7 @@ func (p *Patient) Examine(ctx context.Context) []Finding {
 	e.backups(ctx)
 	e.mail(ctx)
 	e.secrets()
+	e.components()
 	e.buffers()
 	e.sleep()
 	e.watchdog(ctx)

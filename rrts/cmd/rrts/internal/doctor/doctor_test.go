@@ -328,6 +328,24 @@ func TestFindings(t *testing.T) {
 			h.units["rrts@alpha.service"]["ActiveState"], h.units["rrts@alpha.service"]["Result"] = "failed", "exit-code"
 		}, []string{
 			"fail rrts@alpha.service: failed, exit-code → see journalctl -u rrts@alpha.service -x"}},
+		{"components", func(h *healthy) {
+			program := filepath.Join(h.Dir, "program")
+			os.WriteFile(program, nil, 0o755)
+			os.WriteFile(program+"2", nil, 0o644)
+			os.WriteFile(program+"3", nil, 0o755)
+			os.Chmod(program+"3", 0o757)
+			os.MkdirAll(filepath.Join(h.Dir, "components.d"), 0o755)
+			for name, text := range map[string]string{"a": "executable = \"" + program + "\"", "b": "executable = \"" + program + "2\"", "c": "executable = \"" + program + "3\"",
+				"d": "executable = \"" + program + "\"\nuser = \"self\"", "e": "executable = \"" + program + "\"\nsfus = [\"zulu\"]", "f": "executable = \"/nowhere\"", "g": "x = 1"} {
+				os.WriteFile(config.ComponentFile(h.Dir, name), []byte(text), 0o644)
+			}
+		}, []string{
+			"fail component b: DIR/program2 cannot be executed → run: chmod a+rx DIR/program2",
+			"fail component c: others than its owner can change DIR/program3 → run: chmod go-w DIR/program3",
+			`warn component d: it runs under the user of the SFU and sees what the SFU sees → write user = "dynamic" where it is more than development`,
+			"warn component e: no SFU of this machine runs it → name an SFU of this machine in sfus, or remove the file",
+			"fail component f: /nowhere is not there → install it there, or correct executable in DIR/components.d/f.toml",
+			`fail component g: DIR/components.d/g.toml:1:1: key executable: missing; write executable = "/usr/local/lib/orders/orders"; DIR/components.d/g.toml:1:1: key x: unknown key; remove it; keys here are executable, arguments, user, sfus, calls, role, principal, service, limits → correct the file, then: rrts component restart g`}},
 		{"a bad file", func(h *healthy) {
 			os.WriteFile(filepath.Join(h.Dir, "sfu/alpha.toml"), []byte("colour = 1\n"), 0o640)
 		}, []string{

@@ -83,6 +83,10 @@ type Component struct {
 	Waiting  uint32 `json:"waiting"`
 	Handled  uint64 `json:"handled"`
 	Refused  uint64 `json:"refused"`
+	// Of a program of the site: that it is one, its services, and why it failed last.
+	Site     bool     `json:"site,omitempty"`
+	Services []uint32 `json:"services,omitempty"`
+	Failure  string   `json:"failure,omitempty"`
 }
 
 // Machine is the machine of an SFU, told by the one that watches it.
@@ -221,7 +225,8 @@ func (s *SFU) takeNetworks(networks []monitorpb.NetworkStatus) {
 }
 
 func component(c *enginepb.ComponentStatus) Component {
-	return Component{Name: c.Name, State: c.State, Restarts: c.Restarts, Waiting: c.MailboxDepth, Handled: c.Handled, Refused: c.Refused}
+	return Component{Name: c.Name, State: c.State, Restarts: c.Restarts, Waiting: c.MailboxDepth, Handled: c.Handled, Refused: c.Refused,
+		Site: c.Site, Services: c.Services, Failure: c.Failure}
 }
 
 func machine(m *monitorpb.MachineStatus) *Machine {

@@ -17,10 +17,10 @@ func (c *Cluster) Screen(lead string, width, height int) string {
 	s := &screen{width: width, height: height}
 	s.line(lead + c.headline())
 	s.table(c.sfuTable())
-	paths, machines, alarms, resets := c.pathTable(), c.machineTable(), c.Alarms(), c.resets(time.Now())
+	paths, machines, site, alarms, resets := c.pathTable(), c.machineTable(), c.siteTable(), c.Alarms(), c.resets(time.Now())
 	if height > 0 {
 		// Of the networks those without trouble go first, for alarms there are some lines.
-		used := len(s.lines) + 2 + 1 + len(machines) + 1 + min(len(alarms), fewAlarms) + len(resets)
+		used := len(s.lines) + 2 + 1 + len(machines) + len(site) + 1 + min(len(alarms), fewAlarms) + len(resets)
 		for i := range c.SFUs {
 			used += len(c.SFUs[i].Progress)
 		}
@@ -37,6 +37,9 @@ func (c *Cluster) Screen(lead string, width, height int) string {
 	}
 	for _, r := range resets {
 		s.line(r)
+	}
+	if len(site) > 1 {
+		s.table(site)
 	}
 	for i := range c.SFUs {
 		for _, p := range c.SFUs[i].Progress {
@@ -88,6 +91,20 @@ func (c *Cluster) sfuTable() [][]string {
 		}
 		rows = append(rows, row)
 	}
+	return rows
+}
+
+// siteTable is the programs of the site, by name and SFU.
+func (c *Cluster) siteTable() [][]string {
+	rows := [][]string{{"COMPONENT", "SFU", "STATE", "SERVICES", "ANSWERED", "WAITING", "RESTARTS", "FAILED LAST"}}
+	for i := range c.SFUs {
+		for _, x := range c.SFUs[i].Components {
+			if x.Site {
+				rows = append(rows, []string{x.Name, c.SFUs[i].Name, x.State, strings.Trim(fmt.Sprint(x.Services), "[]"), fmt.Sprint(x.Handled), fmt.Sprint(x.Waiting), fmt.Sprint(x.Restarts), x.Failure})
+			}
+		}
+	}
+	slices.SortStableFunc(rows[1:], func(a, b []string) int { return cmp.Compare(a[0], b[0]) })
 	return rows
 }
 
