@@ -159,8 +159,8 @@ func TestApart(t *testing.T) {
 	})
 }
 
-// TestRestart: an operator starts a Component of the site anew, and no other.
-func TestRestart(t *testing.T) {
+// TestRestartOfSite: an operator starts a Component of the site anew, and no other.
+func TestRestartOfSite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var life diary
 		f := newFixture(t, []func() (Component, error){made(stub{name: "a"})})

@@ -58,6 +58,6 @@ func command() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(generateCommand(), checkCommand(), lockCommand(), docCommand(), pluginCommand(), describe.Command())
+	root.AddCommand(generateCommand(), checkCommand(), lockCommand(), docCommand(), pythonCommand(), newCommand(), pluginCommand(), describe.Command())
 	return root
 }

@@ -26,7 +26,14 @@ func TestMain(m *testing.M) {
 // TestScripts plays testdata/*.txt, each a folder of files and the commands that a
 // user types in it.
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata"})
+	root, err := filepath.Abs("../../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{Dir: "testdata", Setup: func(e *testscript.Env) error {
+		e.Setenv("SITE", root)
+		return nil
+	}})
 }
 
 // TestTree: the code and the lock file in this repository are those of its .proto

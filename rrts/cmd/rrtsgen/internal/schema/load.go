@@ -16,6 +16,7 @@ import (
 	"github.com/bufbuild/protocompile/reporter"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	files "virtualservicesinc.com/rrts/schema"
 	"virtualservicesinc.com/rrts/schema/rrtspb"
 )
 
@@ -71,12 +72,22 @@ func (s Source) Rel(file string) (string, error) {
 	return rel, nil
 }
 
-// Load compiles the files, whose paths are relative to the root. The error joins
+// Load compiles files, whose paths are relative to the root. The error joins
 // everything that was found, one line each.
-func (s Source) Load(ctx context.Context, files []string) (*Schema, error) {
-	files = slices.Clone(files)
-	slices.Sort(files)
-	files = slices.Compact(files)
+func (s Source) Load(ctx context.Context, paths []string) (*Schema, error) {
+	return s.load(ctx, paths, s.goImport)
+}
+
+// LoadPlain is Load for other languages than Go: files need neither an option go_package
+// nor a go.mod, and the Go names in the model mean nothing.
+func (s Source) LoadPlain(ctx context.Context, paths []string) (*Schema, error) {
+	return s.load(ctx, paths, func(file string) (string, error) { return strings.TrimSuffix(file, ".proto"), nil })
+}
+
+func (s Source) load(ctx context.Context, paths []string, goImport func(file string) (string, error)) (*Schema, error) {
+	paths = slices.Clone(paths)
+	slices.Sort(paths)
+	paths = slices.Compact(paths)
 	var found []error
 	c := protocompile.Compiler{
 		Resolver:       protocompile.WithStandardImports(s),
@@ -86,7 +97,7 @@ func (s Source) Load(ctx context.Context, files []string) (*Schema, error) {
 			return nil
 		}, nil),
 	}
-	compiled, err := c.Compile(ctx, files...)
+	compiled, err := c.Compile(ctx, paths...)
 	if len(found) > 0 {
 		return nil, errors.Join(found...)
 	}
@@ -97,7 +108,7 @@ func (s Source) Load(ctx context.Context, files []string) (*Schema, error) {
 	for i, f := range compiled {
 		descriptors[i] = f
 	}
-	return FromDescriptors(descriptors, s.goImport)
+	return FromDescriptors(descriptors, goImport)
 }
 
 // FindFileByPath implements protocompile.Resolver. The options always come from
@@ -112,6 +123,12 @@ func (s Source) FindFileByPath(name string) (protocompile.SearchResult, error) {
 			continue
 		}
 		return protocompile.SearchResult{Source: io.Reader(strings.NewReader(string(text)))}, err
+	}
+	// RRTS's own, for a site that has not installed them.
+	if rest, own := strings.CutPrefix(name, files.Root); own {
+		if text, err := files.Files.ReadFile(rest); err == nil {
+			return protocompile.SearchResult{Source: strings.NewReader(string(text))}, nil
+		}
 	}
 	return protocompile.SearchResult{}, fmt.Errorf("no file %s below %s", name, strings.Join(append([]string{s.Root}, s.Include...), ", "))
 }
