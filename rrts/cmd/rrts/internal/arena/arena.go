@@ -242,6 +242,9 @@ func (a *Arena) Number(i int) uint16 { return a.sfus[i].number }
 // ControlSocket is where SFU i answers operators.
 func (a *Arena) ControlSocket(i int) string { return a.sfus[i].control }
 
+// Rrtsd is the path of the engine's program.
+func (a *Arena) Rrtsd() string { return a.cfg.Rrtsd }
+
 // ConfigDir and StateDir are SFU i's.
 func (a *Arena) ConfigDir(i int) string { return a.sfus[i].config }
 func (a *Arena) StateDir(i int) string  { return a.sfus[i].state }
