@@ -23,7 +23,7 @@ func TestUnits(t *testing.T) {
 		require.Root(t) // where systemd does not run, its tool makes the directory
 	}
 	dir := t.TempDir()
-	for _, name := range []string{"rrts@.service", "rrts-net.service", "rrts-backup.service", "rrts-backup.timer", "rrts-watchdog.service", "rrts-reset.service", "rrts.target"} {
+	for _, name := range []string{"rrts@.service", "rrts-net.service", "rrts-backup.service", "rrts-backup.timer", "rrts-watchdog.service", "rrts-reset.service", "rrts.target", "rrts-component.socket", "rrts-component@.service"} {
 		data, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
@@ -43,7 +43,7 @@ func TestUnits(t *testing.T) {
 		}
 		return string(out)
 	}
-	units := []string{"rrts@alpha.service", "rrts-net.service", "rrts-backup.service", "rrts-backup.timer", "rrts-watchdog.service", "rrts-reset.service", "rrts.target"}
+	units := []string{"rrts@alpha.service", "rrts-component.socket", "rrts-component@1.service", "rrts-net.service", "rrts-backup.service", "rrts-backup.timer", "rrts-watchdog.service", "rrts-reset.service", "rrts.target"}
 	for _, u := range units {
 		if out := analyze("verify", "--man=no", filepath.Join(dir, u)); out != "" {
 			t.Errorf("verify %s: %s", u, out)
@@ -70,6 +70,25 @@ func TestInstance(t *testing.T) {
 	} {
 		if !strings.Contains(string(data), "\n"+line+"\n") {
 			t.Errorf("rrts@.service has no %s", line)
+		}
+	}
+}
+
+// TestComponents holds the units to what SFUs rely on that run programs of the site.
+func TestComponents(t *testing.T) {
+	for unit, lines := range map[string][]string{
+		"rrts-component.socket":   {"ListenStream=/run/rrts/component.sock", "SocketGroup=rrts", "SocketMode=0660", "Accept=yes"},
+		"rrts-component@.service": {"ExecStart=/usr/sbin/rrtsd --component", "StandardInput=socket", "DynamicUser=yes", "User=rrts-c%i", "NoNewPrivileges=yes", "CapabilityBoundingSet="},
+		"rrts@.service":           {"Wants=rrts-component.socket"},
+	} {
+		data, err := os.ReadFile(unit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range lines {
+			if !strings.Contains(string(data), "\n"+line+"\n") {
+				t.Errorf("%s has no %s", unit, line)
+			}
 		}
 	}
 }

@@ -121,6 +121,9 @@ func (c *Config) MetricsSocket(name string) string {
 	return filepath.Join(c.RunDir(name), "metrics.sock")
 }
 
+// ComponentSocket is where systemd runs programs of the site for the SFUs of this machine.
+func (c *Config) ComponentSocket() string { return filepath.Join(c.Machine.RunDir, "component.sock") }
+
 // NetworkDir is where the SFUs of this machine exchange the frames of a network,
 // "a" or "b", as Unix datagrams. No SFU can have its name.
 func (c *Config) NetworkDir(network string) string {

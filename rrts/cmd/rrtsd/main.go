@@ -1,6 +1,7 @@
 // Command rrtsd runs one SFU: a Message Engine with the Components of its type.
 //
 //	rrtsd [--config DIR] NAME
+//	rrtsd --component
 //
 // NAME is an SFU of this machine in the cluster's configuration. systemd starts it
 // as rrts@NAME.service; it can as well be started by hand. DIR is the directory of
@@ -10,6 +11,9 @@
 // answers the watchdog only while its loops make progress, and on SIGTERM drains:
 // what it does is announced and handed over first. A second SIGTERM ends it at once.
 // On SIGHUP it reads the certificate of its gateway again.
+//
+// With --component it runs one program of components.d for an SFU that cannot give it a
+// user of its own: rrts-component@.service, started by rrts-component.socket.
 //
 // Exit status: 0 after a clean stop, 1 after a failure, 78 (EX_CONFIG) for a fault
 // in the command line or the configuration, which starting again does not cure, or
@@ -46,11 +50,15 @@ func main() {
 	child.Become() // does not return in a process that is to be a component
 	dir := flag.String("config", config.DefaultDir, "directory of the configuration")
 	show := flag.Bool("version", false, "print the version")
+	component := flag.Bool("component", false, "run the program that an SFU orders on the standard input: rrts-component@.service")
 	flag.Usage = func() { fmt.Fprintln(os.Stderr, "usage: rrtsd [--config DIR] NAME") }
 	flag.Parse()
 	if *show {
 		fmt.Println("rrtsd", version)
 		return
+	}
+	if *component {
+		os.Exit(runComponent())
 	}
 	if flag.NArg() != 1 {
 		flag.Usage()

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"net"
+	"os"
 
 	"virtualservicesinc.com/comps/gateway"
 	"virtualservicesinc.com/rrts/config"
@@ -69,15 +71,43 @@ var componentRoles = map[config.ComponentRole]message.Role{
 	config.ComponentOperator: message.RoleOperator, config.ComponentAuditor: message.RoleAuditor,
 }
 
-// launch starts the program of a component.
+// launch starts the program of a component. An SFU that is root, as in a trial, gives it
+// a user by itself; one that is not has it run by systemd, or under its own user where the
+// file says so.
 func (a *assembler) launch(c *config.Component, log *slog.Logger) (child.Process, error) {
-	user, err := child.FindUser(c.User, c.Name)
-	if err != nil {
+	p := child.Program{Name: c.Name, Executable: c.Executable, Arguments: c.Arguments, Log: log,
+		Limits: child.Limits{Memory: c.Limits.Memory, Files: uint64(c.Limits.Files), Processes: uint64(c.Limits.Processes), Nice: c.Limits.Nice}}
+	if c.User == child.UserDynamic && os.Geteuid() != 0 {
+		return p.Commission(a.cfg.ComponentSocket())
+	}
+	var err error
+	if p.User, err = child.FindUser(c.User, c.Name); err != nil {
 		return nil, err
 	}
-	p := child.Program{Name: c.Name, Executable: c.Executable, Arguments: c.Arguments, User: user, Log: log,
-		Limits: child.Limits{Memory: c.Limits.Memory, Files: uint64(c.Limits.Files), Processes: uint64(c.Limits.Processes), Nice: c.Limits.Nice}}
+	if p.User != nil && os.Geteuid() != 0 {
+		return nil, fmt.Errorf("user %q in %s: this SFU is not root and cannot change users: write user = %q", c.User, config.ComponentFile(a.cfg.Dir, c.Name), child.UserDynamic)
+	}
 	return p.Start()
+}
+
+// runComponent runs the one program that an SFU orders on the standard input, for
+// rrts-component@.service.
+func runComponent() int {
+	c, err := net.FileConn(os.Stdin)
+	if err == nil {
+		os.Stdin.Close()
+		control, ok := c.(*net.UnixConn)
+		if !ok {
+			fmt.Fprintln(os.Stderr, "rrtsd: the standard input is no Unix socket: systemd runs this for an SFU")
+			return exitConfig
+		}
+		err = child.Execute(control)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return exitFailure
+	}
+	return 0
 }
 
 // maxSubmissions bounds the transactions of one SubmitBatch of a component: what gateways

@@ -69,6 +69,11 @@ func (o *order) dropPrivileges() error {
 	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
 		return fmt.Errorf("child: PR_CAP_AMBIENT_CLEAR_ALL: %w", err)
 	}
+	// Root, which a child may be in development, would get them back at exec. Who has not
+	// the right to drop them has none to pass on.
+	for c := range uintptr(unix.CAP_LAST_CAP + 1) {
+		_ = unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0)
+	}
 	if o.User != nil {
 		if err := syscall.Setgroups(nil); err != nil {
 			return fmt.Errorf("child: setgroups: %w", err)

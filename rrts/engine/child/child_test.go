@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -28,6 +29,17 @@ import (
 // TestMain: the test's own program is also what becomes a child, and the children.
 func TestMain(m *testing.M) {
 	child.Become()
+	if len(os.Args) == 2 && os.Args[1] == "execute" {
+		c, err := net.FileConn(os.Stdin)
+		if err == nil {
+			err = child.Execute(c.(*net.UnixConn))
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if len(os.Args) == 2 && children[os.Args[1]] != nil {
 		children[os.Args[1]]()
 		os.Exit(0)
@@ -251,14 +263,14 @@ func newStage(t *testing.T, kind string, adjust ...func(*child.Config, *child.Pr
 		user = nil
 	}
 	program := child.Program{Name: "shop", Executable: path, Arguments: []string{kind}, User: user, Log: log.With("component", "shop"),
-		Limits: child.Limits{Memory: 512 << 20, Files: 64, Processes: 128, Nice: 5}}
+		Limits: child.Limits{Memory: memory, Files: 64, Processes: 128, Nice: 5}}
 	cfg := child.Config{Name: "shop", SFUName: "alpha", Principal: 500, Role: message.RoleClient,
 		Services: []child.Grant{{Number: echoService, Clients: map[string]message.Roles{"Say": message.RoleSet(message.RoleClient)}}},
 		Calls:    []string{"Bank.Look"}, Heartbeat: 50 * time.Millisecond, Silent: time.Second, StartWithin: 5 * time.Second}
+	cfg.Launch = program.Start
 	for _, f := range adjust {
 		f(&cfg, &program)
 	}
-	cfg.Launch = program.Start
 	if err := s.Add(func() (engine.Component, error) { return bankComponent{s}, nil }); err != nil {
 		t.Fatal(err)
 	}
@@ -374,7 +386,7 @@ func TestConfined(t *testing.T) {
 		}
 		uid = int(u.UID)
 	}
-	for _, want := range []string{"shop as 42 of alpha on 7", fmt.Sprintf("uid %d,", uid), "files 64, processes 128, data 536870912, core 0, open []",
+	for _, want := range []string{"shop as 42 of alpha on 7", fmt.Sprintf("uid %d,", uid), fmt.Sprintf("files 64, processes 128, data %d, core 0, open []", uint64(dataLimit)),
 		"CapEff:0000000000000000", "CapPrm:0000000000000000", "CapAmb:0000000000000000", "NoNewPrivs:1", "RRTS_COMPONENT=shop"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is not in %q", want, got)
@@ -539,4 +551,109 @@ func FuzzChild(f *testing.F) {
 		c.Stop()
 		h.running.Wait()
 	})
+}
+
+// TestCommission: what another process runs for the SFU is like what it runs itself:
+// calls, the reason of its end, a new start, and a stop that is obeyed or enforced.
+func TestCommission(t *testing.T) {
+	socket := listener(t)
+	launch := func(c *child.Config, p *child.Program) {
+		p.User = nil
+		c.Launch = func() (child.Process, error) { return p.Commission(socket) }
+	}
+	s := newStage(t, "echo", launch).present()
+	s.expect(1, "hello", "hello")
+	if got, err := s.ask(1, "who"); err != nil || !strings.Contains(got, "CapEff:0000000000000000") || !strings.Contains(got, "NoNewPrivs:1") || !strings.Contains(got, "files 64,") {
+		t.Errorf("%q, %v", got, err)
+	}
+	if _, err := s.ask(2, "die"); codeOf(err) != message.Unknown {
+		t.Error(err)
+	}
+	s.expect(1, "again", "again")
+	if !strings.Contains(s.alarms.String(), "component-failed@shop exit status 4") {
+		t.Errorf("alarms:\n%s", s.alarms)
+	}
+	s.cancel()
+	if err := <-s.done; err != nil {
+		t.Error(err)
+	}
+	s.done <- nil
+	if !strings.Contains(s.log.String(), "drained") {
+		t.Errorf("what it wrote is not in the log:\n%s", s.log)
+	}
+	s = newStage(t, "stubborn", launch).present()
+	s.cancel()
+	if err := <-s.done; err != nil {
+		t.Error(err)
+	}
+	s.done <- nil
+	socket = "/nonexistent/socket"
+	s = newStage(t, "echo", launch)
+	within(t, "the alarm", func() bool { return strings.Contains(s.alarms.String(), "systemctl start rrts-component.socket") })
+}
+
+// listener does what rrts-component.socket does: a process for each connection.
+func listener(t *testing.T) string {
+	path := filepath.Join(t.TempDir(), "component.sock")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			c, err := l.AcceptUnix()
+			if err != nil {
+				return
+			}
+			f, err := c.File()
+			c.Close()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			cmd := exec.Command(self, "execute")
+			cmd.Stdin, cmd.Stderr = f, os.Stderr
+			running.Go(func() {
+				defer f.Close()
+				if err := cmd.Run(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	})
+	t.Cleanup(func() { l.Close(); running.Wait() })
+	return path
+}
+
+// TestOrders: what is no order runs nothing.
+func TestOrders(t *testing.T) {
+	for _, text := range []string{"", "{}\n", "nonsense\n", strings.Repeat("x", 200<<10)} {
+		path := filepath.Join(t.TempDir(), "s")
+		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		server, err := l.AcceptUnix()
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			c.Write([]byte(text))
+			c.(*net.UnixConn).CloseWrite()
+		}()
+		if err := child.Execute(server); err == nil || !strings.Contains(err.Error(), "child: malformed order") {
+			t.Errorf("%.20q: %v", text, err)
+		}
+		c.Close()
+		l.Close()
+	}
 }

@@ -61,19 +61,67 @@ type User struct{ UID, GID uint32 }
 // every program has.
 const socketFD = 3
 
-// order is what the intermediate program, which is this one under another name, has to
-// do before it becomes the child; see Become.
+// order is what is to be run: for the intermediate program, which is this one under
+// another name and becomes the child (see Become), and for the one that runs children for
+// an SFU that cannot give them users of their own (see Execute).
 type order struct {
+	Name       string
 	Executable string
 	Arguments  []string
-	User       *User
 	Limits     Limits
-	Parent     int
+	User       *User `json:",omitempty"`
+	Parent     int   `json:",omitempty"` // the process that must not be gone
 }
 
 // environment is all that a child finds in its environment.
 func environment(name string) []string {
 	return []string{"PATH=/usr/local/bin:/usr/bin:/bin", "LANG=C.UTF-8", "HOME=/", "RRTS_COMPONENT=" + name, fmt.Sprintf("RRTS_SOCKET=%d", socketFD)}
+}
+
+// ends are the descriptors between an SFU and its child: this side's socket and what the
+// child writes, and the child's side of both.
+type ends struct {
+	conn   net.Conn
+	output *os.File
+
+	theirs *os.File // the child's socket
+	writes *os.File // its standard output and error
+}
+
+func newEnds() (*ends, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("child: socketpair: %w", err)
+	}
+	ours := os.NewFile(uintptr(fds[0]), "child")
+	e := &ends{theirs: os.NewFile(uintptr(fds[1]), "engine")}
+	e.conn, err = net.FileConn(ours)
+	ours.Close()
+	if err == nil {
+		e.output, e.writes, err = os.Pipe()
+	}
+	if err != nil {
+		e.close()
+		return nil, fmt.Errorf("child: %w", err)
+	}
+	return e, nil
+}
+
+// handOver closes the child's side, which the child has now.
+func (e *ends) handOver() {
+	e.theirs.Close()
+	e.writes.Close()
+}
+
+func (e *ends) close() {
+	if e.conn != nil {
+		e.conn.Close()
+	}
+	for _, f := range []*os.File{e.output, e.theirs, e.writes} {
+		if f != nil {
+			f.Close()
+		}
+	}
 }
 
 // forked is a program that runs as a child of this process.
@@ -87,44 +135,45 @@ type forked struct {
 	err  error // of Wait, when done is closed
 }
 
+var _ Process = (*forked)(nil)
+
+func (p *Program) order() order {
+	return order{Name: p.Name, Executable: p.Executable, Arguments: p.Arguments, Limits: p.Limits, User: p.User}
+}
+
 // Start starts the program as a child of this process, which must call Become first in
 // its main.
 func (p *Program) Start() (Process, error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	e, err := newEnds()
 	if err != nil {
-		return nil, fmt.Errorf("child: socketpair: %w", err)
+		return nil, err
 	}
-	ours, theirs := os.NewFile(uintptr(fds[0]), "child"), os.NewFile(uintptr(fds[1]), "engine")
-	defer theirs.Close()
-	conn, err := net.FileConn(ours)
-	ours.Close()
+	f, err := fork(p.order(), e.theirs, e.writes)
 	if err != nil {
-		return nil, fmt.Errorf("child: socketpair: %w", err)
+		e.close()
+		return nil, err
 	}
-	out, in, err := os.Pipe()
+	e.handOver()
+	f.conn, f.said = e.conn, listen(e.output, p.Log)
+	return f, nil
+}
+
+// fork starts the intermediate program, which becomes the child.
+func fork(o order, socket, output *os.File) (*forked, error) {
+	o.Parent = os.Getpid()
+	text, err := json.Marshal(o)
 	if err != nil {
-		conn.Close()
 		return nil, fmt.Errorf("child: %w", err)
 	}
-	text, err := json.Marshal(order{Executable: p.Executable, Arguments: p.Arguments, User: p.User, Limits: p.Limits, Parent: os.Getpid()})
-	if err != nil {
-		return nil, fmt.Errorf("child: %w", err)
-	}
-	f := &forked{conn: conn, said: &said{log: p.Log}, done: make(chan struct{})}
-	f.cmd = &exec.Cmd{Path: "/proc/self/exe", Args: []string{becomeName, base64.StdEncoding.EncodeToString(text)}, Env: environment(p.Name), Dir: "/",
-		Stdout: in, Stderr: in, ExtraFiles: []*os.File{theirs},
+	f := &forked{done: make(chan struct{}), said: &said{}}
+	f.cmd = &exec.Cmd{Path: "/proc/self/exe", Args: []string{becomeName, base64.StdEncoding.EncodeToString(text)}, Env: environment(o.Name), Dir: "/",
+		Stdout: output, Stderr: output, ExtraFiles: []*os.File{socket},
 		SysProcAttr: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}}
 	started := make(chan error)
 	go f.live(started)
-	err = <-started
-	in.Close()
-	if err != nil {
-		conn.Close()
-		out.Close()
+	if err := <-started; err != nil {
 		return nil, fmt.Errorf("child: %w", err)
 	}
-	f.said.reading.Add(1)
-	go f.said.read(out)
 	return f, nil
 }
 
@@ -151,7 +200,9 @@ func (f *forked) signal(s syscall.Signal) { _ = syscall.Kill(-f.cmd.Process.Pid,
 
 // End implements Process.
 func (f *forked) End(grace time.Duration) {
-	f.conn.Close()
+	if f.conn != nil {
+		f.conn.Close()
+	}
 	timer := time.NewTimer(grace)
 	defer timer.Stop()
 	f.once.Do(func() {
@@ -171,15 +222,14 @@ func (f *forked) End(grace time.Duration) {
 }
 
 // Reason implements Process.
-func (f *forked) Reason() string {
-	how := "its process ended"
+func (f *forked) Reason() string { return f.said.reason(f.how()) }
+
+// how says how the process ended.
+func (f *forked) how() string {
 	if f.err != nil {
-		how = f.err.Error()
+		return f.err.Error()
 	}
-	if last := f.said.lastLine(); last != "" {
-		how += ": " + last
-	}
-	return how
+	return "its process ended"
 }
 
 const (
@@ -199,6 +249,24 @@ type said struct {
 	last string
 }
 
+// listen logs what comes out of a program, until it is gone.
+func listen(out io.ReadCloser, log *slog.Logger) *said {
+	s := &said{log: log}
+	s.reading.Add(1)
+	go s.read(out)
+	return s
+}
+
+// reason is how a program ended, with the last line that it wrote.
+func (s *said) reason(how string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.last == "" {
+		return how
+	}
+	return how + ": " + s.last[:min(len(s.last), maxReason)]
+}
+
 // read logs each line of out.
 func (s *said) read(out io.ReadCloser) {
 	defer s.reading.Done()
@@ -216,12 +284,6 @@ func (s *said) read(out io.ReadCloser) {
 			return
 		}
 	}
-}
-
-func (s *said) lastLine() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.last[:min(len(s.last), maxReason)]
 }
 
 // levelOf takes the priority off a line, as sd-daemon(3) has it.
