@@ -108,6 +108,11 @@ func (m *HelloRequest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.child.HelloRequest.protocol")
 			}
 			m.Protocol = uint32(v)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // agent
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -117,6 +122,11 @@ func (m *HelloRequest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.child.HelloRequest.agent: not UTF-8")
 			}
 			m.Agent = string(p)
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // services
 			if len(m.Services) == 64 {
 				return message.BadField("rrts.child.HelloRequest.services: more than 64 items")
@@ -276,6 +286,11 @@ func (m *HelloReply) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.child.HelloReply.protocol")
 			}
 			m.Protocol = uint32(v)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // component
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -285,6 +300,11 @@ func (m *HelloReply) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.child.HelloReply.component: not UTF-8")
 			}
 			m.Component = string(p)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // sfu
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -293,6 +313,11 @@ func (m *HelloReply) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.child.HelloReply.sfu")
 			}
 			m.Sfu = uint32(v)
+			if i == len(b) || b[i] != 0x22 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x22: // sfu_name
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -302,6 +327,11 @@ func (m *HelloReply) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.child.HelloReply.sfu_name: not UTF-8")
 			}
 			m.SfuName = string(p)
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // principal
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -310,6 +340,11 @@ func (m *HelloReply) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.child.HelloReply.principal")
 			}
 			m.Principal = v
+			if i == len(b) || b[i] != 0x30 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x30: // role
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -318,6 +353,11 @@ func (m *HelloReply) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.child.HelloReply.role")
 			}
 			m.Role = uint32(v)
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x38: // heartbeat_millis
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -326,6 +366,11 @@ func (m *HelloReply) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.child.HelloReply.heartbeat_millis")
 			}
 			m.HeartbeatMillis = uint32(v)
+			if i == len(b) || b[i] != 0x40 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x40: // silent_millis
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -334,6 +379,11 @@ func (m *HelloReply) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.child.HelloReply.silent_millis")
 			}
 			m.SilentMillis = uint32(v)
+			if i == len(b) || b[i] != 0x48 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x48: // in_flight
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -544,6 +594,11 @@ func (m *Condition) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.child.Condition.subject: not UTF-8")
 			}
 			m.Subject = string(p)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // detail
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -553,6 +608,11 @@ func (m *Condition) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.child.Condition.detail: not UTF-8")
 			}
 			m.Detail = string(p)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // severity
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -561,6 +621,11 @@ func (m *Condition) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.child.Condition.severity")
 			}
 			m.Severity = uint32(v)
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // ended
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {

@@ -126,6 +126,11 @@ func (m *Announcement) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.Announcement.version")
 			}
 			m.Version = v
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // offers
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -148,6 +153,11 @@ func (m *Announcement) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.Announcement.draining")
 			}
 			m.Draining = v != 0
+			if i == len(b) || b[i] != 0x22 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x22: // sfu_name
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -157,6 +167,11 @@ func (m *Announcement) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.Announcement.sfu_name: not UTF-8")
 			}
 			m.SfuName = string(p)
+			if i == len(b) || b[i] != 0x2a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x2a: // sfu_type
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -166,6 +181,11 @@ func (m *Announcement) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.Announcement.sfu_type: not UTF-8")
 			}
 			m.SfuType = string(p)
+			if i == len(b) || b[i] != 0x32 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x32: // software
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -301,6 +321,11 @@ func (m *Offer) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.Offer.service")
 			}
 			m.Service = uint32(v)
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // holder
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -309,6 +334,11 @@ func (m *Offer) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.Offer.holder")
 			}
 			m.Holder = uint32(v)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // term
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -317,6 +347,11 @@ func (m *Offer) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.Offer.term")
 			}
 			m.Term = v
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // ready
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -325,6 +360,11 @@ func (m *Offer) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.Offer.ready")
 			}
 			m.Ready = v != 0
+			if i == len(b) || b[i] != 0x2a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x2a: // site
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -451,6 +491,11 @@ func (m *ServiceDescription) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.ServiceDescription.number")
 			}
 			m.Number = uint32(v)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // name
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -460,6 +505,11 @@ func (m *ServiceDescription) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.ServiceDescription.name: not UTF-8")
 			}
 			m.Name = string(p)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // policy
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -468,6 +518,11 @@ func (m *ServiceDescription) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.ServiceDescription.policy")
 			}
 			m.Policy = uint32(v)
+			if i == len(b) || b[i] != 0x22 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x22: // methods
 			if len(m.Methods) == 256 {
 				return message.BadField("rrts.engine.ServiceDescription.methods: more than 256 items")
@@ -638,6 +693,11 @@ func (m *MethodDescription) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.MethodDescription.number")
 			}
 			m.Number = uint32(v)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // name
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -647,6 +707,11 @@ func (m *MethodDescription) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.MethodDescription.name: not UTF-8")
 			}
 			m.Name = string(p)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // lane
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -655,6 +720,11 @@ func (m *MethodDescription) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.MethodDescription.lane")
 			}
 			m.Lane = uint32(v)
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // idempotent
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -663,6 +733,11 @@ func (m *MethodDescription) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.MethodDescription.idempotent")
 			}
 			m.Idempotent = v != 0
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // notice
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -671,6 +746,11 @@ func (m *MethodDescription) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.MethodDescription.notice")
 			}
 			m.Notice = v != 0
+			if i == len(b) || b[i] != 0x30 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x30: // sensitive
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -679,6 +759,11 @@ func (m *MethodDescription) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.MethodDescription.sensitive")
 			}
 			m.Sensitive = v != 0
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x38: // max_bytes
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -687,6 +772,11 @@ func (m *MethodDescription) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.MethodDescription.max_bytes")
 			}
 			m.MaxBytes = uint32(v)
+			if i == len(b) || b[i] != 0x42 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x42: // request
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -696,6 +786,11 @@ func (m *MethodDescription) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.MethodDescription.request: not UTF-8")
 			}
 			m.Request = string(p)
+			if i == len(b) || b[i] != 0x4a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x4a: // reply
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -705,6 +800,11 @@ func (m *MethodDescription) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.MethodDescription.reply: not UTF-8")
 			}
 			m.Reply = string(p)
+			if i == len(b) || b[i] != 0x50 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x50: // clients
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -913,6 +1013,11 @@ func (m *EngineStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.EngineStatus.sfu")
 			}
 			m.Sfu = uint32(v)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // name
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -922,6 +1027,11 @@ func (m *EngineStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.EngineStatus.name: not UTF-8")
 			}
 			m.Name = string(p)
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // type
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -931,6 +1041,11 @@ func (m *EngineStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.EngineStatus.type: not UTF-8")
 			}
 			m.Type = string(p)
+			if i == len(b) || b[i] != 0x22 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x22: // software
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -940,6 +1055,11 @@ func (m *EngineStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.EngineStatus.software: not UTF-8")
 			}
 			m.Software = string(p)
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // uptime_millis
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -948,6 +1068,11 @@ func (m *EngineStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.EngineStatus.uptime_millis")
 			}
 			m.UptimeMillis = v
+			if i == len(b) || b[i] != 0x32 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x32: // components
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1139,6 +1264,11 @@ func (m *ComponentStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.ComponentStatus.name: not UTF-8")
 			}
 			m.Name = string(p)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // state
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1148,6 +1278,11 @@ func (m *ComponentStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.ComponentStatus.state: not UTF-8")
 			}
 			m.State = string(p)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // restarts
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1156,6 +1291,11 @@ func (m *ComponentStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.ComponentStatus.restarts")
 			}
 			m.Restarts = uint32(v)
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // mailbox_depth
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1164,6 +1304,11 @@ func (m *ComponentStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.ComponentStatus.mailbox_depth")
 			}
 			m.MailboxDepth = uint32(v)
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // mailbox_bound
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1172,6 +1317,11 @@ func (m *ComponentStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.ComponentStatus.mailbox_bound")
 			}
 			m.MailboxBound = uint32(v)
+			if i == len(b) || b[i] != 0x30 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x30: // handled
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1180,6 +1330,11 @@ func (m *ComponentStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.ComponentStatus.handled")
 			}
 			m.Handled = v
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x38: // refused
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1188,6 +1343,11 @@ func (m *ComponentStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.ComponentStatus.refused")
 			}
 			m.Refused = v
+			if i == len(b) || b[i] != 0x40 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x40: // site
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1196,6 +1356,11 @@ func (m *ComponentStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.ComponentStatus.site")
 			}
 			m.Site = v != 0
+			if i == len(b) || b[i] != 0x4a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x4a: // failure
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1205,14 +1370,11 @@ func (m *ComponentStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.ComponentStatus.failure: not UTF-8")
 			}
 			m.Failure = string(p)
-		case 0x50: // services
-			var v uint64
-			if i < len(b) && b[i] < 0x80 {
-				v, i = uint64(b[i]), i+1
-			} else if v, i = message.Varint(b, i); i < 0 {
-				return message.BadField("rrts.engine.ComponentStatus.services")
+			if i == len(b) || b[i] != 0x52 {
+				continue
 			}
-			m.Services = append(m.Services, uint32(v))
+			i++
+			fallthrough
 		case 0x52: // services, packed
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1222,6 +1384,14 @@ func (m *ComponentStatus) ParseNested(b []byte, depth int) error {
 			if m.Services, ok = message.Varints(m.Services, p); !ok {
 				return message.BadField("rrts.engine.ComponentStatus.services")
 			}
+		case 0x50: // services
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.engine.ComponentStatus.services")
+			}
+			m.Services = append(m.Services, uint32(v))
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.engine.ComponentStatus: unknown field")

@@ -108,6 +108,11 @@ func (m *HelloRequest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.HelloRequest.protocol")
 			}
 			m.Protocol = uint32(v)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // agent
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -301,6 +306,11 @@ func (m *HelloReply) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.HelloReply.protocol")
 			}
 			m.Protocol = uint32(v)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // cluster
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -310,12 +320,22 @@ func (m *HelloReply) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.HelloReply.cluster: not UTF-8")
 			}
 			m.Cluster = string(p)
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // cluster_id
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
 				return message.BadField("rrts.gateway.HelloReply.cluster_id")
 			}
 			m.ClusterId = p
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // sfu
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -324,6 +344,11 @@ func (m *HelloReply) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.HelloReply.sfu")
 			}
 			m.Sfu = uint32(v)
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // epoch
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -332,6 +357,11 @@ func (m *HelloReply) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.HelloReply.epoch")
 			}
 			m.Epoch = uint32(v)
+			if i == len(b) || b[i] != 0x30 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x30: // ledger_time
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -340,6 +370,11 @@ func (m *HelloReply) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.HelloReply.ledger_time")
 			}
 			m.LedgerTime = v
+			if i == len(b) || b[i] != 0x3a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x3a: // gateways
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -360,6 +395,11 @@ func (m *HelloReply) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.HelloReply.heartbeat_millis")
 			}
 			m.HeartbeatMillis = uint32(v)
+			if i == len(b) || b[i] != 0x48 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x48: // window
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -368,14 +408,11 @@ func (m *HelloReply) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.HelloReply.window")
 			}
 			m.Window = uint32(v)
-		case 0x50: // sfus
-			var v uint64
-			if i < len(b) && b[i] < 0x80 {
-				v, i = uint64(b[i]), i+1
-			} else if v, i = message.Varint(b, i); i < 0 {
-				return message.BadField("rrts.gateway.HelloReply.sfus")
+			if i == len(b) || b[i] != 0x52 {
+				continue
 			}
-			m.Sfus = append(m.Sfus, uint32(v))
+			i++
+			fallthrough
 		case 0x52: // sfus, packed
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -385,6 +422,14 @@ func (m *HelloReply) ParseNested(b []byte, depth int) error {
 			if m.Sfus, ok = message.Varints(m.Sfus, p); !ok {
 				return message.BadField("rrts.gateway.HelloReply.sfus")
 			}
+		case 0x50: // sfus
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.gateway.HelloReply.sfus")
+			}
+			m.Sfus = append(m.Sfus, uint32(v))
 		case 0x58: // roster
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -603,6 +648,11 @@ func (m *ResumeReply) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.ResumeReply.user")
 			}
 			m.User = v
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // role
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -611,6 +661,11 @@ func (m *ResumeReply) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.ResumeReply.role")
 			}
 			m.Role = uint32(v)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // valid_millis
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -762,6 +817,11 @@ func (m *PingReply) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.PingReply.ledger_time")
 			}
 			m.LedgerTime = v
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // gateways
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -967,6 +1027,11 @@ func (m *Closing) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.Closing.code")
 			}
 			m.Code = uint32(v)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // reason
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1210,6 +1275,11 @@ func (m *GatewayStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.GatewayStatus.sfu")
 			}
 			m.Sfu = uint32(v)
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // connections
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1218,6 +1288,11 @@ func (m *GatewayStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.GatewayStatus.connections")
 			}
 			m.Connections = uint32(v)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // sessions
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1226,6 +1301,11 @@ func (m *GatewayStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.GatewayStatus.sessions")
 			}
 			m.Sessions = uint32(v)
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // in_flight
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1234,6 +1314,11 @@ func (m *GatewayStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.GatewayStatus.in_flight")
 			}
 			m.InFlight = uint32(v)
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // requests
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1242,6 +1327,11 @@ func (m *GatewayStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.GatewayStatus.requests")
 			}
 			m.Requests = v
+			if i == len(b) || b[i] != 0x30 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x30: // submits
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1250,6 +1340,11 @@ func (m *GatewayStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.GatewayStatus.submits")
 			}
 			m.Submits = v
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x38: // batches
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1258,6 +1353,11 @@ func (m *GatewayStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.GatewayStatus.batches")
 			}
 			m.Batches = v
+			if i == len(b) || b[i] != 0x40 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x40: // retries
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1266,6 +1366,11 @@ func (m *GatewayStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.GatewayStatus.retries")
 			}
 			m.Retries = v
+			if i == len(b) || b[i] != 0x48 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x48: // pending
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1274,6 +1379,11 @@ func (m *GatewayStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.GatewayStatus.pending")
 			}
 			m.Pending = v
+			if i == len(b) || b[i] != 0x50 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x50: // overloaded
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1282,6 +1392,11 @@ func (m *GatewayStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.GatewayStatus.overloaded")
 			}
 			m.Overloaded = v
+			if i == len(b) || b[i] != 0x58 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x58: // turned_away
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1290,6 +1405,11 @@ func (m *GatewayStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.GatewayStatus.turned_away")
 			}
 			m.TurnedAway = v
+			if i == len(b) || b[i] != 0x60 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x60: // failed_handshakes
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1298,6 +1418,11 @@ func (m *GatewayStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.GatewayStatus.failed_handshakes")
 			}
 			m.FailedHandshakes = v
+			if i == len(b) || b[i] != 0x68 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x68: // bad_frames
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1306,6 +1431,11 @@ func (m *GatewayStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.GatewayStatus.bad_frames")
 			}
 			m.BadFrames = v
+			if i == len(b) || b[i] != 0x70 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x70: // slow_readers
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1314,6 +1444,11 @@ func (m *GatewayStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.GatewayStatus.slow_readers")
 			}
 			m.SlowReaders = v
+			if i == len(b) || b[i] != 0x78 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x78: // silent
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {

@@ -655,36 +655,66 @@ func (m *Account) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.Account.id")
 			}
 			m.Id = v
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // debits_pending
 			var v u128.Int
 			if v, i = message.U128(b, i); i < 0 {
 				return message.BadField("rrts.ledger.Account.debits_pending")
 			}
 			m.DebitsPending = v
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // debits_posted
 			var v u128.Int
 			if v, i = message.U128(b, i); i < 0 {
 				return message.BadField("rrts.ledger.Account.debits_posted")
 			}
 			m.DebitsPosted = v
+			if i == len(b) || b[i] != 0x22 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x22: // credits_pending
 			var v u128.Int
 			if v, i = message.U128(b, i); i < 0 {
 				return message.BadField("rrts.ledger.Account.credits_pending")
 			}
 			m.CreditsPending = v
+			if i == len(b) || b[i] != 0x2a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x2a: // credits_posted
 			var v u128.Int
 			if v, i = message.U128(b, i); i < 0 {
 				return message.BadField("rrts.ledger.Account.credits_posted")
 			}
 			m.CreditsPosted = v
+			if i == len(b) || b[i] != 0x32 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x32: // user_data_128
 			var v u128.Int
 			if v, i = message.U128(b, i); i < 0 {
 				return message.BadField("rrts.ledger.Account.user_data_128")
 			}
 			m.UserData128 = v
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x38: // user_data_64
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -693,6 +723,11 @@ func (m *Account) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.Account.user_data_64")
 			}
 			m.UserData64 = v
+			if i == len(b) || b[i] != 0x40 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x40: // user_data_32
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -701,6 +736,11 @@ func (m *Account) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.Account.user_data_32")
 			}
 			m.UserData32 = uint32(v)
+			if i == len(b) || b[i] != 0x48 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x48: // ledger
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -709,6 +749,11 @@ func (m *Account) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.Account.ledger")
 			}
 			m.Ledger = uint32(v)
+			if i == len(b) || b[i] != 0x50 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x50: // code
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -717,6 +762,11 @@ func (m *Account) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.Account.code")
 			}
 			m.Code = uint32(v)
+			if i == len(b) || b[i] != 0x58 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x58: // flags
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -725,6 +775,11 @@ func (m *Account) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.Account.flags")
 			}
 			m.Flags = uint32(v)
+			if i == len(b) || b[i] != 0x60 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x60: // timestamp
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -925,36 +980,66 @@ func (m *Transfer) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.Transfer.id")
 			}
 			m.Id = v
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // debit_account_id
 			var v u128.Int
 			if v, i = message.U128(b, i); i < 0 {
 				return message.BadField("rrts.ledger.Transfer.debit_account_id")
 			}
 			m.DebitAccountId = v
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // credit_account_id
 			var v u128.Int
 			if v, i = message.U128(b, i); i < 0 {
 				return message.BadField("rrts.ledger.Transfer.credit_account_id")
 			}
 			m.CreditAccountId = v
+			if i == len(b) || b[i] != 0x22 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x22: // amount
 			var v u128.Int
 			if v, i = message.U128(b, i); i < 0 {
 				return message.BadField("rrts.ledger.Transfer.amount")
 			}
 			m.Amount = v
+			if i == len(b) || b[i] != 0x2a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x2a: // pending_id
 			var v u128.Int
 			if v, i = message.U128(b, i); i < 0 {
 				return message.BadField("rrts.ledger.Transfer.pending_id")
 			}
 			m.PendingId = v
+			if i == len(b) || b[i] != 0x32 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x32: // user_data_128
 			var v u128.Int
 			if v, i = message.U128(b, i); i < 0 {
 				return message.BadField("rrts.ledger.Transfer.user_data_128")
 			}
 			m.UserData128 = v
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x38: // user_data_64
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -963,6 +1048,11 @@ func (m *Transfer) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.Transfer.user_data_64")
 			}
 			m.UserData64 = v
+			if i == len(b) || b[i] != 0x40 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x40: // user_data_32
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -971,6 +1061,11 @@ func (m *Transfer) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.Transfer.user_data_32")
 			}
 			m.UserData32 = uint32(v)
+			if i == len(b) || b[i] != 0x48 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x48: // timeout
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -979,6 +1074,11 @@ func (m *Transfer) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.Transfer.timeout")
 			}
 			m.Timeout = uint32(v)
+			if i == len(b) || b[i] != 0x50 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x50: // ledger
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -987,6 +1087,11 @@ func (m *Transfer) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.Transfer.ledger")
 			}
 			m.Ledger = uint32(v)
+			if i == len(b) || b[i] != 0x58 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x58: // code
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -995,6 +1100,11 @@ func (m *Transfer) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.Transfer.code")
 			}
 			m.Code = uint32(v)
+			if i == len(b) || b[i] != 0x60 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x60: // flags
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1003,6 +1113,11 @@ func (m *Transfer) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.Transfer.flags")
 			}
 			m.Flags = uint32(v)
+			if i == len(b) || b[i] != 0x68 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x68: // timestamp
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1263,12 +1378,22 @@ func (m *AccountFilter) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.AccountFilter.account_id")
 			}
 			m.AccountId = v
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // user_data_128
 			var v u128.Int
 			if v, i = message.U128(b, i); i < 0 {
 				return message.BadField("rrts.ledger.AccountFilter.user_data_128")
 			}
 			m.UserData128 = v
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // user_data_64
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1277,6 +1402,11 @@ func (m *AccountFilter) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.AccountFilter.user_data_64")
 			}
 			m.UserData64 = v
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // user_data_32
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1285,6 +1415,11 @@ func (m *AccountFilter) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.AccountFilter.user_data_32")
 			}
 			m.UserData32 = uint32(v)
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // code
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1293,6 +1428,11 @@ func (m *AccountFilter) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.AccountFilter.code")
 			}
 			m.Code = uint32(v)
+			if i == len(b) || b[i] != 0x30 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x30: // timestamp_min
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1301,6 +1441,11 @@ func (m *AccountFilter) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.AccountFilter.timestamp_min")
 			}
 			m.TimestampMin = v
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x38: // timestamp_max
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1309,6 +1454,11 @@ func (m *AccountFilter) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.AccountFilter.timestamp_max")
 			}
 			m.TimestampMax = v
+			if i == len(b) || b[i] != 0x40 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x40: // limit
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1317,6 +1467,11 @@ func (m *AccountFilter) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.AccountFilter.limit")
 			}
 			m.Limit = uint32(v)
+			if i == len(b) || b[i] != 0x48 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x48: // flags
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1481,6 +1636,11 @@ func (m *QueryFilter) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.QueryFilter.user_data_128")
 			}
 			m.UserData128 = v
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // user_data_64
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1489,6 +1649,11 @@ func (m *QueryFilter) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.QueryFilter.user_data_64")
 			}
 			m.UserData64 = v
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // user_data_32
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1497,6 +1662,11 @@ func (m *QueryFilter) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.QueryFilter.user_data_32")
 			}
 			m.UserData32 = uint32(v)
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // ledger
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1505,6 +1675,11 @@ func (m *QueryFilter) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.QueryFilter.ledger")
 			}
 			m.Ledger = uint32(v)
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // code
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1513,6 +1688,11 @@ func (m *QueryFilter) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.QueryFilter.code")
 			}
 			m.Code = uint32(v)
+			if i == len(b) || b[i] != 0x30 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x30: // timestamp_min
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1521,6 +1701,11 @@ func (m *QueryFilter) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.QueryFilter.timestamp_min")
 			}
 			m.TimestampMin = v
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x38: // timestamp_max
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1529,6 +1714,11 @@ func (m *QueryFilter) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.QueryFilter.timestamp_max")
 			}
 			m.TimestampMax = v
+			if i == len(b) || b[i] != 0x40 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x40: // limit
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1537,6 +1727,11 @@ func (m *QueryFilter) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.QueryFilter.limit")
 			}
 			m.Limit = uint32(v)
+			if i == len(b) || b[i] != 0x48 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x48: // flags
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1659,6 +1854,11 @@ func (m *ChangeEventsFilter) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.ChangeEventsFilter.timestamp_min")
 			}
 			m.TimestampMin = v
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // timestamp_max
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1667,6 +1867,11 @@ func (m *ChangeEventsFilter) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.ChangeEventsFilter.timestamp_max")
 			}
 			m.TimestampMax = v
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // limit
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1782,24 +1987,44 @@ func (m *AccountBalance) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.AccountBalance.debits_pending")
 			}
 			m.DebitsPending = v
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // debits_posted
 			var v u128.Int
 			if v, i = message.U128(b, i); i < 0 {
 				return message.BadField("rrts.ledger.AccountBalance.debits_posted")
 			}
 			m.DebitsPosted = v
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // credits_pending
 			var v u128.Int
 			if v, i = message.U128(b, i); i < 0 {
 				return message.BadField("rrts.ledger.AccountBalance.credits_pending")
 			}
 			m.CreditsPending = v
+			if i == len(b) || b[i] != 0x22 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x22: // credits_posted
 			var v u128.Int
 			if v, i = message.U128(b, i); i < 0 {
 				return message.BadField("rrts.ledger.AccountBalance.credits_posted")
 			}
 			m.CreditsPosted = v
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // timestamp
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2133,24 +2358,44 @@ func (m *ChangeEvent) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.ChangeEvent.transfer_id")
 			}
 			m.TransferId = v
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // transfer_amount
 			var v u128.Int
 			if v, i = message.U128(b, i); i < 0 {
 				return message.BadField("rrts.ledger.ChangeEvent.transfer_amount")
 			}
 			m.TransferAmount = v
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // transfer_pending_id
 			var v u128.Int
 			if v, i = message.U128(b, i); i < 0 {
 				return message.BadField("rrts.ledger.ChangeEvent.transfer_pending_id")
 			}
 			m.TransferPendingId = v
+			if i == len(b) || b[i] != 0x22 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x22: // transfer_user_data_128
 			var v u128.Int
 			if v, i = message.U128(b, i); i < 0 {
 				return message.BadField("rrts.ledger.ChangeEvent.transfer_user_data_128")
 			}
 			m.TransferUserData128 = v
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // transfer_user_data_64
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2159,6 +2404,11 @@ func (m *ChangeEvent) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.ChangeEvent.transfer_user_data_64")
 			}
 			m.TransferUserData64 = v
+			if i == len(b) || b[i] != 0x30 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x30: // transfer_user_data_32
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2167,6 +2417,11 @@ func (m *ChangeEvent) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.ChangeEvent.transfer_user_data_32")
 			}
 			m.TransferUserData32 = uint32(v)
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x38: // transfer_timeout
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2175,6 +2430,11 @@ func (m *ChangeEvent) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.ChangeEvent.transfer_timeout")
 			}
 			m.TransferTimeout = uint32(v)
+			if i == len(b) || b[i] != 0x40 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x40: // transfer_code
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2183,6 +2443,11 @@ func (m *ChangeEvent) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.ChangeEvent.transfer_code")
 			}
 			m.TransferCode = uint32(v)
+			if i == len(b) || b[i] != 0x48 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x48: // transfer_flags
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2191,6 +2456,11 @@ func (m *ChangeEvent) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.ChangeEvent.transfer_flags")
 			}
 			m.TransferFlags = uint32(v)
+			if i == len(b) || b[i] != 0x50 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x50: // ledger
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2199,6 +2469,11 @@ func (m *ChangeEvent) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.ChangeEvent.ledger")
 			}
 			m.Ledger = uint32(v)
+			if i == len(b) || b[i] != 0x58 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x58: // type
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2207,24 +2482,44 @@ func (m *ChangeEvent) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.ChangeEvent.type")
 			}
 			m.Type = ChangeEventType(v)
+			if i == len(b) || b[i] != 0x62 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x62: // debit_account_id
 			var v u128.Int
 			if v, i = message.U128(b, i); i < 0 {
 				return message.BadField("rrts.ledger.ChangeEvent.debit_account_id")
 			}
 			m.DebitAccountId = v
+			if i == len(b) || b[i] != 0x6a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x6a: // debit_account_debits_pending
 			var v u128.Int
 			if v, i = message.U128(b, i); i < 0 {
 				return message.BadField("rrts.ledger.ChangeEvent.debit_account_debits_pending")
 			}
 			m.DebitAccountDebitsPending = v
+			if i == len(b) || b[i] != 0x72 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x72: // debit_account_debits_posted
 			var v u128.Int
 			if v, i = message.U128(b, i); i < 0 {
 				return message.BadField("rrts.ledger.ChangeEvent.debit_account_debits_posted")
 			}
 			m.DebitAccountDebitsPosted = v
+			if i == len(b) || b[i] != 0x7a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x7a: // debit_account_credits_pending
 			var v u128.Int
 			if v, i = message.U128(b, i); i < 0 {
@@ -2583,6 +2878,11 @@ func (m *BalancesFilter) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.BalancesFilter.timestamp")
 			}
 			m.Timestamp = v
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // csn
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2694,6 +2994,11 @@ func (m *StatementFilter) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.StatementFilter.account_id")
 			}
 			m.AccountId = v
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // timestamp_min
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2702,6 +3007,11 @@ func (m *StatementFilter) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.StatementFilter.timestamp_min")
 			}
 			m.TimestampMin = v
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // timestamp_max
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2710,6 +3020,11 @@ func (m *StatementFilter) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.StatementFilter.timestamp_max")
 			}
 			m.TimestampMax = v
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // limit
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2837,6 +3152,11 @@ func (m *Statement) ParseNested(b []byte, depth int) error {
 			if err := m.Opening.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // closing
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -2848,6 +3168,11 @@ func (m *Statement) ParseNested(b []byte, depth int) error {
 			if err := m.Closing.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // lines
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -2991,6 +3316,11 @@ func (m *StatementLine) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.StatementLine.timestamp")
 			}
 			m.Timestamp = v
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // type
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2999,6 +3329,11 @@ func (m *StatementLine) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.ledger.StatementLine.type")
 			}
 			m.Type = ChangeEventType(v)
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // transfer
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -3010,6 +3345,11 @@ func (m *StatementLine) ParseNested(b []byte, depth int) error {
 			if err := m.Transfer.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x22 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x22: // balance
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -3021,6 +3361,11 @@ func (m *StatementLine) ParseNested(b []byte, depth int) error {
 			if err := m.Balance.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // csn
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {

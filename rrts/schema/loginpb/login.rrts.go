@@ -98,6 +98,11 @@ func (m *LoginRequest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.login.LoginRequest.login_name: not UTF-8")
 			}
 			m.LoginName = string(p)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // password
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -107,6 +112,11 @@ func (m *LoginRequest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.login.LoginRequest.password: not UTF-8")
 			}
 			m.Password = string(p)
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // address
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -232,6 +242,11 @@ func (m *LoginReply) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.login.LoginReply.token")
 			}
 			m.Token = p
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // user
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -240,6 +255,11 @@ func (m *LoginReply) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.login.LoginReply.user")
 			}
 			m.User = v
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // public_name
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -249,6 +269,11 @@ func (m *LoginReply) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.login.LoginReply.public_name: not UTF-8")
 			}
 			m.PublicName = string(p)
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // role
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -257,6 +282,11 @@ func (m *LoginReply) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.login.LoginReply.role")
 			}
 			m.Role = uint32(v)
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // valid_millis
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -387,6 +417,11 @@ func (m *RegisterRequest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.login.RegisterRequest.login_name: not UTF-8")
 			}
 			m.LoginName = string(p)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // password
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -396,6 +431,11 @@ func (m *RegisterRequest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.login.RegisterRequest.password: not UTF-8")
 			}
 			m.Password = string(p)
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // public_name
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -405,6 +445,11 @@ func (m *RegisterRequest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.login.RegisterRequest.public_name: not UTF-8")
 			}
 			m.PublicName = string(p)
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // role
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -413,6 +458,11 @@ func (m *RegisterRequest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.login.RegisterRequest.role")
 			}
 			m.Role = uint32(v)
+			if i == len(b) || b[i] != 0x2a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x2a: // transaction_id
 			var v u128.Int
 			if v, i = message.U128(b, i); i < 0 {
@@ -519,6 +569,11 @@ func (m *RegisterReply) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.login.RegisterReply.user")
 			}
 			m.User = v
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // refused
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {

@@ -278,6 +278,11 @@ func (m *MonitorStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.MonitorStatus.sfu")
 			}
 			m.Sfu = uint32(v)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // name
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -287,6 +292,11 @@ func (m *MonitorStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.MonitorStatus.name: not UTF-8")
 			}
 			m.Name = string(p)
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // type
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -296,6 +306,11 @@ func (m *MonitorStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.MonitorStatus.type: not UTF-8")
 			}
 			m.Type = string(p)
+			if i == len(b) || b[i] != 0x22 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x22: // software
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -305,6 +320,11 @@ func (m *MonitorStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.MonitorStatus.software: not UTF-8")
 			}
 			m.Software = string(p)
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // uptime_millis
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -313,6 +333,11 @@ func (m *MonitorStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.MonitorStatus.uptime_millis")
 			}
 			m.UptimeMillis = v
+			if i == len(b) || b[i] != 0x30 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x30: // resident_bytes
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -321,6 +346,11 @@ func (m *MonitorStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.MonitorStatus.resident_bytes")
 			}
 			m.ResidentBytes = v
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x38: // cpu_millis
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -329,6 +359,11 @@ func (m *MonitorStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.MonitorStatus.cpu_millis")
 			}
 			m.CpuMillis = v
+			if i == len(b) || b[i] != 0x42 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x42: // alarms
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -382,6 +417,11 @@ func (m *MonitorStatus) ParseNested(b []byte, depth int) error {
 			if err := m.Replica.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x62 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x62: // gateway
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -393,6 +433,11 @@ func (m *MonitorStatus) ParseNested(b []byte, depth int) error {
 			if err := m.Gateway.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x6a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x6a: // machine
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -404,6 +449,11 @@ func (m *MonitorStatus) ParseNested(b []byte, depth int) error {
 			if err := m.Machine.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x70 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x70: // lag
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -412,6 +462,11 @@ func (m *MonitorStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.MonitorStatus.lag")
 			}
 			m.Lag = v
+			if i == len(b) || b[i] != 0x78 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x78: // draining
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -586,6 +641,11 @@ func (m *Recent) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.Recent.millis")
 			}
 			m.Millis = uint32(v)
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // transactions
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -594,6 +654,11 @@ func (m *Recent) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.Recent.transactions")
 			}
 			m.Transactions = v
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // p50_micros
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -602,6 +667,11 @@ func (m *Recent) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.Recent.p50_micros")
 			}
 			m.P50Micros = v
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // p99_micros
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -610,6 +680,11 @@ func (m *Recent) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.Recent.p99_micros")
 			}
 			m.P99Micros = v
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // cpu_thousandths
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -781,6 +856,11 @@ func (m *Alarm) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.Alarm.name: not UTF-8")
 			}
 			m.Name = string(p)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // severity
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -790,6 +870,11 @@ func (m *Alarm) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.Alarm.severity: not UTF-8")
 			}
 			m.Severity = string(p)
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // detail
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -799,6 +884,11 @@ func (m *Alarm) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.Alarm.detail: not UTF-8")
 			}
 			m.Detail = string(p)
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // age_millis
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -807,6 +897,11 @@ func (m *Alarm) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.Alarm.age_millis")
 			}
 			m.AgeMillis = v
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // count
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -815,6 +910,11 @@ func (m *Alarm) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.Alarm.count")
 			}
 			m.Count = uint32(v)
+			if i == len(b) || b[i] != 0x30 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x30: // flapping
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -823,6 +923,11 @@ func (m *Alarm) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.Alarm.flapping")
 			}
 			m.Flapping = v != 0
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x38: // raised
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -831,6 +936,11 @@ func (m *Alarm) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.Alarm.raised")
 			}
 			m.Raised = v
+			if i == len(b) || b[i] != 0x40 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x40: // cleared
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -839,6 +949,11 @@ func (m *Alarm) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.Alarm.cleared")
 			}
 			m.Cleared = v
+			if i == len(b) || b[i] != 0x4a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x4a: // acknowledged_by
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -848,6 +963,11 @@ func (m *Alarm) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.Alarm.acknowledged_by: not UTF-8")
 			}
 			m.AcknowledgedBy = string(p)
+			if i == len(b) || b[i] != 0x50 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x50: // acknowledged
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -856,6 +976,11 @@ func (m *Alarm) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.Alarm.acknowledged")
 			}
 			m.Acknowledged = v
+			if i == len(b) || b[i] != 0x58 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x58: // lost
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1064,6 +1189,11 @@ func (m *NetworkStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.NetworkStatus.peer")
 			}
 			m.Peer = uint32(v)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // network
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1073,6 +1203,11 @@ func (m *NetworkStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.NetworkStatus.network: not UTF-8")
 			}
 			m.Network = string(p)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // up
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1081,6 +1216,11 @@ func (m *NetworkStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.NetworkStatus.up")
 			}
 			m.Up = v != 0
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // rtt_micros
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1089,6 +1229,11 @@ func (m *NetworkStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.NetworkStatus.rtt_micros")
 			}
 			m.RttMicros = v
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // sent_frames
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1097,6 +1242,11 @@ func (m *NetworkStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.NetworkStatus.sent_frames")
 			}
 			m.SentFrames = v
+			if i == len(b) || b[i] != 0x30 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x30: // received_frames
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1105,6 +1255,11 @@ func (m *NetworkStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.NetworkStatus.received_frames")
 			}
 			m.ReceivedFrames = v
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x38: // lost_frames
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1113,6 +1268,11 @@ func (m *NetworkStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.NetworkStatus.lost_frames")
 			}
 			m.LostFrames = v
+			if i == len(b) || b[i] != 0x40 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x40: // duplicate_frames
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1121,6 +1281,11 @@ func (m *NetworkStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.NetworkStatus.duplicate_frames")
 			}
 			m.DuplicateFrames = v
+			if i == len(b) || b[i] != 0x48 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x48: // sent_bytes
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1129,6 +1294,11 @@ func (m *NetworkStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.NetworkStatus.sent_bytes")
 			}
 			m.SentBytes = v
+			if i == len(b) || b[i] != 0x50 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x50: // received_bytes
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1137,6 +1307,11 @@ func (m *NetworkStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.NetworkStatus.received_bytes")
 			}
 			m.ReceivedBytes = v
+			if i == len(b) || b[i] != 0x58 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x58: // probes_missed
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1145,6 +1320,11 @@ func (m *NetworkStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.NetworkStatus.probes_missed")
 			}
 			m.ProbesMissed = v
+			if i == len(b) || b[i] != 0x60 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x60: // loss_millionths
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1153,6 +1333,11 @@ func (m *NetworkStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.NetworkStatus.loss_millionths")
 			}
 			m.LossMillionths = uint32(v)
+			if i == len(b) || b[i] != 0x68 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x68: // clock_offset_micros
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1161,6 +1346,11 @@ func (m *NetworkStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.NetworkStatus.clock_offset_micros")
 			}
 			m.ClockOffsetMicros = int64(v)
+			if i == len(b) || b[i] != 0x70 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x70: // clock_error_micros
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1363,6 +1553,11 @@ func (m *MachineStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.MachineStatus.name: not UTF-8")
 			}
 			m.Name = string(p)
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // processors
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1371,6 +1566,11 @@ func (m *MachineStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.MachineStatus.processors")
 			}
 			m.Processors = uint32(v)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // cpu_thousandths
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1379,6 +1579,11 @@ func (m *MachineStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.MachineStatus.cpu_thousandths")
 			}
 			m.CpuThousandths = uint32(v)
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // memory_bytes
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1387,6 +1592,11 @@ func (m *MachineStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.MachineStatus.memory_bytes")
 			}
 			m.MemoryBytes = v
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // memory_available_bytes
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1395,6 +1605,11 @@ func (m *MachineStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.MachineStatus.memory_available_bytes")
 			}
 			m.MemoryAvailableBytes = v
+			if i == len(b) || b[i] != 0x32 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x32: // disks
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1431,6 +1646,11 @@ func (m *MachineStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.MachineStatus.clock_known")
 			}
 			m.ClockKnown = v != 0
+			if i == len(b) || b[i] != 0x48 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x48: // clock_offset_micros
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1800,6 +2020,11 @@ func (m *DiskStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.DiskStatus.directory: not UTF-8")
 			}
 			m.Directory = string(p)
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // bytes
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1808,6 +2033,11 @@ func (m *DiskStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.DiskStatus.bytes")
 			}
 			m.Bytes = v
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // free_bytes
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1816,6 +2046,11 @@ func (m *DiskStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.DiskStatus.free_bytes")
 			}
 			m.FreeBytes = v
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // write_micros
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1824,6 +2059,11 @@ func (m *DiskStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.DiskStatus.write_micros")
 			}
 			m.WriteMicros = v
+			if i == len(b) || b[i] != 0x2a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x2a: // device
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1927,6 +2167,11 @@ func (m *SensorStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.SensorStatus.name: not UTF-8")
 			}
 			m.Name = string(p)
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // millicelsius
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2215,6 +2460,11 @@ func (m *AcknowledgeRequest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.AcknowledgeRequest.name: not UTF-8")
 			}
 			m.Name = string(p)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // by
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {

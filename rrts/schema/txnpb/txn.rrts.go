@@ -664,6 +664,11 @@ func (m *Transaction) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Transaction.id")
 			}
 			m.Id = v
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // mode
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -672,6 +677,11 @@ func (m *Transaction) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Transaction.mode")
 			}
 			m.Mode = Mode(v)
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // accounts
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -751,6 +761,11 @@ func (m *Transaction) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Transaction.memo: not UTF-8")
 			}
 			m.Memo = string(p)
+			if i == len(b) || b[i] != 0x52 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x52: // metadata
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -897,6 +912,11 @@ func (m *Label) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Label.name: not UTF-8")
 			}
 			m.Name = string(p)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // value
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1008,12 +1028,22 @@ func (m *Precondition) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Precondition.account_id")
 			}
 			m.AccountId = v
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // transfer_id
 			var v u128.Int
 			if v, i = message.U128(b, i); i < 0 {
 				return message.BadField("rrts.txn.Precondition.transfer_id")
 			}
 			m.TransferId = v
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // measure
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1022,6 +1052,11 @@ func (m *Precondition) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Precondition.measure")
 			}
 			m.Measure = Measure(v)
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // comparison
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1030,6 +1065,11 @@ func (m *Precondition) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Precondition.comparison")
 			}
 			m.Comparison = Comparison(v)
+			if i == len(b) || b[i] != 0x2a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x2a: // value
 			var v u128.Int
 			if v, i = message.U128(b, i); i < 0 {
@@ -1137,6 +1177,11 @@ func (m *AccessChange) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.AccessChange.account_id")
 			}
 			m.AccountId = v
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // user
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1145,6 +1190,11 @@ func (m *AccessChange) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.AccessChange.user")
 			}
 			m.User = v
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // rights
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1247,6 +1297,11 @@ func (m *Access) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Access.owner")
 			}
 			m.Owner = v
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // grants
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1348,6 +1403,11 @@ func (m *Grant) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Grant.user")
 			}
 			m.User = v
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // rights
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1458,6 +1518,11 @@ func (m *Note) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Note.transaction_id")
 			}
 			m.TransactionId = v
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // memo
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1467,6 +1532,11 @@ func (m *Note) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Note.memo: not UTF-8")
 			}
 			m.Memo = string(p)
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // metadata
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1615,12 +1685,22 @@ func (m *UserChange) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.UserChange.number")
 			}
 			m.Number = v
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // login_hash
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
 				return message.BadField("rrts.txn.UserChange.login_hash")
 			}
 			m.LoginHash = p
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // public_name
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1630,6 +1710,11 @@ func (m *UserChange) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.UserChange.public_name: not UTF-8")
 			}
 			m.PublicName = string(p)
+			if i == len(b) || b[i] != 0x22 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x22: // verifier
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1639,6 +1724,11 @@ func (m *UserChange) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.UserChange.verifier: not UTF-8")
 			}
 			m.Verifier = string(p)
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // role
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1647,6 +1737,11 @@ func (m *UserChange) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.UserChange.role")
 			}
 			m.Role = uint32(v)
+			if i == len(b) || b[i] != 0x30 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x30: // disabled
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1801,12 +1896,22 @@ func (m *User) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.User.number")
 			}
 			m.Number = v
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // login_hash
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
 				return message.BadField("rrts.txn.User.login_hash")
 			}
 			m.LoginHash = p
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // public_name
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1816,6 +1921,11 @@ func (m *User) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.User.public_name: not UTF-8")
 			}
 			m.PublicName = string(p)
+			if i == len(b) || b[i] != 0x22 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x22: // verifier
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1825,6 +1935,11 @@ func (m *User) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.User.verifier: not UTF-8")
 			}
 			m.Verifier = string(p)
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // role
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1833,6 +1948,11 @@ func (m *User) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.User.role")
 			}
 			m.Role = uint32(v)
+			if i == len(b) || b[i] != 0x30 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x30: // disabled
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1841,6 +1961,11 @@ func (m *User) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.User.disabled")
 			}
 			m.Disabled = v != 0
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x38: // created
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1849,6 +1974,11 @@ func (m *User) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.User.created")
 			}
 			m.Created = v
+			if i == len(b) || b[i] != 0x40 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x40: // version
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1979,6 +2109,11 @@ func (m *Results) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Results.timestamp")
 			}
 			m.Timestamp = v
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // count
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1987,6 +2122,11 @@ func (m *Results) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Results.count")
 			}
 			m.Count = uint32(v)
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // exceptions
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -2099,6 +2239,11 @@ func (m *Exception) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Exception.index")
 			}
 			m.Index = uint32(v)
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // status
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2107,6 +2252,11 @@ func (m *Exception) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Exception.status")
 			}
 			m.Status = uint32(v)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // timestamp
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2251,6 +2401,11 @@ func (m *Outcome) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Outcome.id")
 			}
 			m.Id = v
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // state
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2259,6 +2414,11 @@ func (m *Outcome) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Outcome.state")
 			}
 			m.State = State(v)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // csn
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2267,6 +2427,11 @@ func (m *Outcome) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Outcome.csn")
 			}
 			m.Csn = v
+			if i == len(b) || b[i] != 0x22 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x22: // results
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -2278,6 +2443,11 @@ func (m *Outcome) ParseNested(b []byte, depth int) error {
 			if err := m.Results.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x2a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x2a: // reason
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -2287,14 +2457,11 @@ func (m *Outcome) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Outcome.reason: not UTF-8")
 			}
 			m.Reason = string(p)
-		case 0x30: // user_numbers
-			var v uint64
-			if i < len(b) && b[i] < 0x80 {
-				v, i = uint64(b[i]), i+1
-			} else if v, i = message.Varint(b, i); i < 0 {
-				return message.BadField("rrts.txn.Outcome.user_numbers")
+			if i == len(b) || b[i] != 0x32 {
+				continue
 			}
-			m.UserNumbers = append(m.UserNumbers, v)
+			i++
+			fallthrough
 		case 0x32: // user_numbers, packed
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -2304,6 +2471,14 @@ func (m *Outcome) ParseNested(b []byte, depth int) error {
 			if m.UserNumbers, ok = message.Varints(m.UserNumbers, p); !ok {
 				return message.BadField("rrts.txn.Outcome.user_numbers")
 			}
+		case 0x30: // user_numbers
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Outcome.user_numbers")
+			}
+			m.UserNumbers = append(m.UserNumbers, v)
 		case 0x3a: // note
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -2432,6 +2607,11 @@ func (m *Submission) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Submission.transaction")
 			}
 			m.Transaction = p
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // principal
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2440,6 +2620,11 @@ func (m *Submission) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Submission.principal")
 			}
 			m.Principal = v
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // role
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2448,6 +2633,11 @@ func (m *Submission) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Submission.role")
 			}
 			m.Role = uint32(v)
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // remaining_millis
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2805,6 +2995,11 @@ func (m *UserQuery) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.UserQuery.number")
 			}
 			m.Number = v
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // login_hash
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -3092,6 +3287,11 @@ func (m *Query) ParseNested(b []byte, depth int) error {
 			if err := m.LookupAccounts.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // lookup_transfers
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -3103,6 +3303,11 @@ func (m *Query) ParseNested(b []byte, depth int) error {
 			if err := m.LookupTransfers.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // get_account_transfers
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -3114,6 +3319,11 @@ func (m *Query) ParseNested(b []byte, depth int) error {
 			if err := m.GetAccountTransfers.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x22 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x22: // get_account_balances
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -3125,6 +3335,11 @@ func (m *Query) ParseNested(b []byte, depth int) error {
 			if err := m.GetAccountBalances.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x2a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x2a: // query_accounts
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -3136,6 +3351,11 @@ func (m *Query) ParseNested(b []byte, depth int) error {
 			if err := m.QueryAccounts.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x32 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x32: // query_transfers
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -3147,6 +3367,11 @@ func (m *Query) ParseNested(b []byte, depth int) error {
 			if err := m.QueryTransfers.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x3a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x3a: // get_change_events
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -3158,6 +3383,11 @@ func (m *Query) ParseNested(b []byte, depth int) error {
 			if err := m.GetChangeEvents.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x40 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x40: // min_csn
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -3166,6 +3396,11 @@ func (m *Query) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Query.min_csn")
 			}
 			m.MinCsn = v
+			if i == len(b) || b[i] != 0x48 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x48: // stale
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -3174,6 +3409,11 @@ func (m *Query) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Query.stale")
 			}
 			m.Stale = v != 0
+			if i == len(b) || b[i] != 0x52 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x52: // get_balances
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -3185,6 +3425,11 @@ func (m *Query) ParseNested(b []byte, depth int) error {
 			if err := m.GetBalances.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x5a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x5a: // get_statement
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -3196,6 +3441,11 @@ func (m *Query) ParseNested(b []byte, depth int) error {
 			if err := m.GetStatement.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x62 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x62: // list_transactions
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -3207,6 +3457,11 @@ func (m *Query) ParseNested(b []byte, depth int) error {
 			if err := m.ListTransactions.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x6a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x6a: // get_access
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -3358,12 +3613,22 @@ func (m *TransactionsFilter) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.TransactionsFilter.id_min")
 			}
 			m.IdMin = v
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // id_max
 			var v u128.Int
 			if v, i = message.U128(b, i); i < 0 {
 				return message.BadField("rrts.txn.TransactionsFilter.id_max")
 			}
 			m.IdMax = v
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // limit
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -3372,6 +3637,11 @@ func (m *TransactionsFilter) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.TransactionsFilter.limit")
 			}
 			m.Limit = uint32(v)
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // reversed
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -3380,6 +3650,11 @@ func (m *TransactionsFilter) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.TransactionsFilter.reversed")
 			}
 			m.Reversed = v != 0
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // principal
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -3495,6 +3770,11 @@ func (m *TransactionRow) ParseNested(b []byte, depth int) error {
 			if err := m.Outcome.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // principal
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -3503,6 +3783,11 @@ func (m *TransactionRow) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.TransactionRow.principal")
 			}
 			m.Principal = v
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // committed
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -4440,6 +4725,11 @@ func (m *AccountAccess) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.AccountAccess.account_id")
 			}
 			m.AccountId = v
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // access
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -4704,6 +4994,11 @@ func (m *QueryAnswer) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.QueryAnswer.csn")
 			}
 			m.Csn = v
+			if i == len(b) || b[i] != 0x30 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x30: // stale
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -4712,6 +5007,11 @@ func (m *QueryAnswer) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.QueryAnswer.stale")
 			}
 			m.Stale = v != 0
+			if i == len(b) || b[i] != 0x3a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x3a: // statement
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -4723,6 +5023,11 @@ func (m *QueryAnswer) ParseNested(b []byte, depth int) error {
 			if err := m.Statement.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x42 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x42: // transactions
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -4759,6 +5064,11 @@ func (m *QueryAnswer) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.QueryAnswer.as_of")
 			}
 			m.AsOf = v
+			if i == len(b) || b[i] != 0x5a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x5a: // notes
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -4968,6 +5278,11 @@ func (m *StateDigest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.StateDigest.applied_index")
 			}
 			m.AppliedIndex = v
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // csn
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -4976,12 +5291,22 @@ func (m *StateDigest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.StateDigest.csn")
 			}
 			m.Csn = v
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // chain
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
 				return message.BadField("rrts.txn.StateDigest.chain")
 			}
 			m.Chain = p
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // transactions
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -5133,6 +5458,11 @@ func (m *Entry) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Entry.apply_version")
 			}
 			m.ApplyVersion = uint32(v)
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // epoch
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -5141,6 +5471,11 @@ func (m *Entry) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Entry.epoch")
 			}
 			m.Epoch = uint32(v)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // proposed
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -5149,6 +5484,11 @@ func (m *Entry) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Entry.proposed")
 			}
 			m.Proposed = v
+			if i == len(b) || b[i] != 0x22 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x22: // submissions
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -5171,6 +5511,11 @@ func (m *Entry) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Entry.expire")
 			}
 			m.Expire = uint32(v)
+			if i == len(b) || b[i] != 0x32 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x32: // resolves
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -5389,6 +5734,11 @@ func (m *Member) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Member.number")
 			}
 			m.Number = uint32(v)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // name
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -5398,6 +5748,11 @@ func (m *Member) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Member.name: not UTF-8")
 			}
 			m.Name = string(p)
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // type
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -5407,6 +5762,11 @@ func (m *Member) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Member.type: not UTF-8")
 			}
 			m.Type = string(p)
+			if i == len(b) || b[i] != 0x22 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x22: // machine
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -5416,12 +5776,22 @@ func (m *Member) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Member.machine: not UTF-8")
 			}
 			m.Machine = string(p)
+			if i == len(b) || b[i] != 0x2a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x2a: // public_key
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
 				return message.BadField("rrts.txn.Member.public_key")
 			}
 			m.PublicKey = p
+			if i == len(b) || b[i] != 0x32 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x32: // carrier
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -5431,6 +5801,11 @@ func (m *Member) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Member.carrier: not UTF-8")
 			}
 			m.Carrier = string(p)
+			if i == len(b) || b[i] != 0x3a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x3a: // udp_a
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -5440,6 +5815,11 @@ func (m *Member) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Member.udp_a: not UTF-8")
 			}
 			m.UdpA = string(p)
+			if i == len(b) || b[i] != 0x42 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x42: // udp_b
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -5449,6 +5829,11 @@ func (m *Member) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Member.udp_b: not UTF-8")
 			}
 			m.UdpB = string(p)
+			if i == len(b) || b[i] != 0x4a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x4a: // gateways
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -5469,6 +5854,11 @@ func (m *Member) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Member.voter")
 			}
 			m.Voter = v != 0
+			if i == len(b) || b[i] != 0x58 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x58: // leaving
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -5477,6 +5867,11 @@ func (m *Member) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Member.leaving")
 			}
 			m.Leaving = v != 0
+			if i == len(b) || b[i] != 0x60 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x60: // overruled
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -5640,6 +6035,11 @@ func (m *Force) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Force.epoch")
 			}
 			m.Epoch = uint32(v)
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // by
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -5648,6 +6048,11 @@ func (m *Force) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Force.by")
 			}
 			m.By = uint32(v)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // at
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -5656,6 +6061,11 @@ func (m *Force) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Force.at")
 			}
 			m.At = v
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // last_index
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -5664,6 +6074,11 @@ func (m *Force) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Force.last_index")
 			}
 			m.LastIndex = v
+			if i == len(b) || b[i] != 0x2a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x2a: // terms
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -5785,6 +6200,11 @@ func (m *LogTerm) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.LogTerm.term")
 			}
 			m.Term = v
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // first_index
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -5903,6 +6323,11 @@ func (m *Roster) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Roster.version")
 			}
 			m.Version = v
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // members
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -5925,6 +6350,11 @@ func (m *Roster) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Roster.last_number")
 			}
 			m.LastNumber = uint32(v)
+			if i == len(b) || b[i] != 0x22 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x22: // force
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -6104,6 +6534,11 @@ func (m *RosterChange) ParseNested(b []byte, depth int) error {
 			if err := m.Found.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // window
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -6112,6 +6547,11 @@ func (m *RosterChange) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.RosterChange.window")
 			}
 			m.Window = v
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // add
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -6123,6 +6563,11 @@ func (m *RosterChange) ParseNested(b []byte, depth int) error {
 			if err := m.Add.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // remove
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -6131,6 +6576,11 @@ func (m *RosterChange) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.RosterChange.remove")
 			}
 			m.Remove = uint32(v)
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // promote
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -6139,6 +6589,11 @@ func (m *RosterChange) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.RosterChange.promote")
 			}
 			m.Promote = uint32(v)
+			if i == len(b) || b[i] != 0x30 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x30: // demote
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -6147,6 +6602,11 @@ func (m *RosterChange) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.RosterChange.demote")
 			}
 			m.Demote = uint32(v)
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x38: // apply_version
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -6155,6 +6615,11 @@ func (m *RosterChange) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.RosterChange.apply_version")
 			}
 			m.ApplyVersion = uint32(v)
+			if i == len(b) || b[i] != 0x40 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x40: // epoch
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -6163,6 +6628,11 @@ func (m *RosterChange) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.RosterChange.epoch")
 			}
 			m.Epoch = uint32(v)
+			if i == len(b) || b[i] != 0x4a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x4a: // force
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -6174,6 +6644,11 @@ func (m *RosterChange) ParseNested(b []byte, depth int) error {
 			if err := m.Force.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x50 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x50: // activate
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -6291,6 +6766,11 @@ func (m *LeaseRequest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.LeaseRequest.number")
 			}
 			m.Number = uint32(v)
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // release
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -6385,6 +6865,11 @@ func (m *LeaseAnswer) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.LeaseAnswer.refused: not UTF-8")
 			}
 			m.Refused = string(p)
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // millis
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -6538,6 +7023,11 @@ func (m *AddMember) ParseNested(b []byte, depth int) error {
 			if err := m.Member.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // replaces
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -6767,6 +7257,11 @@ func (m *MembersAnswer) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.MembersAnswer.refused: not UTF-8")
 			}
 			m.Refused = string(p)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // roster
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -6778,14 +7273,11 @@ func (m *MembersAnswer) ParseNested(b []byte, depth int) error {
 			if err := m.Roster.ParseNested(p, depth-1); err != nil {
 				return err
 			}
-		case 0x18: // seats
-			var v uint64
-			if i < len(b) && b[i] < 0x80 {
-				v, i = uint64(b[i]), i+1
-			} else if v, i = message.Varint(b, i); i < 0 {
-				return message.BadField("rrts.txn.MembersAnswer.seats")
+			if i == len(b) || b[i] != 0x1a {
+				continue
 			}
-			m.Seats = append(m.Seats, Seat(v))
+			i++
+			fallthrough
 		case 0x1a: // seats, packed
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -6795,6 +7287,14 @@ func (m *MembersAnswer) ParseNested(b []byte, depth int) error {
 			if m.Seats, ok = message.Varints(m.Seats, p); !ok {
 				return message.BadField("rrts.txn.MembersAnswer.seats")
 			}
+		case 0x18: // seats
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.MembersAnswer.seats")
+			}
+			m.Seats = append(m.Seats, Seat(v))
 		case 0x20: // added
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -6803,6 +7303,11 @@ func (m *MembersAnswer) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.MembersAnswer.added")
 			}
 			m.Added = uint32(v)
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // leader
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -6811,6 +7316,11 @@ func (m *MembersAnswer) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.MembersAnswer.leader")
 			}
 			m.Leader = uint32(v)
+			if i == len(b) || b[i] != 0x30 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x30: // apply_version
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -6819,14 +7329,11 @@ func (m *MembersAnswer) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.MembersAnswer.apply_version")
 			}
 			m.ApplyVersion = uint32(v)
-		case 0x38: // newest_versions
-			var v uint64
-			if i < len(b) && b[i] < 0x80 {
-				v, i = uint64(b[i]), i+1
-			} else if v, i = message.Varint(b, i); i < 0 {
-				return message.BadField("rrts.txn.MembersAnswer.newest_versions")
+			if i == len(b) || b[i] != 0x3a {
+				continue
 			}
-			m.NewestVersions = append(m.NewestVersions, uint32(v))
+			i++
+			fallthrough
 		case 0x3a: // newest_versions, packed
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -6836,6 +7343,14 @@ func (m *MembersAnswer) ParseNested(b []byte, depth int) error {
 			if m.NewestVersions, ok = message.Varints(m.NewestVersions, p); !ok {
 				return message.BadField("rrts.txn.MembersAnswer.newest_versions")
 			}
+		case 0x38: // newest_versions
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.MembersAnswer.newest_versions")
+			}
+			m.NewestVersions = append(m.NewestVersions, uint32(v))
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.MembersAnswer: unknown field")
@@ -7012,6 +7527,11 @@ func (m *ResolveRequest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.ResolveRequest.id")
 			}
 			m.Id = v
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // principal
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -7174,6 +7694,11 @@ func (m *SnapshotChunk) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.SnapshotChunk.transfer")
 			}
 			m.Transfer = v
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // sequence
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -7182,6 +7707,11 @@ func (m *SnapshotChunk) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.SnapshotChunk.sequence")
 			}
 			m.Sequence = uint32(v)
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // rows
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -7204,12 +7734,22 @@ func (m *SnapshotChunk) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.SnapshotChunk.last")
 			}
 			m.Last = v != 0
+			if i == len(b) || b[i] != 0x2a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x2a: // install
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
 				return message.BadField("rrts.txn.SnapshotChunk.install")
 			}
 			m.Install = p
+			if i == len(b) || b[i] != 0x32 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x32: // marker
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -7221,6 +7761,11 @@ func (m *SnapshotChunk) ParseNested(b []byte, depth int) error {
 			if err := m.Marker.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x38: // apply_version
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -7229,6 +7774,11 @@ func (m *SnapshotChunk) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.SnapshotChunk.apply_version")
 			}
 			m.ApplyVersion = uint32(v)
+			if i == len(b) || b[i] != 0x40 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x40: // applied_index
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -7237,6 +7787,11 @@ func (m *SnapshotChunk) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.SnapshotChunk.applied_index")
 			}
 			m.AppliedIndex = v
+			if i == len(b) || b[i] != 0x48 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x48: // applied_term
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -7245,6 +7800,11 @@ func (m *SnapshotChunk) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.SnapshotChunk.applied_term")
 			}
 			m.AppliedTerm = v
+			if i == len(b) || b[i] != 0x50 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x50: // sum
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -7398,6 +7958,11 @@ func (m *Marker) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Marker.applied_index")
 			}
 			m.AppliedIndex = v
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // applied_term
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -7406,12 +7971,22 @@ func (m *Marker) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Marker.applied_term")
 			}
 			m.AppliedTerm = v
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // members
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
 				return message.BadField("rrts.txn.Marker.members")
 			}
 			m.Members = p
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // members_index
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -7420,6 +7995,11 @@ func (m *Marker) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Marker.members_index")
 			}
 			m.MembersIndex = v
+			if i == len(b) || b[i] != 0x2a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x2a: // roster
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -7431,6 +8011,11 @@ func (m *Marker) ParseNested(b []byte, depth int) error {
 			if err := m.Roster.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x30 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x30: // apply_version
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -7554,6 +8139,11 @@ func (m *StoredOutcome) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.StoredOutcome.content")
 			}
 			m.Content = p
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // outcome
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -7565,6 +8155,11 @@ func (m *StoredOutcome) ParseNested(b []byte, depth int) error {
 			if err := m.Outcome.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // principal
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -7573,6 +8168,11 @@ func (m *StoredOutcome) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.StoredOutcome.principal")
 			}
 			m.Principal = v
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // committed
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -7740,6 +8340,11 @@ func (m *Meta) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Meta.applied_index")
 			}
 			m.AppliedIndex = v
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // applied_term
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -7748,6 +8353,11 @@ func (m *Meta) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Meta.applied_term")
 			}
 			m.AppliedTerm = v
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // csn
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -7756,6 +8366,11 @@ func (m *Meta) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Meta.csn")
 			}
 			m.Csn = v
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // stamp
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -7764,12 +8379,22 @@ func (m *Meta) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Meta.stamp")
 			}
 			m.Stamp = v
+			if i == len(b) || b[i] != 0x2a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x2a: // chain
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
 				return message.BadField("rrts.txn.Meta.chain")
 			}
 			m.Chain = p
+			if i == len(b) || b[i] != 0x30 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x30: // transactions
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -7778,6 +8403,11 @@ func (m *Meta) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Meta.transactions")
 			}
 			m.Transactions = v
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x38: // last_user
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -7786,12 +8416,22 @@ func (m *Meta) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Meta.last_user")
 			}
 			m.LastUser = v
+			if i == len(b) || b[i] != 0x42 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x42: // members
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
 				return message.BadField("rrts.txn.Meta.members")
 			}
 			m.Members = p
+			if i == len(b) || b[i] != 0x48 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x48: // window
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -7800,6 +8440,11 @@ func (m *Meta) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Meta.window")
 			}
 			m.Window = v
+			if i == len(b) || b[i] != 0x50 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x50: // members_index
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -7808,6 +8453,11 @@ func (m *Meta) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Meta.members_index")
 			}
 			m.MembersIndex = v
+			if i == len(b) || b[i] != 0x58 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x58: // apply_version
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -7925,6 +8575,11 @@ func (m *Row) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Row.key")
 			}
 			m.Key = p
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // value
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -8105,6 +8760,11 @@ func (m *BackupHeader) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.BackupHeader.cluster_id")
 			}
 			m.ClusterId = p
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // cluster
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -8114,6 +8774,11 @@ func (m *BackupHeader) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.BackupHeader.cluster: not UTF-8")
 			}
 			m.Cluster = string(p)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // group
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -8122,6 +8787,11 @@ func (m *BackupHeader) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.BackupHeader.group")
 			}
 			m.Group = uint32(v)
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // epoch
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -8130,6 +8800,11 @@ func (m *BackupHeader) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.BackupHeader.epoch")
 			}
 			m.Epoch = uint32(v)
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // csn
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -8138,6 +8813,11 @@ func (m *BackupHeader) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.BackupHeader.csn")
 			}
 			m.Csn = v
+			if i == len(b) || b[i] != 0x30 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x30: // applied_index
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -8146,6 +8826,11 @@ func (m *BackupHeader) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.BackupHeader.applied_index")
 			}
 			m.AppliedIndex = v
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x38: // applied_term
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -8154,6 +8839,11 @@ func (m *BackupHeader) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.BackupHeader.applied_term")
 			}
 			m.AppliedTerm = v
+			if i == len(b) || b[i] != 0x40 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x40: // stamp
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -8162,6 +8852,11 @@ func (m *BackupHeader) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.BackupHeader.stamp")
 			}
 			m.Stamp = v
+			if i == len(b) || b[i] != 0x48 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x48: // taken
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -8170,6 +8865,11 @@ func (m *BackupHeader) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.BackupHeader.taken")
 			}
 			m.Taken = v
+			if i == len(b) || b[i] != 0x50 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x50: // apply_version
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -8178,6 +8878,11 @@ func (m *BackupHeader) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.BackupHeader.apply_version")
 			}
 			m.ApplyVersion = uint32(v)
+			if i == len(b) || b[i] != 0x58 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x58: // sfu
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -8186,6 +8891,11 @@ func (m *BackupHeader) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.BackupHeader.sfu")
 			}
 			m.Sfu = uint32(v)
+			if i == len(b) || b[i] != 0x62 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x62: // software
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -8195,12 +8905,22 @@ func (m *BackupHeader) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.BackupHeader.software: not UTF-8")
 			}
 			m.Software = string(p)
+			if i == len(b) || b[i] != 0x6a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x6a: // recipient
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
 				return message.BadField("rrts.txn.BackupHeader.recipient")
 			}
 			m.Recipient = p
+			if i == len(b) || b[i] != 0x72 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x72: // encapsulated
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -8345,6 +9065,11 @@ func (m *BackupRequest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.BackupRequest.backup")
 			}
 			m.Backup = v
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // part
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -8353,6 +9078,11 @@ func (m *BackupRequest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.BackupRequest.part")
 			}
 			m.Part = uint32(v)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // min_csn
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -8361,6 +9091,11 @@ func (m *BackupRequest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.BackupRequest.min_csn")
 			}
 			m.MinCsn = v
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // give_up
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -8482,6 +9217,11 @@ func (m *BackupPart) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.BackupPart.backup")
 			}
 			m.Backup = v
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // part
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -8490,12 +9230,22 @@ func (m *BackupPart) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.BackupPart.part")
 			}
 			m.Part = uint32(v)
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // data
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
 				return message.BadField("rrts.txn.BackupPart.data")
 			}
 			m.Data = p
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // last
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -8504,6 +9254,11 @@ func (m *BackupPart) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.BackupPart.last")
 			}
 			m.Last = v != 0
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // row_bytes
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -8612,6 +9367,11 @@ func (m *SnapshotProgress) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.SnapshotProgress.transfer")
 			}
 			m.Transfer = v
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // next
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -8620,6 +9380,11 @@ func (m *SnapshotProgress) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.SnapshotProgress.next")
 			}
 			m.Next = uint32(v)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // failed
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -8716,6 +9481,11 @@ func (m *StateRequest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.StateRequest.transfer")
 			}
 			m.Transfer = v
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // sequence
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -8808,6 +9578,11 @@ func (m *EntriesRequest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.EntriesRequest.first")
 			}
 			m.First = v
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // count
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -9005,6 +9780,11 @@ func (m *RaftMessage) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.RaftMessage.message")
 			}
 			m.Message = p
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // full
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -9013,6 +9793,11 @@ func (m *RaftMessage) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.RaftMessage.full")
 			}
 			m.Full = v != 0
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // newest_version
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -9021,6 +9806,11 @@ func (m *RaftMessage) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.RaftMessage.newest_version")
 			}
 			m.NewestVersion = uint32(v)
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // active_version
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -9542,6 +10332,11 @@ func (m *ForceRequest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.ForceRequest.go_on")
 			}
 			m.GoOn = v != 0
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // other_is_off
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -9670,6 +10465,11 @@ func (m *ForceAnswer) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.ForceAnswer.refused: not UTF-8")
 			}
 			m.Refused = string(p)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // own
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -9681,6 +10481,11 @@ func (m *ForceAnswer) ParseNested(b []byte, depth int) error {
 			if err := m.Own.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // others
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -9854,6 +10659,11 @@ func (m *KnownReplica) ParseNested(b []byte, depth int) error {
 			if err := m.Member.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // seat
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -9862,6 +10672,11 @@ func (m *KnownReplica) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.KnownReplica.seat")
 			}
 			m.Seat = Seat(v)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // answers
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -9870,6 +10685,11 @@ func (m *KnownReplica) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.KnownReplica.answers")
 			}
 			m.Answers = v != 0
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // csn
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -9878,6 +10698,11 @@ func (m *KnownReplica) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.KnownReplica.csn")
 			}
 			m.Csn = v
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // last_index
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -9886,6 +10711,11 @@ func (m *KnownReplica) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.KnownReplica.last_index")
 			}
 			m.LastIndex = v
+			if i == len(b) || b[i] != 0x30 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x30: // last_term
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -9894,6 +10724,11 @@ func (m *KnownReplica) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.KnownReplica.last_term")
 			}
 			m.LastTerm = v
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x38: // age_millis
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -10222,6 +11057,11 @@ func (m *ReplicaStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.ReplicaStatus.sfu")
 			}
 			m.Sfu = uint32(v)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // role
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -10231,6 +11071,11 @@ func (m *ReplicaStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.ReplicaStatus.role: not UTF-8")
 			}
 			m.Role = string(p)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // leader
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -10239,6 +11084,11 @@ func (m *ReplicaStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.ReplicaStatus.leader")
 			}
 			m.Leader = uint32(v)
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // term
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -10247,6 +11097,11 @@ func (m *ReplicaStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.ReplicaStatus.term")
 			}
 			m.Term = v
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // commit_index
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -10255,6 +11110,11 @@ func (m *ReplicaStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.ReplicaStatus.commit_index")
 			}
 			m.CommitIndex = v
+			if i == len(b) || b[i] != 0x30 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x30: // applied_index
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -10263,6 +11123,11 @@ func (m *ReplicaStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.ReplicaStatus.applied_index")
 			}
 			m.AppliedIndex = v
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x38: // csn
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -10271,6 +11136,11 @@ func (m *ReplicaStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.ReplicaStatus.csn")
 			}
 			m.Csn = v
+			if i == len(b) || b[i] != 0x40 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x40: // transactions
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -10279,6 +11149,11 @@ func (m *ReplicaStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.ReplicaStatus.transactions")
 			}
 			m.Transactions = v
+			if i == len(b) || b[i] != 0x48 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x48: // pending
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -10287,14 +11162,11 @@ func (m *ReplicaStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.ReplicaStatus.pending")
 			}
 			m.Pending = uint32(v)
-		case 0x50: // voters
-			var v uint64
-			if i < len(b) && b[i] < 0x80 {
-				v, i = uint64(b[i]), i+1
-			} else if v, i = message.Varint(b, i); i < 0 {
-				return message.BadField("rrts.txn.ReplicaStatus.voters")
+			if i == len(b) || b[i] != 0x52 {
+				continue
 			}
-			m.Voters = append(m.Voters, uint32(v))
+			i++
+			fallthrough
 		case 0x52: // voters, packed
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -10304,14 +11176,14 @@ func (m *ReplicaStatus) ParseNested(b []byte, depth int) error {
 			if m.Voters, ok = message.Varints(m.Voters, p); !ok {
 				return message.BadField("rrts.txn.ReplicaStatus.voters")
 			}
-		case 0x58: // learners
+		case 0x50: // voters
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
 				v, i = uint64(b[i]), i+1
 			} else if v, i = message.Varint(b, i); i < 0 {
-				return message.BadField("rrts.txn.ReplicaStatus.learners")
+				return message.BadField("rrts.txn.ReplicaStatus.voters")
 			}
-			m.Learners = append(m.Learners, uint32(v))
+			m.Voters = append(m.Voters, uint32(v))
 		case 0x5a: // learners, packed
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -10321,6 +11193,14 @@ func (m *ReplicaStatus) ParseNested(b []byte, depth int) error {
 			if m.Learners, ok = message.Varints(m.Learners, p); !ok {
 				return message.BadField("rrts.txn.ReplicaStatus.learners")
 			}
+		case 0x58: // learners
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.ReplicaStatus.learners")
+			}
+			m.Learners = append(m.Learners, uint32(v))
 		case 0x60: // roster_version
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -10329,6 +11209,11 @@ func (m *ReplicaStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.ReplicaStatus.roster_version")
 			}
 			m.RosterVersion = v
+			if i == len(b) || b[i] != 0x68 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x68: // flushed_index
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -10353,14 +11238,6 @@ func (m *ReplicaStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.ReplicaStatus.newest_version")
 			}
 			m.NewestVersion = uint32(v)
-		case 0xa0: // commit_seen
-			var v uint64
-			if i < len(b) && b[i] < 0x80 {
-				v, i = uint64(b[i]), i+1
-			} else if v, i = message.Varint(b, i); i < 0 {
-				return message.BadField("rrts.txn.ReplicaStatus.commit_seen")
-			}
-			m.CommitSeen = append(m.CommitSeen, v)
 		case 0xa2: // commit_seen, packed
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -10370,6 +11247,14 @@ func (m *ReplicaStatus) ParseNested(b []byte, depth int) error {
 			if m.CommitSeen, ok = message.Varints(m.CommitSeen, p); !ok {
 				return message.BadField("rrts.txn.ReplicaStatus.commit_seen")
 			}
+		case 0xa0: // commit_seen
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.ReplicaStatus.commit_seen")
+			}
+			m.CommitSeen = append(m.CommitSeen, v)
 		case 0xa8: // commit_nanos
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -10579,6 +11464,11 @@ func (m *Progress) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Progress.task")
 			}
 			m.Task = Task(v)
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // sfu
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -10587,6 +11477,11 @@ func (m *Progress) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Progress.sfu")
 			}
 			m.Sfu = uint32(v)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // done
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -10595,6 +11490,11 @@ func (m *Progress) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Progress.done")
 			}
 			m.Done = v
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // age_millis
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -10794,6 +11694,11 @@ func (m *TraceAnswer) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.TraceAnswer.index")
 			}
 			m.Index = v
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // sent
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -10891,6 +11796,11 @@ func (m *TraceMark) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.TraceMark.step")
 			}
 			m.Step = Step(v)
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // at
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {

@@ -14,8 +14,11 @@ func (g *generator) parse(m *schema.Message, fields []*schema.Field) {
 	g.p("if tag < 0x80 { i++ } else if tag, i = %s(b, i); i < 0 { return %s }", g.rt("Varint"), g.bad(m, nil, "tag"))
 	if len(fields) > 0 {
 		g.p("switch tag {")
-		for _, f := range fields {
+		for i, f := range fields {
 			g.parseField(m, f)
+			if i+1 < len(fields) && !f.Repeated {
+				g.next(fields[i+1])
+			}
 		}
 		g.p("default:")
 	}
@@ -41,15 +44,30 @@ func (g *generator) bad(m *schema.Message, f *schema.Field, why string) string {
 
 func (g *generator) parseField(m *schema.Message, f *schema.Field) {
 	w := wire(f)
+	if f.Repeated && w != wireBytes {
+		g.p("case %#02x: // %s, packed", tag(f, wireBytes), f.Name)
+		g.parsePacked(m, f)
+	}
 	g.p("case %#02x: // %s", tag(f, w), f.Name)
 	if !f.Repeated {
 		g.parseSingle(m, f)
 		return
 	}
 	g.parseElement(m, f)
-	if w != wireBytes {
-		g.p("case %#02x: // %s, packed", tag(f, wireBytes), f.Name)
-		g.parsePacked(m, f)
+}
+
+// next writes the end of a case, which goes on into that of the next field where that
+// follows: whoever encodes does so in the order of numbers, and one guess that is right
+// costs less than the way around the loop and through the switch.
+func (g *generator) next(f *schema.Field) {
+	w := wire(f)
+	if f.Repeated {
+		w = wireBytes
+	}
+	if t := tag(f, w); t < 0x80 {
+		g.p("if i == len(b) || b[i] != %#02x { continue }", t)
+		g.p("i++")
+		g.p("fallthrough")
 	}
 }
 

@@ -257,6 +257,11 @@ func (m *Scalars) ParseNested(b []byte, depth int) error {
 				return message.BadField("testsite.kinds.Scalars.b")
 			}
 			m.B = v != 0
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // i32
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -265,6 +270,11 @@ func (m *Scalars) ParseNested(b []byte, depth int) error {
 				return message.BadField("testsite.kinds.Scalars.i32")
 			}
 			m.I32 = int32(v)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // i64
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -273,6 +283,11 @@ func (m *Scalars) ParseNested(b []byte, depth int) error {
 				return message.BadField("testsite.kinds.Scalars.i64")
 			}
 			m.I64 = int64(v)
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // u32
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -281,6 +296,11 @@ func (m *Scalars) ParseNested(b []byte, depth int) error {
 				return message.BadField("testsite.kinds.Scalars.u32")
 			}
 			m.U32 = uint32(v)
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // u64
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -289,6 +309,11 @@ func (m *Scalars) ParseNested(b []byte, depth int) error {
 				return message.BadField("testsite.kinds.Scalars.u64")
 			}
 			m.U64 = v
+			if i == len(b) || b[i] != 0x30 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x30: // s32
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -297,6 +322,11 @@ func (m *Scalars) ParseNested(b []byte, depth int) error {
 				return message.BadField("testsite.kinds.Scalars.s32")
 			}
 			m.S32 = int32(message.Unzigzag(v & (1<<32 - 1)))
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x38: // s64
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -305,42 +335,77 @@ func (m *Scalars) ParseNested(b []byte, depth int) error {
 				return message.BadField("testsite.kinds.Scalars.s64")
 			}
 			m.S64 = message.Unzigzag(v)
+			if i == len(b) || b[i] != 0x45 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x45: // f32
 			var v uint32
 			if v, i = message.Fixed32(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Scalars.f32")
 			}
 			m.F32 = v
+			if i == len(b) || b[i] != 0x49 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x49: // f64
 			var v uint64
 			if v, i = message.Fixed64(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Scalars.f64")
 			}
 			m.F64 = v
+			if i == len(b) || b[i] != 0x55 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x55: // sf32
 			var v uint32
 			if v, i = message.Fixed32(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Scalars.sf32")
 			}
 			m.Sf32 = int32(v)
+			if i == len(b) || b[i] != 0x59 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x59: // sf64
 			var v uint64
 			if v, i = message.Fixed64(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Scalars.sf64")
 			}
 			m.Sf64 = int64(v)
+			if i == len(b) || b[i] != 0x65 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x65: // fl
 			var v uint32
 			if v, i = message.Fixed32(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Scalars.fl")
 			}
 			m.Fl = math.Float32frombits(v)
+			if i == len(b) || b[i] != 0x69 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x69: // d
 			var v uint64
 			if v, i = message.Fixed64(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Scalars.d")
 			}
 			m.D = math.Float64frombits(v)
+			if i == len(b) || b[i] != 0x70 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x70: // mood
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -349,6 +414,11 @@ func (m *Scalars) ParseNested(b []byte, depth int) error {
 				return message.BadField("testsite.kinds.Scalars.mood")
 			}
 			m.Mood = Mood(v)
+			if i == len(b) || b[i] != 0x78 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x78: // color
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -532,12 +602,22 @@ func (m *Bytes) ParseNested(b []byte, depth int) error {
 				return message.BadField("testsite.kinds.Bytes.s: not UTF-8")
 			}
 			m.S = string(p)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // b
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Bytes.b")
 			}
 			m.B = p
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // point
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -549,6 +629,11 @@ func (m *Bytes) ParseNested(b []byte, depth int) error {
 			if err := m.Point.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x22 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x22: // self
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -846,14 +931,6 @@ func (m *Repeated) ParseNested(b []byte, depth int) error {
 			return message.BadField("testsite.kinds.Repeated: tag")
 		}
 		switch tag {
-		case 0x08: // b
-			var v uint64
-			if i < len(b) && b[i] < 0x80 {
-				v, i = uint64(b[i]), i+1
-			} else if v, i = message.Varint(b, i); i < 0 {
-				return message.BadField("testsite.kinds.Repeated.b")
-			}
-			m.B = append(m.B, v != 0)
 		case 0x0a: // b, packed
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -863,14 +940,14 @@ func (m *Repeated) ParseNested(b []byte, depth int) error {
 			if m.B, ok = message.Bools(m.B, p); !ok {
 				return message.BadField("testsite.kinds.Repeated.b")
 			}
-		case 0x10: // i32
+		case 0x08: // b
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
 				v, i = uint64(b[i]), i+1
 			} else if v, i = message.Varint(b, i); i < 0 {
-				return message.BadField("testsite.kinds.Repeated.i32")
+				return message.BadField("testsite.kinds.Repeated.b")
 			}
-			m.I32 = append(m.I32, int32(v))
+			m.B = append(m.B, v != 0)
 		case 0x12: // i32, packed
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -880,14 +957,14 @@ func (m *Repeated) ParseNested(b []byte, depth int) error {
 			if m.I32, ok = message.Varints(m.I32, p); !ok {
 				return message.BadField("testsite.kinds.Repeated.i32")
 			}
-		case 0x18: // i64
+		case 0x10: // i32
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
 				v, i = uint64(b[i]), i+1
 			} else if v, i = message.Varint(b, i); i < 0 {
-				return message.BadField("testsite.kinds.Repeated.i64")
+				return message.BadField("testsite.kinds.Repeated.i32")
 			}
-			m.I64 = append(m.I64, int64(v))
+			m.I32 = append(m.I32, int32(v))
 		case 0x1a: // i64, packed
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -897,14 +974,14 @@ func (m *Repeated) ParseNested(b []byte, depth int) error {
 			if m.I64, ok = message.Varints(m.I64, p); !ok {
 				return message.BadField("testsite.kinds.Repeated.i64")
 			}
-		case 0x20: // u32
+		case 0x18: // i64
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
 				v, i = uint64(b[i]), i+1
 			} else if v, i = message.Varint(b, i); i < 0 {
-				return message.BadField("testsite.kinds.Repeated.u32")
+				return message.BadField("testsite.kinds.Repeated.i64")
 			}
-			m.U32 = append(m.U32, uint32(v))
+			m.I64 = append(m.I64, int64(v))
 		case 0x22: // u32, packed
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -914,14 +991,14 @@ func (m *Repeated) ParseNested(b []byte, depth int) error {
 			if m.U32, ok = message.Varints(m.U32, p); !ok {
 				return message.BadField("testsite.kinds.Repeated.u32")
 			}
-		case 0x28: // u64
+		case 0x20: // u32
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
 				v, i = uint64(b[i]), i+1
 			} else if v, i = message.Varint(b, i); i < 0 {
-				return message.BadField("testsite.kinds.Repeated.u64")
+				return message.BadField("testsite.kinds.Repeated.u32")
 			}
-			m.U64 = append(m.U64, v)
+			m.U32 = append(m.U32, uint32(v))
 		case 0x2a: // u64, packed
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -931,14 +1008,14 @@ func (m *Repeated) ParseNested(b []byte, depth int) error {
 			if m.U64, ok = message.Varints(m.U64, p); !ok {
 				return message.BadField("testsite.kinds.Repeated.u64")
 			}
-		case 0x30: // s32
+		case 0x28: // u64
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
 				v, i = uint64(b[i]), i+1
 			} else if v, i = message.Varint(b, i); i < 0 {
-				return message.BadField("testsite.kinds.Repeated.s32")
+				return message.BadField("testsite.kinds.Repeated.u64")
 			}
-			m.S32 = append(m.S32, int32(message.Unzigzag(v&(1<<32-1))))
+			m.U64 = append(m.U64, v)
 		case 0x32: // s32, packed
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -948,14 +1025,14 @@ func (m *Repeated) ParseNested(b []byte, depth int) error {
 			if m.S32, ok = message.Zigzags(m.S32, p); !ok {
 				return message.BadField("testsite.kinds.Repeated.s32")
 			}
-		case 0x38: // s64
+		case 0x30: // s32
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
 				v, i = uint64(b[i]), i+1
 			} else if v, i = message.Varint(b, i); i < 0 {
-				return message.BadField("testsite.kinds.Repeated.s64")
+				return message.BadField("testsite.kinds.Repeated.s32")
 			}
-			m.S64 = append(m.S64, message.Unzigzag(v))
+			m.S32 = append(m.S32, int32(message.Unzigzag(v&(1<<32-1))))
 		case 0x3a: // s64, packed
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -965,12 +1042,14 @@ func (m *Repeated) ParseNested(b []byte, depth int) error {
 			if m.S64, ok = message.Zigzags(m.S64, p); !ok {
 				return message.BadField("testsite.kinds.Repeated.s64")
 			}
-		case 0x45: // f32
-			var v uint32
-			if v, i = message.Fixed32(b, i); i < 0 {
-				return message.BadField("testsite.kinds.Repeated.f32")
+		case 0x38: // s64
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("testsite.kinds.Repeated.s64")
 			}
-			m.F32 = append(m.F32, v)
+			m.S64 = append(m.S64, message.Unzigzag(v))
 		case 0x42: // f32, packed
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -987,12 +1066,12 @@ func (m *Repeated) ParseNested(b []byte, depth int) error {
 				}
 				m.F32 = append(m.F32, v)
 			}
-		case 0x49: // f64
-			var v uint64
-			if v, i = message.Fixed64(b, i); i < 0 {
-				return message.BadField("testsite.kinds.Repeated.f64")
+		case 0x45: // f32
+			var v uint32
+			if v, i = message.Fixed32(b, i); i < 0 {
+				return message.BadField("testsite.kinds.Repeated.f32")
 			}
-			m.F64 = append(m.F64, v)
+			m.F32 = append(m.F32, v)
 		case 0x4a: // f64, packed
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1009,12 +1088,12 @@ func (m *Repeated) ParseNested(b []byte, depth int) error {
 				}
 				m.F64 = append(m.F64, v)
 			}
-		case 0x55: // sf32
-			var v uint32
-			if v, i = message.Fixed32(b, i); i < 0 {
-				return message.BadField("testsite.kinds.Repeated.sf32")
+		case 0x49: // f64
+			var v uint64
+			if v, i = message.Fixed64(b, i); i < 0 {
+				return message.BadField("testsite.kinds.Repeated.f64")
 			}
-			m.Sf32 = append(m.Sf32, int32(v))
+			m.F64 = append(m.F64, v)
 		case 0x52: // sf32, packed
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1031,12 +1110,12 @@ func (m *Repeated) ParseNested(b []byte, depth int) error {
 				}
 				m.Sf32 = append(m.Sf32, int32(v))
 			}
-		case 0x59: // sf64
-			var v uint64
-			if v, i = message.Fixed64(b, i); i < 0 {
-				return message.BadField("testsite.kinds.Repeated.sf64")
+		case 0x55: // sf32
+			var v uint32
+			if v, i = message.Fixed32(b, i); i < 0 {
+				return message.BadField("testsite.kinds.Repeated.sf32")
 			}
-			m.Sf64 = append(m.Sf64, int64(v))
+			m.Sf32 = append(m.Sf32, int32(v))
 		case 0x5a: // sf64, packed
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1053,12 +1132,12 @@ func (m *Repeated) ParseNested(b []byte, depth int) error {
 				}
 				m.Sf64 = append(m.Sf64, int64(v))
 			}
-		case 0x65: // fl
-			var v uint32
-			if v, i = message.Fixed32(b, i); i < 0 {
-				return message.BadField("testsite.kinds.Repeated.fl")
+		case 0x59: // sf64
+			var v uint64
+			if v, i = message.Fixed64(b, i); i < 0 {
+				return message.BadField("testsite.kinds.Repeated.sf64")
 			}
-			m.Fl = append(m.Fl, math.Float32frombits(v))
+			m.Sf64 = append(m.Sf64, int64(v))
 		case 0x62: // fl, packed
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1075,12 +1154,12 @@ func (m *Repeated) ParseNested(b []byte, depth int) error {
 				}
 				m.Fl = append(m.Fl, math.Float32frombits(v))
 			}
-		case 0x69: // d
-			var v uint64
-			if v, i = message.Fixed64(b, i); i < 0 {
-				return message.BadField("testsite.kinds.Repeated.d")
+		case 0x65: // fl
+			var v uint32
+			if v, i = message.Fixed32(b, i); i < 0 {
+				return message.BadField("testsite.kinds.Repeated.fl")
 			}
-			m.D = append(m.D, math.Float64frombits(v))
+			m.Fl = append(m.Fl, math.Float32frombits(v))
 		case 0x6a: // d, packed
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1097,14 +1176,12 @@ func (m *Repeated) ParseNested(b []byte, depth int) error {
 				}
 				m.D = append(m.D, math.Float64frombits(v))
 			}
-		case 0x70: // mood
+		case 0x69: // d
 			var v uint64
-			if i < len(b) && b[i] < 0x80 {
-				v, i = uint64(b[i]), i+1
-			} else if v, i = message.Varint(b, i); i < 0 {
-				return message.BadField("testsite.kinds.Repeated.mood")
+			if v, i = message.Fixed64(b, i); i < 0 {
+				return message.BadField("testsite.kinds.Repeated.d")
 			}
-			m.Mood = append(m.Mood, Mood(v))
+			m.D = append(m.D, math.Float64frombits(v))
 		case 0x72: // mood, packed
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1114,6 +1191,14 @@ func (m *Repeated) ParseNested(b []byte, depth int) error {
 			if m.Mood, ok = message.Varints(m.Mood, p); !ok {
 				return message.BadField("testsite.kinds.Repeated.mood")
 			}
+		case 0x70: // mood
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("testsite.kinds.Repeated.mood")
+			}
+			m.Mood = append(m.Mood, Mood(v))
 		case 0x7a: // s
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1422,6 +1507,11 @@ func (m *Optional) ParseNested(b []byte, depth int) error {
 			}
 			m.B = new(bool)
 			*m.B = v != 0
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // i32
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1431,6 +1521,11 @@ func (m *Optional) ParseNested(b []byte, depth int) error {
 			}
 			m.I32 = new(int32)
 			*m.I32 = int32(v)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // i64
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1440,6 +1535,11 @@ func (m *Optional) ParseNested(b []byte, depth int) error {
 			}
 			m.I64 = new(int64)
 			*m.I64 = int64(v)
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // u32
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1449,6 +1549,11 @@ func (m *Optional) ParseNested(b []byte, depth int) error {
 			}
 			m.U32 = new(uint32)
 			*m.U32 = uint32(v)
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // u64
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1458,6 +1563,11 @@ func (m *Optional) ParseNested(b []byte, depth int) error {
 			}
 			m.U64 = new(uint64)
 			*m.U64 = v
+			if i == len(b) || b[i] != 0x30 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x30: // s32
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1467,6 +1577,11 @@ func (m *Optional) ParseNested(b []byte, depth int) error {
 			}
 			m.S32 = new(int32)
 			*m.S32 = int32(message.Unzigzag(v & (1<<32 - 1)))
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x38: // s64
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1476,6 +1591,11 @@ func (m *Optional) ParseNested(b []byte, depth int) error {
 			}
 			m.S64 = new(int64)
 			*m.S64 = message.Unzigzag(v)
+			if i == len(b) || b[i] != 0x45 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x45: // f32
 			var v uint32
 			if v, i = message.Fixed32(b, i); i < 0 {
@@ -1483,6 +1603,11 @@ func (m *Optional) ParseNested(b []byte, depth int) error {
 			}
 			m.F32 = new(uint32)
 			*m.F32 = v
+			if i == len(b) || b[i] != 0x49 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x49: // f64
 			var v uint64
 			if v, i = message.Fixed64(b, i); i < 0 {
@@ -1490,6 +1615,11 @@ func (m *Optional) ParseNested(b []byte, depth int) error {
 			}
 			m.F64 = new(uint64)
 			*m.F64 = v
+			if i == len(b) || b[i] != 0x55 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x55: // sf32
 			var v uint32
 			if v, i = message.Fixed32(b, i); i < 0 {
@@ -1497,6 +1627,11 @@ func (m *Optional) ParseNested(b []byte, depth int) error {
 			}
 			m.Sf32 = new(int32)
 			*m.Sf32 = int32(v)
+			if i == len(b) || b[i] != 0x59 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x59: // sf64
 			var v uint64
 			if v, i = message.Fixed64(b, i); i < 0 {
@@ -1504,6 +1639,11 @@ func (m *Optional) ParseNested(b []byte, depth int) error {
 			}
 			m.Sf64 = new(int64)
 			*m.Sf64 = int64(v)
+			if i == len(b) || b[i] != 0x65 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x65: // fl
 			var v uint32
 			if v, i = message.Fixed32(b, i); i < 0 {
@@ -1511,6 +1651,11 @@ func (m *Optional) ParseNested(b []byte, depth int) error {
 			}
 			m.Fl = new(float32)
 			*m.Fl = math.Float32frombits(v)
+			if i == len(b) || b[i] != 0x69 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x69: // d
 			var v uint64
 			if v, i = message.Fixed64(b, i); i < 0 {
@@ -1518,6 +1663,11 @@ func (m *Optional) ParseNested(b []byte, depth int) error {
 			}
 			m.D = new(float64)
 			*m.D = math.Float64frombits(v)
+			if i == len(b) || b[i] != 0x70 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x70: // mood
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1527,6 +1677,11 @@ func (m *Optional) ParseNested(b []byte, depth int) error {
 			}
 			m.Mood = new(Mood)
 			*m.Mood = Mood(v)
+			if i == len(b) || b[i] != 0x7a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x7a: // s
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1691,6 +1846,11 @@ func (m *Wide) ParseNested(b []byte, depth int) error {
 				return message.BadField("testsite.kinds.Wide.x")
 			}
 			m.X = v
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // list
 			var v u128.Int
 			if v, i = message.U128(b, i); i < 0 {
@@ -1821,6 +1981,11 @@ func (m *Everything) ParseNested(b []byte, depth int) error {
 			if err := m.Scalars.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // bytes
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1832,6 +1997,11 @@ func (m *Everything) ParseNested(b []byte, depth int) error {
 			if err := m.Bytes.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // repeated
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1843,6 +2013,11 @@ func (m *Everything) ParseNested(b []byte, depth int) error {
 			if err := m.Repeated.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x22 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x22: // optional
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1968,17 +2143,6 @@ func (m *Bounded) ParseNested(b []byte, depth int) error {
 			return message.BadField("testsite.kinds.Bounded: tag")
 		}
 		switch tag {
-		case 0x08: // numbers
-			if len(m.Numbers) == 3 {
-				return message.BadField("testsite.kinds.Bounded.numbers: more than 3 items")
-			}
-			var v uint64
-			if i < len(b) && b[i] < 0x80 {
-				v, i = uint64(b[i]), i+1
-			} else if v, i = message.Varint(b, i); i < 0 {
-				return message.BadField("testsite.kinds.Bounded.numbers")
-			}
-			m.Numbers = append(m.Numbers, uint32(v))
 		case 0x0a: // numbers, packed
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1991,15 +2155,17 @@ func (m *Bounded) ParseNested(b []byte, depth int) error {
 			if m.Numbers, ok = message.Varints(m.Numbers, p); !ok {
 				return message.BadField("testsite.kinds.Bounded.numbers")
 			}
-		case 0x11: // fixed
-			if len(m.Fixed) == 3 {
-				return message.BadField("testsite.kinds.Bounded.fixed: more than 3 items")
+		case 0x08: // numbers
+			if len(m.Numbers) == 3 {
+				return message.BadField("testsite.kinds.Bounded.numbers: more than 3 items")
 			}
 			var v uint64
-			if v, i = message.Fixed64(b, i); i < 0 {
-				return message.BadField("testsite.kinds.Bounded.fixed")
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("testsite.kinds.Bounded.numbers")
 			}
-			m.Fixed = append(m.Fixed, v)
+			m.Numbers = append(m.Numbers, uint32(v))
 		case 0x12: // fixed, packed
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -2019,6 +2185,15 @@ func (m *Bounded) ParseNested(b []byte, depth int) error {
 				}
 				m.Fixed = append(m.Fixed, v)
 			}
+		case 0x11: // fixed
+			if len(m.Fixed) == 3 {
+				return message.BadField("testsite.kinds.Bounded.fixed: more than 3 items")
+			}
+			var v uint64
+			if v, i = message.Fixed64(b, i); i < 0 {
+				return message.BadField("testsite.kinds.Bounded.fixed")
+			}
+			m.Fixed = append(m.Fixed, v)
 		case 0x1a: // strings
 			if len(m.Strings) == 3 {
 				return message.BadField("testsite.kinds.Bounded.strings: more than 3 items")
@@ -2190,6 +2365,11 @@ func (m *Names) ParseNested(b []byte, depth int) error {
 				return message.BadField("testsite.kinds.Names.size")
 			}
 			m.Size_ = uint32(v)
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // parse
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2198,6 +2378,11 @@ func (m *Names) ParseNested(b []byte, depth int) error {
 				return message.BadField("testsite.kinds.Names.parse")
 			}
 			m.Parse_ = uint32(v)
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // string
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -2207,6 +2392,11 @@ func (m *Names) ParseNested(b []byte, depth int) error {
 				return message.BadField("testsite.kinds.Names.string: not UTF-8")
 			}
 			m.String_ = string(p)
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // append_to
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2215,6 +2405,11 @@ func (m *Names) ParseNested(b []byte, depth int) error {
 				return message.BadField("testsite.kinds.Names.append_to")
 			}
 			m.AppendTo_ = uint32(v)
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // b
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2223,6 +2418,11 @@ func (m *Names) ParseNested(b []byte, depth int) error {
 				return message.BadField("testsite.kinds.Names.b")
 			}
 			m.B = uint32(v)
+			if i == len(b) || b[i] != 0x30 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x30: // user_data_128
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2231,6 +2431,11 @@ func (m *Names) ParseNested(b []byte, depth int) error {
 				return message.BadField("testsite.kinds.Names.user_data_128")
 			}
 			m.UserData128 = uint32(v)
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x38: // camelCase
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2239,6 +2444,11 @@ func (m *Names) ParseNested(b []byte, depth int) error {
 				return message.BadField("testsite.kinds.Names.camelCase")
 			}
 			m.CamelCase = uint32(v)
+			if i == len(b) || b[i] != 0x4a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x4a: // inner
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -2465,6 +2675,11 @@ func (m *Login) ParseNested(b []byte, depth int) error {
 				return message.BadField("testsite.kinds.Login.name: not UTF-8")
 			}
 			m.Name = string(p)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // password
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -2474,6 +2689,11 @@ func (m *Login) ParseNested(b []byte, depth int) error {
 				return message.BadField("testsite.kinds.Login.password: not UTF-8")
 			}
 			m.Password = string(p)
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // codes
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -2492,6 +2712,11 @@ func (m *Login) ParseNested(b []byte, depth int) error {
 			}
 			m.Pin = new(uint64)
 			*m.Pin = v
+			if i == len(b) || b[i] != 0x2a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x2a: // secret
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -2503,6 +2728,11 @@ func (m *Login) ParseNested(b []byte, depth int) error {
 			if err := m.Secret.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x32 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x32: // secrets
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -2749,36 +2979,66 @@ func (m *Transfer) ParseNested(b []byte, depth int) error {
 				return message.BadField("testsite.kinds.Transfer.id")
 			}
 			m.Id = v
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // debit_account_id
 			var v u128.Int
 			if v, i = message.U128(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Transfer.debit_account_id")
 			}
 			m.DebitAccountId = v
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // credit_account_id
 			var v u128.Int
 			if v, i = message.U128(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Transfer.credit_account_id")
 			}
 			m.CreditAccountId = v
+			if i == len(b) || b[i] != 0x22 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x22: // amount
 			var v u128.Int
 			if v, i = message.U128(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Transfer.amount")
 			}
 			m.Amount = v
+			if i == len(b) || b[i] != 0x2a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x2a: // pending_id
 			var v u128.Int
 			if v, i = message.U128(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Transfer.pending_id")
 			}
 			m.PendingId = v
+			if i == len(b) || b[i] != 0x32 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x32: // user_data_128
 			var v u128.Int
 			if v, i = message.U128(b, i); i < 0 {
 				return message.BadField("testsite.kinds.Transfer.user_data_128")
 			}
 			m.UserData128 = v
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x38: // user_data_64
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2787,6 +3047,11 @@ func (m *Transfer) ParseNested(b []byte, depth int) error {
 				return message.BadField("testsite.kinds.Transfer.user_data_64")
 			}
 			m.UserData64 = v
+			if i == len(b) || b[i] != 0x40 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x40: // user_data_32
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2795,6 +3060,11 @@ func (m *Transfer) ParseNested(b []byte, depth int) error {
 				return message.BadField("testsite.kinds.Transfer.user_data_32")
 			}
 			m.UserData32 = uint32(v)
+			if i == len(b) || b[i] != 0x48 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x48: // timeout
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2803,6 +3073,11 @@ func (m *Transfer) ParseNested(b []byte, depth int) error {
 				return message.BadField("testsite.kinds.Transfer.timeout")
 			}
 			m.Timeout = uint32(v)
+			if i == len(b) || b[i] != 0x50 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x50: // ledger
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2811,6 +3086,11 @@ func (m *Transfer) ParseNested(b []byte, depth int) error {
 				return message.BadField("testsite.kinds.Transfer.ledger")
 			}
 			m.Ledger = uint32(v)
+			if i == len(b) || b[i] != 0x58 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x58: // code
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2819,6 +3099,11 @@ func (m *Transfer) ParseNested(b []byte, depth int) error {
 				return message.BadField("testsite.kinds.Transfer.code")
 			}
 			m.Code = uint32(v)
+			if i == len(b) || b[i] != 0x60 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x60: // flags
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2827,6 +3112,11 @@ func (m *Transfer) ParseNested(b []byte, depth int) error {
 				return message.BadField("testsite.kinds.Transfer.flags")
 			}
 			m.Flags = uint32(v)
+			if i == len(b) || b[i] != 0x68 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x68: // timestamp
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {

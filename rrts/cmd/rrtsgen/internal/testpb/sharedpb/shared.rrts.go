@@ -112,6 +112,11 @@ func (m *Point) ParseNested(b []byte, depth int) error {
 				return message.BadField("testsite.shared.Point.x")
 			}
 			m.X = int32(message.Unzigzag(v & (1<<32 - 1)))
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // y
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -120,6 +125,11 @@ func (m *Point) ParseNested(b []byte, depth int) error {
 				return message.BadField("testsite.shared.Point.y")
 			}
 			m.Y = int32(message.Unzigzag(v & (1<<32 - 1)))
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // label
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -224,12 +234,22 @@ func (m *Secret) ParseNested(b []byte, depth int) error {
 				return message.BadField("testsite.shared.Secret.key: not UTF-8")
 			}
 			m.Key = string(p)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // salt
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
 				return message.BadField("testsite.shared.Secret.salt")
 			}
 			m.Salt = p
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // version
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
