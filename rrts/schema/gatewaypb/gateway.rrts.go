@@ -122,6 +122,11 @@ func (m *HelloRequest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.HelloRequest.agent: not UTF-8")
 			}
 			m.Agent = string(p)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // packing
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -438,6 +443,11 @@ func (m *HelloReply) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.HelloReply.roster")
 			}
 			m.Roster = v
+			if i == len(b) || b[i] != 0x68 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x68: // packing
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {

@@ -1659,6 +1659,11 @@ func (m *MachineStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.MachineStatus.clock_offset_micros")
 			}
 			m.ClockOffsetMicros = int64(v)
+			if i == len(b) || b[i] != 0x52 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x52: // watchdog
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1832,6 +1837,11 @@ func (m *WatchdogStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.WatchdogStatus.state: not UTF-8")
 			}
 			m.State = string(p)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // why
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1841,6 +1851,11 @@ func (m *WatchdogStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.WatchdogStatus.why: not UTF-8")
 			}
 			m.Why = string(p)
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // device
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1850,6 +1865,11 @@ func (m *WatchdogStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.WatchdogStatus.device: not UTF-8")
 			}
 			m.Device = string(p)
+			if i == len(b) || b[i] != 0x22 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x22: // driver
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1859,6 +1879,11 @@ func (m *WatchdogStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.WatchdogStatus.driver: not UTF-8")
 			}
 			m.Driver = string(p)
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // timeout_seconds
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1867,6 +1892,11 @@ func (m *WatchdogStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.WatchdogStatus.timeout_seconds")
 			}
 			m.TimeoutSeconds = uint32(v)
+			if i == len(b) || b[i] != 0x30 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x30: // resets
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1875,6 +1905,11 @@ func (m *WatchdogStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.WatchdogStatus.resets")
 			}
 			m.Resets = uint32(v)
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x38: // last_reset
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1883,6 +1918,11 @@ func (m *WatchdogStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.WatchdogStatus.last_reset")
 			}
 			m.LastReset = v
+			if i == len(b) || b[i] != 0x42 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x42: // last_reset_why
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -2644,6 +2684,11 @@ func (m *TestAlarmRequest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.TestAlarmRequest.by: not UTF-8")
 			}
 			m.By = string(p)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // kind
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -2653,6 +2698,11 @@ func (m *TestAlarmRequest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.TestAlarmRequest.kind: not UTF-8")
 			}
 			m.Kind = string(p)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // seconds
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {

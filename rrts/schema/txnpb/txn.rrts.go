@@ -3903,6 +3903,11 @@ func (m *Position) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Position.epoch")
 			}
 			m.Epoch = uint32(v)
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // group
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -3911,6 +3916,11 @@ func (m *Position) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Position.group")
 			}
 			m.Group = uint32(v)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // csn
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -3919,6 +3929,11 @@ func (m *Position) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Position.csn")
 			}
 			m.Csn = v
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // n
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -4049,6 +4064,11 @@ func (m *EventsFilter) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.EventsFilter.ledger")
 			}
 			m.Ledger = uint32(v)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // code
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -4057,6 +4077,11 @@ func (m *EventsFilter) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.EventsFilter.code")
 			}
 			m.Code = uint32(v)
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // kinds
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -4189,6 +4214,11 @@ func (m *EventsRequest) ParseNested(b []byte, depth int) error {
 			if err := m.After.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // from_end
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -4197,6 +4227,11 @@ func (m *EventsRequest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.EventsRequest.from_end")
 			}
 			m.FromEnd = v != 0
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // filter
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -4208,6 +4243,11 @@ func (m *EventsRequest) ParseNested(b []byte, depth int) error {
 			if err := m.Filter.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // limit
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -4216,6 +4256,11 @@ func (m *EventsRequest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.EventsRequest.limit")
 			}
 			m.Limit = uint32(v)
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // wait_millis
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -4374,6 +4419,11 @@ func (m *Event) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Event.csn")
 			}
 			m.Csn = v
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // n
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -4382,6 +4432,11 @@ func (m *Event) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Event.n")
 			}
 			m.N = v
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // timestamp
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -4390,6 +4445,11 @@ func (m *Event) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Event.timestamp")
 			}
 			m.Timestamp = v
+			if i == len(b) || b[i] != 0x22 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x22: // account
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -4401,6 +4461,11 @@ func (m *Event) ParseNested(b []byte, depth int) error {
 			if err := m.Account.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // type
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -4409,6 +4474,11 @@ func (m *Event) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Event.type")
 			}
 			m.Type = ledgerpb.ChangeEventType(v)
+			if i == len(b) || b[i] != 0x32 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x32: // transfer
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -4420,6 +4490,11 @@ func (m *Event) ParseNested(b []byte, depth int) error {
 			if err := m.Transfer.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x3a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x3a: // debit
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -4431,6 +4506,11 @@ func (m *Event) ParseNested(b []byte, depth int) error {
 			if err := m.Debit.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x42 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x42: // credit
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -4599,6 +4679,11 @@ func (m *EventsAnswer) ParseNested(b []byte, depth int) error {
 			if err := m.Next.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // end
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -4607,6 +4692,11 @@ func (m *EventsAnswer) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.EventsAnswer.end")
 			}
 			m.End = v != 0
+			if i == len(b) || b[i] != 0x22 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x22: // notes
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -9819,6 +9909,11 @@ func (m *RaftMessage) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.RaftMessage.active_version")
 			}
 			m.ActiveVersion = uint32(v)
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // slow
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -9982,6 +10077,11 @@ func (m *RowsSum) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.RowsSum.index")
 			}
 			m.Index = v
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // ask
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -9990,6 +10090,11 @@ func (m *RowsSum) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.RowsSum.ask")
 			}
 			m.Ask = v != 0
+			if i == len(b) || b[i] != 0x19 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x19: // sum
 			var v uint64
 			if v, i = message.Fixed64(b, i); i < 0 {
@@ -10192,14 +10297,11 @@ func (m *KeysStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.KeysStatus.current")
 			}
 			m.Current = uint32(v)
-		case 0x10: // older
-			var v uint64
-			if i < len(b) && b[i] < 0x80 {
-				v, i = uint64(b[i]), i+1
-			} else if v, i = message.Varint(b, i); i < 0 {
-				return message.BadField("rrts.txn.KeysStatus.older")
+			if i == len(b) || b[i] != 0x12 {
+				continue
 			}
-			m.Older = append(m.Older, uint32(v))
+			i++
+			fallthrough
 		case 0x12: // older, packed
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -10209,6 +10311,14 @@ func (m *KeysStatus) ParseNested(b []byte, depth int) error {
 			if m.Older, ok = message.Varints(m.Older, p); !ok {
 				return message.BadField("rrts.txn.KeysStatus.older")
 			}
+		case 0x10: // older
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.KeysStatus.older")
+			}
+			m.Older = append(m.Older, uint32(v))
 		case 0x18: // segments_left
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -10217,6 +10327,11 @@ func (m *KeysStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.KeysStatus.segments_left")
 			}
 			m.SegmentsLeft = uint32(v)
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // files_done
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -10225,6 +10340,11 @@ func (m *KeysStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.KeysStatus.files_done")
 			}
 			m.FilesDone = v
+			if i == len(b) || b[i] != 0x2a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x2a: // waits
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
