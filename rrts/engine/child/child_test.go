@@ -173,7 +173,7 @@ func (s *stranger) Envelope() *message.Envelope { return &message.Envelope{Princ
 // stage is an engine with one child, and somebody who calls it.
 type stage struct {
 	*engine.Engine
-	t      *testing.T
+	t      testing.TB
 	log    *book
 	alarms *book
 	cancel context.CancelFunc
@@ -236,7 +236,7 @@ var executable = sync.OnceValues(func() (string, error) {
 	return name, errors.Join(os.Chmod(dir, 0o755), os.WriteFile(name, b, 0o755))
 })
 
-func newStage(t *testing.T, kind string, adjust ...func(*child.Config, *child.Program)) *stage {
+func newStage(t testing.TB, kind string, adjust ...func(*child.Config, *child.Program)) *stage {
 	t.Helper()
 	path, err := executable()
 	if err != nil {
@@ -321,7 +321,7 @@ func (s *stage) expect(method uint16, body, want string) {
 	}
 }
 
-func within(t *testing.T, what string, f func() bool) {
+func within(t testing.TB, what string, f func() bool) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); !f(); {
 		if time.Now().After(end) {
