@@ -248,7 +248,7 @@ func newStage(t testing.TB, kind string, adjust ...func(*child.Config, *child.Pr
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Engine, err = engine.New(engine.Config{SFU: 7, Name: "alpha", Registry: registry, Incarnation: 1, Log: log, DrainWithin: 2 * time.Second,
+	s.Engine, err = engine.New(engine.Config{SFU: 7, Name: "alpha", Registry: registry, Incarnation: 1, Log: log, DrainWithin: 15 * time.Second,
 		OnAlarm: func(a engine.AlarmEvent) {
 			fmt.Fprintf(s.alarms, "%v %s %s cleared=%v\n", a.Severity, a.Name, a.Detail, a.Cleared)
 		}})
@@ -266,7 +266,7 @@ func newStage(t testing.TB, kind string, adjust ...func(*child.Config, *child.Pr
 		Limits: child.Limits{Memory: memory, Files: 64, Processes: 128, Nice: 5}}
 	cfg := child.Config{Name: "shop", SFUName: "alpha", Principal: 500, Role: message.RoleClient,
 		Services: []child.Grant{{Number: echoService, Clients: map[string]message.Roles{"Say": message.RoleSet(message.RoleClient)}}},
-		Calls:    []string{"Bank.Look"}, Heartbeat: 50 * time.Millisecond, Silent: time.Second, StartWithin: 5 * time.Second}
+		Calls:    []string{"Bank.Look"}, Heartbeat: 50 * time.Millisecond, Silent: 20 * time.Second, StartWithin: 30 * time.Second}
 	cfg.Launch = program.Start
 	for _, f := range adjust {
 		f(&cfg, &program)
@@ -289,7 +289,7 @@ func newStage(t testing.TB, kind string, adjust ...func(*child.Config, *child.Pr
 			t.Logf("log:\n%s\nalarms:\n%s", s.log, s.alarms)
 		}
 	})
-	wait, end := context.WithTimeout(ctx, 10*time.Second)
+	wait, end := context.WithTimeout(ctx, 30*time.Second)
 	defer end()
 	if err := s.WaitReady(wait); err != nil { // whatever becomes of the child
 		t.Fatal(err)
@@ -301,7 +301,7 @@ func newStage(t testing.TB, kind string, adjust ...func(*child.Config, *child.Pr
 func (s *stage) ask(method uint16, body string) (string, error) {
 	s.t.Helper()
 	done := make(chan engine.Reply, 1)
-	s.host.Call(engine.Call{Service: echoService, Method: method, Principal: 42, Role: message.RoleAuditor, Timeout: 10 * time.Second,
+	s.host.Call(engine.Call{Service: echoService, Method: method, Principal: 42, Role: message.RoleAuditor, Timeout: 30 * time.Second,
 		Body: []byte(body), Done: func(r engine.Reply) { done <- r }})
 	r := <-done
 	return string(r.Body), r.Err()
@@ -323,7 +323,7 @@ func (s *stage) expect(method uint16, body, want string) {
 
 func within(t testing.TB, what string, f func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !f(); {
+	for end := time.Now().Add(40 * time.Second); !f(); {
 		if time.Now().After(end) {
 			t.Fatalf("%s: it does not happen", what)
 		}
@@ -424,7 +424,7 @@ func TestCrash(t *testing.T) {
 
 // TestHeartbeat: a child that shows no life is killed and started again.
 func TestHeartbeat(t *testing.T) {
-	s := newStage(t, "echo").present()
+	s := newStage(t, "echo", func(c *child.Config, _ *child.Program) { c.Silent = time.Second }).present()
 	if _, err := s.ask(2, "stop"); codeOf(err) != message.Unknown {
 		t.Errorf("a request to a stopped child: %v", err)
 	}
@@ -503,7 +503,7 @@ func TestBounds(t *testing.T) {
 	s.expect(1, "hello", "hello")
 	done := make(chan engine.Reply, 3)
 	for range 3 {
-		s.host.Call(engine.Call{Service: echoService, Method: 1, Timeout: 300 * time.Millisecond, Body: []byte("hang"), Done: func(r engine.Reply) { done <- r }})
+		s.host.Call(engine.Call{Service: echoService, Method: 1, Timeout: time.Second, Body: []byte("hang"), Done: func(r engine.Reply) { done <- r }})
 	}
 	var codes []message.Code
 	for range 3 {

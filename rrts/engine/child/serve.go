@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"virtualservicesinc.com/rrts/engine"
@@ -27,10 +26,10 @@ func (c *Component) read(conn *frame.Conn) error {
 		switch {
 		case errors.Is(err, frame.ErrFrame):
 			return fmt.Errorf("%w: %w", errProtocol, err)
-		case conn.Err() != nil && !errors.Is(conn.Err(), frame.ErrClosed):
-			return conn.Err() // it did not read, for one
-		case err == io.EOF || err != nil:
-			return nil // how the process ended says more
+		case errors.Is(conn.Err(), frame.ErrSlow):
+			return conn.Err()
+		case err != nil: // the end, or a write that met it first: how the process ended says more
+			return nil
 		}
 		var e message.Envelope
 		if err := e.Parse(b); err != nil {
