@@ -11,7 +11,7 @@
 //	rrts top         the same, live
 //	rrts alarms      what stands, who looks after it, and what was
 //	rrts keys        change the keys under which SFUs keep journal and state
-//	rrts user        create users
+//	rrts user        create users, and say what they may do with accounts
 //	rrts ledger      read and change the ledger by JSON lines, print statements, audit it
 //	rrts tx          submit transactions, ask what became of them, make them final
 //	rrts events      what is committed, as it happens

@@ -17,7 +17,7 @@ import (
 
 func (c *cli) userCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "user", Short: "users of the cluster"}
-	cmd.AddCommand(c.userAddCommand())
+	cmd.AddCommand(c.userAddCommand(), c.userGrantCommand(), c.userRightsCommand())
 	return cmd
 }
 
