@@ -47,8 +47,8 @@ func (a *applier) run(ctx context.Context) {
 	// next one replays from what is durable.
 	defer func() {
 		if v := recover(); v != nil {
-			if err, ok := unreadable(v); ok {
-				a.c.fence(err)
+			if err, ok := unreadable(v); ok { // in the middle of an entry: the process ends all the same
+				a.c.noteFence(err)
 			}
 			a.c.host.Fatal(fmt.Errorf("txn: applying entry %d: %v", a.next(), v))
 		}

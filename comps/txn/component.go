@@ -139,10 +139,11 @@ type Component struct {
 
 	mend *raftlog.Mend // the damaged log; nil when it is sound
 	// fenced says that the state is damaged and has to be rebuilt before anything.
-	fenced bool
-	sound  atomic.Bool // the log is, and the threads run
-	full   atomic.Bool // the disk is: new work is refused
-	slow   atomic.Bool // the disk is: another member should lead
+	fenced  bool
+	fencing atomic.Bool // it has been found damaged in this life
+	sound   atomic.Bool // the log is, and the threads run
+	full    atomic.Bool // the disk is: new work is refused
+	slow    atomic.Bool // the disk is: another member should lead
 
 	active atomic.Uint32 // the apply version that was activated last, as applied here
 	halted atomic.Bool   // the group uses what this software does not know

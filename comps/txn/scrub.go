@@ -92,21 +92,32 @@ func (s *scrubs) giveUpLocked() {
 }
 
 // fence takes this member, whose state is damaged, out of service: it is noted durably that
-// the state must not be used, and the process ends. The next one rebuilds the state from
-// the others'. Where there are no others it halts.
+// the state must not be used, and the Component is made anew, which rebuilds the state from
+// the others' first. Where there are no others it halts.
 func (c *Component) fence(cause error) {
-	if c.halted.Load() {
+	if !c.noteFence(cause) {
 		return
+	}
+	c.post(func() { c.loop.halted = true }) // what it says is of no worth
+	c.host.Renew("its state is damaged")
+}
+
+// noteFence does what has to be done before this life ends, and reports whether it ends.
+func (c *Component) noteFence(cause error) bool {
+	if c.halted.Load() || c.fencing.Swap(true) {
+		return false
 	}
 	if len(c.others()) == 0 {
 		c.haltWith(alarmDiverged, fmt.Errorf("%w; no other SFU has the state: restore a backup with `rrts restore`", cause))
-		return
+		return false
 	}
 	c.host.Alarm(alarmDiverged, engine.Critical, cause.Error())
+	c.host.Log().Error("the state is damaged, and will be rebuilt from the others'", "err", cause)
 	if err := c.store.Fence(cause.Error()); err != nil {
-		cause = errors.Join(cause, err)
+		c.host.Fatal(errors.Join(cause, err))
+		return false
 	}
-	c.host.Fatal(fmt.Errorf("txn: this SFU's state is damaged and will be rebuilt from the others' at the next start: %w", cause))
+	return true
 }
 
 // unreadable returns the error with which a panic says that the state cannot be read.

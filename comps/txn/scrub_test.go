@@ -4,6 +4,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -118,16 +119,10 @@ func TestRottenState(t *testing.T) {
 	c.stop(rotten)
 	rotten.rotRow(t, 2)
 	c.start(rotten)
-	select {
-	case err := <-rotten.done:
-		if err == nil || !strings.Contains(err.Error(), "will be rebuilt from the others' at the next start") {
-			t.Fatalf("it ended: %v", err)
-		}
-	case <-time.After(20 * time.Second):
-		t.Fatal("nobody noticed")
+	if why := c.alarm(rotten, "state-diverged", true); !strings.Contains(why, "the rows are not those that were written") {
+		t.Fatalf("the alarm says %q", why)
 	}
 	mustCommit(t, c.submit(c.leader(), transferOf(1)))
-	c.start(rotten)
 	c.eventually("the SFU takes part again", func() bool {
 		st, l := c.status(rotten), c.status(c.leader())
 		return st != nil && st.Role == "follower" && l != nil && st.AppliedIndex == l.AppliedIndex
@@ -172,6 +167,17 @@ func TestRottenAlone(t *testing.T) {
 	c.eventually("it has halted", func() bool { st := c.status(s); return st != nil && st.Role == "halted" })
 }
 
+// once wraps the store that is opened first, and no later one.
+func once(wrap func(*store.DB) store.Store) func(*store.DB) store.Store {
+	var opened atomic.Bool
+	return func(db *store.DB) store.Store {
+		if opened.Swap(true) {
+			return db
+		}
+		return wrap(db)
+	}
+}
+
 // faulty is a store from which the machine reads another balance than it wrote: the bug
 // "apply differs on one replica".
 type faulty struct{ *store.DB }
@@ -200,24 +206,12 @@ func TestDivergedState(t *testing.T) {
 	}
 	c.flushed(wrong)
 	c.stop(wrong)
-	wrong.wrap = func(db *store.DB) store.Store { return faulty{db} }
+	wrong.wrap = once(func(db *store.DB) store.Store { return faulty{db} })
 	c.start(wrong)
-	var err error
-	for began := time.Now(); err == nil; {
+	c.eventually("somebody notices", func() bool {
 		mustCommit(t, c.submit(c.sfus[0], transferOf(1)))
-		select {
-		case err = <-wrong.done:
-		default:
-			if time.Since(began) > 20*time.Second {
-				t.Fatal("nobody noticed")
-			}
-		}
-	}
-	if !strings.Contains(err.Error(), "another state than most") {
-		t.Fatalf("it ended: %v", err)
-	}
-	wrong.wrap = nil
-	c.start(wrong)
+		return c.alarmed(wrong, "state-diverged")
+	})
 	c.eventually("the SFU takes part again", func() bool { st := c.status(wrong); return st != nil && st.Role == "follower" })
 	mustCommit(t, c.submit(c.leader(), transferOf(1)))
 	c.agree()
@@ -255,25 +249,18 @@ func TestOtherRows(t *testing.T) {
 		}
 	}
 	c.stop(wrong)
-	wrong.wrap = func(db *store.DB) store.Store { return forgetful{db} }
+	wrong.wrap = once(func(db *store.DB) store.Store { return forgetful{db} })
 	c.start(wrong)
 	mustCommit(t, c.submit(c.leader(), transferOf(1)))
-	var err error
-	select { // nothing goes on: the sums are those of the same entry
-	case err = <-wrong.done:
-	case <-time.After(20 * time.Second):
-		t.Fatal("nobody noticed")
-	}
-	if err == nil || !strings.Contains(err.Error(), "the rows of this SFU are others than those of most") {
-		t.Fatalf("it ended: %v", err)
+	// Nothing goes on: the sums are those of the same entry.
+	if why := c.alarm(wrong, "state-diverged", true); !strings.Contains(why, "the rows of this SFU are others than those of most") {
+		t.Fatalf("the alarm says %q", why)
 	}
 	for _, s := range c.sfus {
 		if s != wrong && c.status(s) == nil {
 			t.Errorf("SFU %d does not answer", s.number)
 		}
 	}
-	wrong.wrap = nil
-	c.start(wrong)
 	for range 50 { // and while payments run
 		mustCommit(t, c.submit(c.sfus[0], transferOf(1)))
 	}
