@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"maps"
+	"slices"
 
 	"virtualservicesinc.com/comps/txn/store"
 	"virtualservicesinc.com/comps/txn/store/memstore"
@@ -39,6 +40,9 @@ const (
 	TrustClock
 	// ApplyDiffers: one replica reads another balance than it wrote.
 	ApplyDiffers
+	// OtherRows: one replica stores other rows of history than it was given; nothing that
+	// is applied reads them again.
+	OtherRows
 )
 
 // state is what the machine sees of a node's rows.
@@ -47,6 +51,10 @@ func (b Bug) state(id uint64, rows *memstore.Store) store.State {
 	case ApplyDiffers:
 		if id == 2 {
 			return differing{rows}
+		}
+	case OtherRows:
+		if id == 2 {
+			return careless{rows}
 		}
 	case SkipDedupe:
 		return amnesiac{rows}
@@ -63,6 +71,22 @@ func (d differing) Account(id u128.Int, a *ledgerpb.Account) bool {
 	found := d.Store.Account(id, a)
 	a.DebitsPosted.Lo++
 	return found
+}
+
+// careless stores other balances in the history than it was given.
+type careless struct{ *memstore.Store }
+
+func (c careless) Commit(b *store.Batch) {
+	if b.Changes != nil {
+		own, changes := *b, *b.Changes
+		changes.Events = slices.Clone(changes.Events)
+		for i := range changes.Events {
+			changes.Events[i].Debit.CreditsPosted.Lo++
+		}
+		own.Changes = &changes
+		b = &own
+	}
+	c.Store.Commit(b)
 }
 
 // amnesiac knows no transaction.

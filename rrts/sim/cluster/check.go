@@ -17,6 +17,9 @@ func (w *world) check() {
 		if d := n.machine.Digest(); d.AppliedIndex != first.AppliedIndex || !bytes.Equal(d.Chain, first.Chain) {
 			w.fail("node %d ends at entry %d with another state than node %d at %d", n.id, d.AppliedIndex, there[0].id, first.AppliedIndex)
 		}
+		if n.rows.Sum() != there[0].rows.Sum() {
+			w.fail("node %d ends at entry %d with other rows than node %d", n.id, first.AppliedIndex, there[0].id)
+		}
 	}
 	for _, n := range there {
 		w.checkTold(n)

@@ -221,3 +221,4 @@ func TestCatchesLeaveEarly(t *testing.T)       { catches(t, LeaveEarly) }
 func TestCatchesStaleReads(t *testing.T)       { catches(t, StaleReads) }
 func TestCatchesTrustedClock(t *testing.T)     { catches(t, TrustClock) }
 func TestCatchesApplyDiffers(t *testing.T)     { catches(t, ApplyDiffers) }
+func TestCatchesOtherRows(t *testing.T)        { catches(t, OtherRows) }

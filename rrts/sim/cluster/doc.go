@@ -40,6 +40,7 @@
 //	          its transaction committed
 //	balance   debits equal credits, every limit holds, nothing pends for ever
 //	agreement replicas at the same index have the same chain digest
+//	rows      and in the end the same sum of their rows
 //	order     CSNs are 1, 2, 3, … without a gap, and in that order the history is
 //	          linearizable: it agrees with what happened before what, and each read
 //	          saw the sum of what comes before it

@@ -6,12 +6,16 @@
 package memstore
 
 import (
+	"fmt"
+	"hash/fnv"
 	"maps"
 	"slices"
 
 	"virtualservicesinc.com/comps/ledger/memstate"
 	"virtualservicesinc.com/comps/txn/store"
+	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/message/u128"
+	"virtualservicesinc.com/rrts/schema/ledgerpb"
 )
 
 // Store is a state in memory.
@@ -123,6 +127,38 @@ func (s *Store) Crash() { s.content = s.flushed.clone() }
 
 // Clone returns a state of its own that holds the same, all of it flushed.
 func (s *Store) Clone() *Store { return &Store{content: s.content.clone(), flushed: s.content.clone()} }
+
+// Sum is the sum of the hashes of all rows, in any order, as store.Snapshot's: states that
+// hold the same have the same one. The transaction layer's own rows are no part of it.
+func (s *Store) Sum() (sum uint64) {
+	add := func(row ...any) {
+		h := fnv.New64a()
+		fmt.Fprintln(h, row...) // it never fails
+		sum += h.Sum64()
+	}
+	s.Accounts(func(a *ledgerpb.Account) { add("account", message.Marshal(a)) })
+	for _, e := range s.AllEvents() {
+		add("event", e, s.Pending(e.Timestamp))
+	}
+	s.TransferIDs(func(id u128.Int, ts uint64) bool { add("transfer", id, ts); return true })
+	s.Expiring(func(expiry, ts uint64) bool { add("expiry", expiry, ts); return true })
+	for id, row := range s.txns { // all in any order
+		add("transaction", id, row)
+	}
+	for number, row := range s.users {
+		add("user", number, row)
+	}
+	for hash, number := range s.logins {
+		add("login", []byte(hash), number)
+	}
+	for name, number := range s.names {
+		add("name", name, number)
+	}
+	for account, row := range s.access {
+		add("access", account, row)
+	}
+	return sum
+}
 
 // Switch puts another state's content in the place of this one's, durably.
 func (s *Store) Switch(other *Store) {
