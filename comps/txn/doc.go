@@ -130,9 +130,9 @@
 //
 // A scrub reads all rows again and again and holds them against their sum. A member whose
 // rows are others than it wrote notes that its state must not be used, and is made anew; one
-// that cannot read a row that an entry needs ends. Either takes the state of another member (service Replica,
-// method State), whose rows must agree with their own sum, and applies what its log holds
-// behind that. After every 256 entries the members tell each other to which state they
+// that cannot read a row that an entry needs ends. Either takes the state of another member
+// (service Replica, method State), whose rows must agree with their own sum, and applies
+// what its log holds behind that. After every 256 entries the members tell each other to which state they
 // came (method Mark): one that most voters contradict does the same, and where no state
 // has a majority all of them halt. As often as it scrubs the leader has all members tell
 // the sums of their rows at one entry (method Sum), and the same follows: what differs there
