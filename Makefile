@@ -4,7 +4,7 @@ GO      ?= go
 BUILD   := build
 GOFLAGS_STATIC := -trimpath -ldflags "-s -w -buildid="
 # Debian packages that the privileged tests and the race detector use; installed by `make test` as root.
-TEST_PACKAGES := iproute2 systemd gcc libc6-dev tshark systemd-container mmdebstrap python3
+TEST_PACKAGES := iproute2 systemd gcc libc6-dev tshark systemd-container mmdebstrap python3 python3-cryptography
 
 export CGO_ENABLED ?= 0
 # Root may build in somebody else's checkout, where git would refuse to say what is built.
