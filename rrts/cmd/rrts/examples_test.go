@@ -8,11 +8,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
+	"virtualservicesinc.com/rrts/client"
 	"virtualservicesinc.com/rrts/cmd/rrts/internal/arena"
 	"virtualservicesinc.com/rrts/message/u128"
+	"virtualservicesinc.com/rrts/schema/ledgerpb"
+	"virtualservicesinc.com/rrts/schema/txnpb"
 	"virtualservicesinc.com/rrts/sim/require"
 )
 
@@ -124,4 +129,84 @@ if len(c.accounts(*range(1, 1000))) != 302: sys.exit("accounts are missing")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
+}
+
+// TestExamples runs a shop's checkout and a wallet as their users would.
+func TestExamples(t *testing.T) {
+	a := newArena(t, 1, nil)
+	ctx := run(t, a)
+	kit := clientKit(t, a)
+	op, err := a.Operator(ctx, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer op.Close()
+	users, err := arena.Register(ctx, op, 2) // the customer and the shop
+	if err != nil {
+		t.Fatal(err)
+	}
+	numbers := make([]uint64, len(users))
+	for i, u := range users {
+		c, err := a.Login(ctx, u)
+		if err != nil {
+			t.Fatal(err)
+		}
+		numbers[i] = c.Session().User
+		c.Close()
+	}
+	tx := op.Transaction()
+	for _, id := range []uint64{9, 1001, 2001} {
+		tx.Accounts = append(tx.Accounts, ledgerpb.Account{Id: u128.From64(id), Ledger: 978, Code: 1})
+	}
+	tx.Access = []txnpb.AccessChange{
+		client.Grant(u128.From64(1001), numbers[0], txnpb.AccessRightsOwner),
+		client.Grant(u128.From64(1001), numbers[1], txnpb.AccessRightsDebit),
+		client.Grant(u128.From64(2001), numbers[1], txnpb.AccessRightsOwner),
+	}
+	tx.Transfers = op.Transfer(u128.From64(9), u128.From64(1001), u128.From64(5000), 978, 1).Transfers
+	if _, err := op.Submit(ctx, tx); err != nil {
+		t.Fatal(err)
+	}
+
+	bin := t.TempDir()
+	build := exec.CommandContext(ctx, "go", "build", "-o", bin+"/", "../../../packaging/examples/checkout", "../../../packaging/examples/wallet")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	say := func(want string, user int, program string, args ...string) {
+		t.Helper()
+		cmd := exec.CommandContext(ctx, filepath.Join(bin, program), append([]string{"--kit", kit, "--login", users[user].LoginName}, args...)...)
+		cmd.Env = append(os.Environ(), "RRTS_PASSWORD="+users[user].Password)
+		out, err := cmd.CombinedOutput()
+		text := regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d `).ReplaceAllString(string(out), "")
+		text = strings.TrimSuffix(text, "\n")
+		if err != nil {
+			text = "failed: " + text
+		}
+		if text != want {
+			t.Errorf("%s %v:\n%s\nwant\n%s", program, args, text, want)
+		}
+	}
+	wallet := []string{"--account", "1001", "--position", filepath.Join(bin, "position")}
+	till := []string{"--customer", "1001", "--shop", "2001"}
+	say("balance 5000, held 0", 0, "wallet", append(wallet, "balance")...)
+	say("single_phase +5000 with 9, balance 5000, held 0: ", 0, "wallet", append(wallet, "watch", "1")...)
+	say("held 1999\npaid 1999", 1, "checkout", append(till, "--price", "1999")...)
+	say("held 500\ngave 500 back", 1, "checkout", append(till, "--price", "500", "--out-of-stock")...)
+	say("two_phase_pending -1999 with 2001, balance 5000, held 1999: held for an order\n"+
+		"two_phase_posted -1999 with 2001, balance 3001, held 0: paid on shipping", 0, "wallet", append(wallet, "watch", "2")...)
+	say("sent 1 to 2001", 0, "wallet", append(wallet, "send", "2001", "1", "for the tickets")...)
+	say("two_phase_pending -500 with 2001, balance 3001, held 500: held for an order\n"+
+		"two_phase_voided -500 with 2001, balance 3001, held 0: out of stock\n"+
+		"single_phase -1 with 2001, balance 3000, held 0: for the tickets", 0, "wallet", append(wallet, "watch", "3")...)
+	say("failed: wallet: not sent: precondition 0: account 1001: credit_available is 3000, it must be at_least 3001", 0, "wallet", append(wallet, "send", "2001", "3001", "too much")...)
+	say("failed: checkout: not paid: transfer 0: the user may not move money from account 9: its owner or an operator can grant it", 1, "checkout", "--customer", "9", "--shop", "2001", "--price", "1")
+	say(`single_phase +5000 with 9, balance 5000, held 0: 
+two_phase_pending -1999 with 2001, balance 5000, held 1999: held for an order
+two_phase_posted -1999 with 2001, balance 3001, held 0: paid on shipping
+two_phase_pending -500 with 2001, balance 3001, held 500: held for an order
+two_phase_voided -500 with 2001, balance 3001, held 0: out of stock
+single_phase -1 with 2001, balance 3000, held 0: for the tickets
+balance 3000`, 0, "wallet", append(wallet, "statement")...)
+	say("failed: wallet: denied: machine: denied: the user may not see account 1001: its owner or an operator can grant it", 1, "wallet", append(wallet, "statement")...)
 }
