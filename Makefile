@@ -13,7 +13,7 @@ export GOFLAGS += -buildvcs=false
 export PATH := $(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := build
-.PHONY: build demo demo-ethernet test test-race fuzz test-long test-powercut test-rot bench bench-net bench-failover bench-growth figures bench-restart deb deb-previous deb-repro apt-repo lab lab-programs lab-upgrade lab-watchdog test-deb test-clean generate lint clean help need-go need-ip need-test
+.PHONY: build demo demo-ethernet test test-race fuzz test-long test-powercut test-rot bench bench-net bench-wire bench-failover bench-growth figures bench-restart deb deb-previous deb-repro apt-repo lab lab-programs lab-upgrade lab-watchdog test-deb test-clean generate lint clean help need-go need-ip need-test
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ bench: build ## transactions per second on three SFUs: one client, 256 clients, 
 
 bench-net: build ## the interconnect beside TCP, TLS and a bare packet socket, in network namespaces (as root)
 	$(BUILD)/rrts bench net --all
+
+bench-wire: need-go ## bytes on the wire for each payment, beside plain protobuf, gzip and zstd
+	$(GO) test -count=1 -v -run BytesOnTheWire ./rrts/message/pack
 
 bench-failover: build ## twenty kills of the leader, a stop of each SFU: how long clients wait
 	$(BUILD)/rrts bench failover

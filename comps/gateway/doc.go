@@ -22,6 +22,11 @@
 //	  │◀──────── Moved ───────────────────│ the gateway is about to stop
 //	  │◀──────── Closed(why) ─────────────│ the last word before it hangs up
 //
+// Events are asked for like everything else, behind a position, and asked for again: the
+// question waits at a replica while nothing happens, and neither the gateway nor the
+// cluster keeps anything of a stream. A stopping gateway does not wait for such questions.
+// A client that offers so in its Hello gets frames that are packed; see package pack.
+//
 // At the Unix socket there is no TLS and no login: root, the SFU's own user and
 // the members of one group are operators.
 //

@@ -31,6 +31,9 @@
 //
 // There is no fourth case: an unknown outcome is never called a failure.
 //
+// What is committed comes as a stream, by [Client.Events], which moves between gateways in
+// the same way: from a position that the application keeps, each event once and in order.
+//
 // # How it keeps its connection
 //
 //	Open     several gateways are tried at once, a moment apart; the first to answer wins

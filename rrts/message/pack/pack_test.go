@@ -94,6 +94,16 @@ func TestTable(t *testing.T) {
 		}
 		table = want
 	}
+	// The Python client's own.
+	const copied = "../../../packaging/examples/python/table.bin"
+	if *update {
+		if err := os.WriteFile(copied, want[:], 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if other, err := os.ReadFile(copied); err != nil || !bytes.Equal(other, want[:]) {
+		t.Errorf("%s is not table.bin: %v", copied, err)
+	}
 	if table != want {
 		t.Error("table.bin is not what the corpus makes: it is part of the protocol, and with another one nobody understands the others")
 	}
