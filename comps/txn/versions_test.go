@@ -2,6 +2,7 @@ package txn_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -32,7 +33,7 @@ func TestActivatesVersions(t *testing.T) {
 	install(c.sfus[0], next)
 	install(c.sfus[1], next)
 	mustCommit(t, c.submit(c.sfus[0], transferOf(1)))
-	if a := activate(next); !strings.Contains(a.Refused, "SFU sfu3 knows apply versions up to 5, not 6: install the newer software") || a.ApplyVersion != entry.ApplyVersion {
+	if a := activate(next); !strings.Contains(a.Refused, fmt.Sprintf("SFU sfu3 knows apply versions up to %d, not %d: install the newer software", entry.ApplyVersion, next)) || a.ApplyVersion != entry.ApplyVersion {
 		t.Fatalf("activated while one SFU does not know it: %v", a)
 	}
 	install(c.sfus[1], entry.ApplyVersion) // back again
@@ -52,7 +53,7 @@ func TestActivatesVersions(t *testing.T) {
 	newcomer := c.add(c.sfus[0], record("sfu4", "pc4", 4), 0)
 	c.eventually("the alarm of software that is too old", func() bool {
 		return slices.ContainsFunc(newcomer.engine.Alarms(), func(a engine.Alarm) bool {
-			return a.Name == "version-unknown" && a.Severity == engine.Critical && strings.Contains(a.Detail, "apply version 6") && strings.Contains(a.Detail, "install the newer software on this SFU")
+			return a.Name == "version-unknown" && a.Severity == engine.Critical && strings.Contains(a.Detail, fmt.Sprint("apply version ", next)) && strings.Contains(a.Detail, "install the newer software on this SFU")
 		})
 	})
 	mustCommit(t, c.submit(c.sfus[0], transferOf(1)))
