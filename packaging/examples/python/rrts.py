@@ -7,6 +7,9 @@
 One connection, one thread, no dependency but python3-cryptography for sealed logins.
 Requests are sent again, with the same id, through any gateway, until they are answered.
 """
+import base64
+import hashlib
+import hmac
 import os
 import secrets
 import socket
@@ -23,6 +26,7 @@ COMMITTED = 1
 UNDECIDED = {0, 3, 7, 8, 10}
 PENDING, POST, VOID = 2, 4, 8
 GUESS = 1
+UNSEALED, SEALED = 1, 2  # protocol versions
 
 
 class Refused(Exception):
@@ -196,6 +200,67 @@ def pack(envelopes, table):
     return packed if len(packed) + 4 < sum(len(e) + 4 for e in envelopes) else None
 
 
+# Sealed logins: HPKE (RFC 9180) in base mode, DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM.
+
+KEM, KDF, AEAD = 0x0020, 0x0001, 0x0002
+
+
+def extract(salt, key):
+    return hmac.new(salt or bytes(32), key, hashlib.sha256).digest()
+
+
+def expand(key, info, n):
+    out = block = b""
+    while len(out) < n:
+        block = hmac.new(key, block + info + bytes([len(out) // 32 + 1]), hashlib.sha256).digest()
+        out += block
+    return out[:n]
+
+
+def labeled_extract(suite, salt, label, key):
+    return extract(salt, b"HPKE-v1" + suite + label + key)
+
+
+def labeled_expand(suite, key, label, info, n):
+    return expand(key, struct.pack(">H", n) + b"HPKE-v1" + suite + label + info, n)
+
+
+def hpke_seal(public, info, aad, plain, private=None):
+    """Returns the encapsulated key and the ciphertext; private is for tests."""
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    mine = X25519PrivateKey.from_private_bytes(private) if private else X25519PrivateKey.generate()
+    enc = mine.public_key().public_bytes_raw()
+    kem = b"KEM" + struct.pack(">H", KEM)
+    shared = labeled_extract(kem, b"", b"eae_prk", mine.exchange(X25519PublicKey.from_public_bytes(public)))
+    shared = labeled_expand(kem, shared, b"shared_secret", enc + public, 32)
+    suite = b"HPKE" + struct.pack(">HHH", KEM, KDF, AEAD)
+    context = b"\0" + labeled_extract(suite, b"", b"psk_id_hash", b"") + labeled_extract(suite, b"", b"info_hash", info)
+    secret = labeled_extract(suite, shared, b"secret", b"")
+    key = labeled_expand(suite, secret, b"key", context, 32)
+    nonce = labeled_expand(suite, secret, b"base_nonce", context, 12)
+    return enc, AESGCM(key).encrypt(nonce, plain, aad)
+
+
+def read_schema(raw, cluster_id, signer):
+    """Returns the SFU, the epoch, the place of our suite and its public key of a login schema
+    that the cluster's login services have signed."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    body, signature = raw[:-64], raw[-64:]
+    if signer:
+        Ed25519PublicKey.from_public_bytes(signer).verify(signature, b"rrts login schema 1\0" + body)
+    layout, cluster, sfu, epoch, n = struct.unpack(">B16sHQB", body[:28])
+    if layout != 1 or cluster != cluster_id:
+        raise ValueError("the login schema is of another cluster")
+    at = 28
+    for place in range(n):
+        kem, kdf, aead, size = struct.unpack(">HHHH", body[at:at + 8])
+        public, at = body[at + 8:at + 8 + size], at + 8 + size
+        if (kem, kdf, aead) == (KEM, KDF, AEAD):
+            return sfu, epoch, place, public
+    raise ValueError("the login schema has no suite that this client knows")
+
+
 class Client:
     """A user's way into a cluster."""
 
@@ -282,17 +347,17 @@ class Client:
         raw = socket.create_connection((host, int(port)), timeout=3)
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = context.wrap_socket(raw, server_hostname=host)
-        hello = parse(self._ask(GATEWAY, 1, number(1, 1) + text(2, "rrts-python") + number(3, GUESS if self.table else 0), 10, secret=True),
-                      cluster_id=(3, bytes), ledger_time=(6, int), gateways=(7, [str]), packing=(13, int))
+        hello = parse(self._ask(GATEWAY, 1, number(1, SEALED) + text(2, "rrts-python") + number(3, GUESS if self.table else 0), 10, secret=True),
+                      protocol=(1, int), challenge=(12, bytes), cluster_id=(3, bytes), ledger_time=(6, int), gateways=(7, [str]), packing=(13, int))
         if hello["cluster_id"].hex() != self.kit["cluster_id"].replace("-", ""):
             raise Refused(0, "this is another cluster than that of the kit")
         self.ahead = hello["ledger_time"] - time.time_ns()
         self.gateways += [g for g in hello["gateways"] if g not in self.gateways]
-        self._sign()
+        self._sign(hello)
         self.packs = self.table is not None and hello["packing"] & GUESS != 0
         self.moves += 1
 
-    def _sign(self):
+    def _sign(self, hello):
         if self.token:
             try:
                 self._ask(GATEWAY, 2, data(1, self.token), 10, secret=True)
@@ -301,9 +366,33 @@ class Client:
                 if r.code != UNSIGNED:
                     raise
                 self.token = None
-        reply = parse(self._ask(LOGIN, 1, text(1, self.login_name) + text(2, self.password), 30, secret=True),
-                      token=(1, bytes), user=(2, int), public_name=(3, str), role=(4, int))
+        if hello["protocol"] == UNSEALED:
+            if "login_key" in self.kit:
+                raise Refused(0, "the gateway takes no sealed logins, and the kit has a login_key")
+            reply = self._ask(LOGIN, 1, text(1, self.login_name) + text(2, self.password), 30, secret=True)
+        else:
+            reply = self._enter(hello)
+        reply = parse(reply, token=(1, bytes), user=(2, int), public_name=(3, str), role=(4, int))
         self.token, self.user, self.public_name, self.role = (reply[k] for k in ("token", "user", "public_name", "role"))
+
+    def _enter(self, hello):
+        """Logs in with name and password sealed to a login service."""
+        signer = base64.b64decode(self.kit["login_key"]) if "login_key" in self.kit else None
+        schema = b""
+        for _ in range(8):
+            if not schema:
+                schema = parse(self._ask(LOGIN, 3, b"", 10), schema=(1, bytes))["schema"]
+            sfu, epoch, suite, public = read_schema(schema, hello["cluster_id"], signer)
+            plain = data(1, secrets.token_bytes(16)) + text(2, self.login_name) + text(3, self.password)
+            plain = struct.pack(">H", len(plain)) + plain
+            plain += bytes(-len(plain) % 256)
+            info = b"rrts sealed login 1\0" + struct.pack(">H", 4) + hashlib.sha256(schema).digest()
+            enc, box = hpke_seal(public, info, hello["challenge"], plain)
+            reply = self._ask(LOGIN, 4, number(1, sfu) + number(2, epoch) + number(3, suite) + data(4, enc) + data(5, box) + number(8, 1), 30, secret=True)
+            schema = parse(reply, schema=(6, bytes))["schema"]
+            if not schema:
+                return reply
+        raise Refused(UNAVAILABLE, "the login services change their keys faster than this client seals")
 
     def call(self, service, method, body=b"", within=60, wait=10):
         """Asks until there is an answer, through whatever gateway."""

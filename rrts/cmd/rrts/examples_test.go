@@ -4,6 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/ed25519"
+	"crypto/hpke"
+	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -209,4 +213,59 @@ two_phase_voided -500 with 2001, balance 3001, held 0: out of stock
 single_phase -1 with 2001, balance 3000, held 0: for the tickets
 balance 3000`, 0, "wallet", append(wallet, "statement")...)
 	say("failed: wallet: denied: machine: denied: the user may not see account 1001: its owner or an operator can grant it", 1, "wallet", append(wallet, "statement")...)
+}
+
+// TestPythonSeals: what the Python client seals is opened by Go's HPKE, and it takes a login
+// schema that is signed by the right key alone.
+func TestPythonSeals(t *testing.T) {
+	kem, err := hpke.NewKEM(0x0020)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := kem.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, signer, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A suite that Python does not know, and then the one that it does.
+	cluster := bytes.Repeat([]byte{7}, 16)
+	schema := binary.BigEndian.AppendUint64(append(append([]byte{1}, cluster...), 0, 5), 1_800_000_000_000)
+	schema = append(schema, 2, 0x64, 0x7a, 0, 1, 0, 3, 0, 2, 0xff, 0xff, 0, 0x20, 0, 1, 0, 2, 0, 32)
+	schema = append(schema, private.PublicKey().Bytes()...)
+	schema = append(schema, ed25519.Sign(signer, append([]byte("rrts login schema 1\x00"), schema...))...)
+	out, err := newPython(t.Context(), t, "-c", `
+import rrts, sys
+schema, cluster, signer, info, aad, plain = (bytes.fromhex(a) for a in sys.argv[1:])
+sfu, epoch, place, public = rrts.read_schema(schema, cluster, signer)
+assert (sfu, epoch, place) == (5, 1_800_000_000_000, 1)
+for bad in (lambda: rrts.read_schema(schema[:-1] + bytes([schema[-1] ^ 1]), cluster, signer),
+            lambda: rrts.read_schema(schema, cluster, bytes(32)), lambda: rrts.read_schema(schema, bytes(16), signer)):
+    try:
+        bad()
+    except Exception:
+        continue
+    sys.exit("a bad schema was taken")
+enc, box = rrts.hpke_seal(public, info, aad, plain)
+print(enc.hex() + box.hex())
+`, hex.EncodeToString(schema), hex.EncodeToString(cluster), hex.EncodeToString(public), hex.EncodeToString([]byte("some info")), hex.EncodeToString([]byte("bound to")),
+		hex.EncodeToString([]byte("correct horse"))).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	sealed, err := hex.DecodeString(strings.TrimSpace(string(out)))
+	if err != nil || len(sealed) < 32 {
+		t.Fatalf("%v: %s", err, out)
+	}
+	kdf, _ := hpke.NewKDF(0x0001)
+	aead, _ := hpke.NewAEAD(0x0002)
+	recipient, err := hpke.NewRecipient(sealed[:32], private, kdf, aead, []byte("some info"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := recipient.Open([]byte("bound to"), sealed[32:]); err != nil || string(text) != "correct horse" {
+		t.Errorf("%q, %v", text, err)
+	}
 }
