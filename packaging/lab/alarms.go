@@ -54,14 +54,6 @@ func alarmSteps(p plan) []step {
 		cable[1].Seen = append(cable[1].Seen, ended(bravo, "network-not-redundant"))
 		all = append(all, cable...)
 	}
-	all = append(all,
-		step{Name: "a cable between the two switches", Planned: true, Seen: []seen{by(alpha, "network-cross-wired@2"), by(bravo, "network-cross-wired@1")}, Do: func(_ context.Context, w *world) error {
-			return w.site.JoinBridges(bridge("A"), bridge("B"), true)
-		}},
-		step{Name: "that cable out", Planned: true, Seen: []seen{ended(alpha, "network-cross-wired@2"), ended(bravo, "network-cross-wired@1")}, Do: func(_ context.Context, w *world) error {
-			return w.site.JoinBridges(bridge("A"), bridge("B"), false)
-		}},
-	)
 	all = append(all, killAndBoot(two, bravo.Machine, true)...)
 	return append(all, slices.Concat([]step{
 		{Name: "the process of delta stopped for 3 s", Seen: []seen{by(delta, "process-paused"), ended(delta, "process-paused")}, Do: func(ctx context.Context, w *world) error {
@@ -69,7 +61,10 @@ func alarmSteps(p plan) []step {
 			return err
 		}},
 		{Name: "/proc/stat hidden from bravo", Planned: true, Seen: []seen{by(bravo, "monitor-blind")}, Do: func(ctx context.Context, w *world) error {
-			return w.inUnit(ctx, bravo, "mount --bind /dev/null /proc/stat")
+			if err := w.machine(bravo.Machine).WriteFile("root/nobodys", nil, 0); err != nil {
+				return err
+			}
+			return w.inUnit(ctx, bravo, "mount --bind /root/nobodys /proc/stat")
 		}},
 		{Name: "/proc/stat is there again", Planned: true, Seen: []seen{ended(bravo, "monitor-blind")}, Do: func(ctx context.Context, w *world) error {
 			return w.inUnit(ctx, bravo, "umount /proc/stat")
@@ -202,7 +197,7 @@ func (w *world) fillDisk(ctx context.Context, s sfu) error {
 	dir := "/var/lib/rrts/" + s.Name
 	for _, c := range []string{
 		"rrts sfu stop " + s.Name,
-		"mkdir /mnt/small; mount -t tmpfs -o size=700m,mode=0700 small /mnt/small; cp -a " + dir + "/. /mnt/small; chown --reference=" + dir + " /mnt/small; mount --move /mnt/small " + dir,
+		"cp -a " + dir + " /root/" + s.Name + "-large; mount -t tmpfs -o size=700m,mode=0700 small " + dir + "; cp -a /root/" + s.Name + "-large/. " + dir + "; chown rrts:rrts " + dir,
 		"dd if=/dev/zero of=" + dir + "/full bs=1M status=none || df -h " + dir,
 		"systemctl start --no-block rrts@" + s.Name,
 	} {

@@ -93,14 +93,3 @@ func (s *Site) within(f func() error) error {
 	runtime.UnlockOSThread()
 	return err
 }
-
-// JoinBridges plugs a cable between two bridges, or pulls it: what is sent on one arrives
-// on the other too.
-func (s *Site) JoinBridges(a, b string, joined bool) error {
-	ns := "-n " + s.Namespace()
-	if !joined {
-		return ip(ns + " link del dev joint-a")
-	}
-	return ip(ns+" link add name joint-a type veth peer name joint-b",
-		ns+" link set dev joint-a master "+a+" addrgenmode none up", ns+" link set dev joint-b master "+b+" addrgenmode none up")
-}
