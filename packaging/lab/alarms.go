@@ -61,10 +61,10 @@ func alarmSteps(p plan) []step {
 			return err
 		}},
 		{Name: "/proc/stat hidden from bravo", Planned: true, Seen: []seen{by(bravo, "monitor-blind")}, Do: func(ctx context.Context, w *world) error {
-			if err := w.machine(bravo.Machine).WriteFile("root/nobodys", nil, 0); err != nil {
+			if err := w.machine(bravo.Machine).WriteFile("srv/nobodys", nil, 0); err != nil {
 				return err
 			}
-			return w.inUnit(ctx, bravo, "mount --bind /root/nobodys /proc/stat")
+			return w.inUnit(ctx, bravo, "mount --bind /srv/nobodys /proc/stat")
 		}},
 		{Name: "/proc/stat is there again", Planned: true, Seen: []seen{ended(bravo, "monitor-blind")}, Do: func(ctx context.Context, w *world) error {
 			return w.inUnit(ctx, bravo, "umount /proc/stat")
