@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"virtualservicesinc.com/comps/monitor/mail/mailtest"
 	"virtualservicesinc.com/rrts/engine/alarm"
@@ -177,13 +178,33 @@ func (w *world) setLimits(ctx context.Context, tight bool) error {
 		if err := w.edit(s.Machine, "sfu/"+s.Name+".toml", one); err != nil {
 			return err
 		}
-		for _, verb := range []string{"stop", "start"} {
-			if _, err := w.operator(ctx, s.Machine, "rrts sfu "+verb+" "+s.Name); err != nil {
-				return err
-			}
+		if err := w.restart(ctx, s); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// restart stops and starts an SFU, once the others can do without it: one that was
+// restarted a moment ago votes again after a moment.
+func (w *world) restart(ctx context.Context, s sfu) error {
+	end := time.Now().Add(settleWithin)
+	for {
+		_, err := w.operator(ctx, s.Machine, "rrts sfu stop "+s.Name)
+		if err == nil {
+			break
+		}
+		if time.Now().After(end) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
+	_, err := w.operator(ctx, s.Machine, "rrts sfu start "+s.Name)
+	return err
 }
 
 // inUnit runs a command of root among the files that an SFU's process sees.

@@ -26,8 +26,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"virtualservicesinc.com/sysd"
 	"virtualservicesinc.com/watchdog"
 )
@@ -75,8 +73,8 @@ func run(ctx context.Context, log *slog.Logger) error {
 	// A machine that pages like mad is judged by whether systemd answers, not by
 	// whether this process gets its own pages back in time.
 	debug.SetGCPercent(garbage)
-	if err := unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE); err != nil {
-		return fmt.Errorf("rrts-watchdog: it cannot be locked in memory: %w; the unit sets LimitMEMLOCK=infinity", err)
+	if err := lockMemory(); err != nil {
+		return err
 	}
 	order, err := watchdog.ReadOrder(watchdog.StateDir)
 	if err != nil {
