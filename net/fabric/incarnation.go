@@ -16,10 +16,12 @@ const copySuffix = ".copy"
 
 // NextIncarnation returns the incarnation of this start of an SFU's process: one
 // more than the number in the file at path and its copy, which it replaces, on the disk,
-// before it returns. Each is a decimal number, the CRC-32C of that in hexadecimal, and a
-// newline; the greater one counts, and one that has rotted does not. Files that are both
-// missing count as 0. If none can be read as a number that is an error, because to begin again
-// at 1 would make a restart look like an old copy of the process.
+// before it returns. The file is the number in decimal and a newline, as the release before
+// reads it, which an operator may go back to; the copy has the CRC-32C of that in
+// hexadecimal behind it. The greater one counts, so that one that has rotted takes the number
+// forward or not at all. Files that are both missing count as 0. If none can be read as a
+// number that is an error, because to begin again at 1 would make a restart look like an old
+// copy of the process.
 func NextIncarnation(path string) (uint64, error) {
 	last, found := uint64(0), false
 	var fault error
@@ -37,10 +39,12 @@ func NextIncarnation(path string) (uint64, error) {
 	}
 	next := last + 1
 	text := strconv.FormatUint(next, 10)
-	for _, p := range [...]string{path, path + copySuffix} {
-		if err := replaceFile(p, text+" "+incarnationSum(text)+"\n"); err != nil {
-			return 0, fmt.Errorf("fabric: incarnation: %w", err)
-		}
+	err := replaceFile(path, text+"\n")
+	if err == nil {
+		err = replaceFile(path+copySuffix, text+" "+incarnationSum(text)+"\n")
+	}
+	if err != nil {
+		return 0, fmt.Errorf("fabric: incarnation: %w", err)
 	}
 	return next, nil
 }
@@ -49,8 +53,7 @@ func incarnationSum(text string) string {
 	return fmt.Sprintf("%08x", crc32.Checksum([]byte(text), crc32.MakeTable(crc32.Castagnoli)))
 }
 
-// readIncarnation reads one of the two files. A file of before there was a check sum is
-// the number alone.
+// readIncarnation reads one of the two files.
 func readIncarnation(path string) (uint64, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
