@@ -51,7 +51,7 @@ func (a *answers) done(b *batch, e *entry) *conn {
 	e.c = nil
 	a.count++
 	a.bytes += e.n
-	e.user.inFlight.Add(-1)
+	e.in.user.inFlight.Add(-1)
 	c.discharge(e.n)
 	if c.dirty.CompareAndSwap(false, true) {
 		a.dirty = append(a.dirty, c)
@@ -95,6 +95,8 @@ func (a *answers) outcomes(b *batch, body []byte) (rest []*batch) {
 			}
 			left.partial = left.partial || o.state != txnpb.StateNotLeader
 			left.move(b, e, now)
+		case o.state == txnpb.StateSessionOver:
+			a.refuse(b, e, message.Unsigned, errOver.Error())
 		default:
 			a.answer(b, e, o.body)
 		}
@@ -215,8 +217,8 @@ func (b *batch) timely(now time.Duration) *batch {
 
 // move takes e over from b, under what is left of its time.
 func (b *batch) move(from *batch, e *entry, now time.Duration) {
-	s := txnpb.Submission{Transaction: from.transaction(e), Principal: e.user.number, Role: uint32(e.role),
-		RemainingMillis: uint32(max((e.deadline - now).Milliseconds(), 1))}
+	s := txnpb.Submission{Transaction: from.transaction(e), Principal: e.in.user.number, Role: uint32(e.in.role),
+		UserVersion: e.in.version, RemainingMillis: uint32(max((e.deadline - now).Milliseconds(), 1))}
 	moved := *e
 	moved.earlier += from.sent
 	b.add(moved, &s)

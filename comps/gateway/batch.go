@@ -34,8 +34,7 @@ type batch struct {
 // entry is one transaction of a batch.
 type entry struct {
 	c        *conn // nil once it has been answered
-	user     *user
-	role     message.Role
+	in       *session
 	call     uint64
 	deadline time.Duration
 	arrived  time.Duration

@@ -35,13 +35,8 @@ type conn struct {
 	greeted bool
 	agent   string
 	told    []string // the gateways, as the client knows them
-}
-
-// session is who the client is.
-type session struct {
-	user    *user
-	role    message.Role
-	expires time.Duration // of the host's clock
+	// challenge is what a client without a TLS exporter binds its login to.
+	challenge [challengeSize]byte
 }
 
 // attach gives c its stream, which must say hello soon. It reports false if the

@@ -12,7 +12,9 @@
 //	  │── Hello(protocol, agent) ────────▶│
 //	  │◀──────── (cluster, ledger time, ──│
 //	  │           gateways, window)       │
-//	  │── Login(name, password) ─────────▶│ ── service login, on any SFU
+//	  │── Schema ────────────────────────▶│ ── service login, on any SFU
+//	  │◀──────── (login schema) ──────────│
+//	  │── Enter(sealed name, password) ──▶│ ── service login, on the schema's SFU
 //	  │◀──────── (session token) ─────────│
 //	  │   or Resume(session token) ──────▶│ opened here: any gateway can
 //	  │                                   │

@@ -83,7 +83,7 @@ func TestTokens(t *testing.T) {
 	if _, err := other.Submit(t.Context(), payment(other)); err != nil {
 		t.Fatal(err)
 	}
-	expired := w.tokens.Seal(token.Claims{User: 1000, Role: message.RoleClient, Expires: w.wall() - 1}, [token.NonceSize]byte{1})
+	expired := w.tokens.Seal(token.Claims{User: 1000, Version: 1, Epoch: 1, Role: message.RoleClient, Expires: w.wall() - 1}, [token.NonceSize]byte{1})
 	for name, bad := range map[string][]byte{"expired": expired, "forged": append([]byte{1}, make([]byte, token.Size-1)...), "rubbish": []byte("rubbish")} {
 		config := w.config()
 		config.Token, config.LoginName, config.Password = bad, "", ""
@@ -101,7 +101,7 @@ func TestTokens(t *testing.T) {
 // login, not a payment.
 func TestSessionExpires(t *testing.T) {
 	w := newWorld(t).start(1).register()
-	short := w.tokens.Seal(token.Claims{User: 1000, Role: message.RoleClient, Expires: w.wall() + int64(150*time.Millisecond)}, [token.NonceSize]byte{2})
+	short := w.tokens.Seal(token.Claims{User: 1000, Version: 1, Epoch: 1, Role: message.RoleClient, Expires: w.wall() + int64(150*time.Millisecond)}, [token.NonceSize]byte{2})
 	c := w.open(func(o *client.Config) { o.Token = short })
 	bare := w.open(func(o *client.Config) { o.Token, o.LoginName, o.Password = short, "", "" })
 	for end := time.Now().Add(400 * time.Millisecond); time.Now().Before(end); {
@@ -188,9 +188,11 @@ func TestAccess(t *testing.T) {
 		"Gateway.Hello": {yes, yes, yes}, "Gateway.Resume": {yes, yes, yes}, "Gateway.Ping": {yes, yes, yes},
 		"Gateway.Submit": {yes, denied, yes}, "Gateway.Status": {yes, yes, denied}, "Gateway.Trace": {yes, yes, denied},
 		"Gateway.Moved": {never, never, never}, "Gateway.Closed": {never, never, never},
-		"Login.Login": {yes, yes, yes}, "Login.Register": {yes, denied, denied},
+		"Login.Login": {yes, yes, yes}, "Login.Register": {yes, denied, denied}, "Login.Schema": {yes, yes, yes},
+		"Login.Enter": {yes, yes, yes}, "Login.ChangePassword": {yes, yes, yes},
+		"Login.ChangeUser": {yes, denied, denied}, "Login.Rotate": {yes, denied, denied},
 		"Txn.Submit": {never, never, never}, "Txn.Status": {yes, yes, yes}, "Txn.Resolve": {yes, denied, yes},
-		"Txn.Read": {yes, yes, yes}, "Txn.Events": {yes, yes, yes}, "Txn.FindUser": {never, never, never},
+		"Txn.Read": {yes, yes, yes}, "Txn.Events": {yes, yes, yes}, "Txn.FindUser": {never, never, never}, "Txn.Sessions": {never, never, never},
 		"Replica.Control": {never, never, never}, "Replica.Append": {never, never, never}, "Replica.Install": {never, never, never},
 		"Replica.Entries": {never, never, never}, "Replica.Mark": {never, never, never}, "Replica.Rest": {never, never, never}, "Replica.State": {never, never, never},
 		"Replica.Status": {yes, yes, denied}, "Replica.Digest": {yes, yes, denied}, "Replica.Trace": {yes, yes, denied},

@@ -29,9 +29,12 @@ func FuzzClient(f *testing.F) {
 		return frame.Append(nil, &e)
 	}
 	hello := request(gatewaypb.GatewayService, gatewaypb.GatewayHelloMethod, &gatewaypb.HelloRequest{Protocol: 1, Agent: "fuzz"})
+	sealedLogin := request(loginpb.LoginService, loginpb.LoginEnterMethod, &loginpb.SealedRequest{Sfu: 2, Epoch: 1, Suite: 1,
+		Encapsulated: make([]byte, 32), Ciphertext: make([]byte, 272), Binding: []byte("spoofed"), Address: "spoofed", Challenged: true})
 	login := request(loginpb.LoginService, loginpb.LoginLoginMethod, &loginpb.LoginRequest{LoginName: "anna", Password: "secret", Address: "spoofed"})
 	submit := request(gatewaypb.GatewayService, gatewaypb.GatewaySubmitMethod, &txnpb.Transaction{Id: u128.Max})
 	f.Add(bytes.Join([][]byte{hello, login, submit}, nil), false)
+	f.Add(bytes.Join([][]byte{hello, sealedLogin, request(loginpb.LoginService, loginpb.LoginSchemaMethod, nil)}, nil), false)
 	f.Add(bytes.Join([][]byte{hello, submit, submit}, nil), true)
 	f.Add(request(gatewaypb.GatewayService, gatewaypb.GatewayResumeMethod, &gatewaypb.ResumeRequest{Token: make([]byte, token.Size)}), false)
 	f.Add(request(txnpb.TxnService, txnpb.TxnReadMethod, &txnpb.Query{}), true)
@@ -46,8 +49,8 @@ func FuzzClient(f *testing.F) {
 		defer c.fc.Close()
 		go io.Copy(io.Discard, readerOf(at))
 		if signed {
-			s.g.openings, s.g.opening[c.address] = 1, 1
-			s.g.signed(c, 7, message.RoleClient, forever)
+			s.g.conns[c], s.g.openings, s.g.opening[c.address] = struct{}{}, 1, 1
+			s.g.signed(c, 7, session{role: message.RoleClient, expires: forever, version: 3})
 		}
 		requests := 0
 		r := frame.NewReader(bytes.NewReader(in), openingFrame)
@@ -82,6 +85,7 @@ func FuzzClient(f *testing.F) {
 		}
 		if signed {
 			s.g.leaveLocked(c.session.Load().user)
+			delete(s.g.conns, c)
 		}
 	})
 }
@@ -96,14 +100,20 @@ func check(t *testing.T, c *conn, service, method uint16, principal uint64, role
 			t.Fatalf("a batch: %v, signed %v", err, signed)
 		}
 		for _, s := range in.Submissions {
-			if s.Principal != 7 || s.Role != uint32(message.RoleClient) {
-				t.Fatalf("on behalf of %d with role %d", s.Principal, s.Role)
+			if s.Principal != 7 || s.Role != uint32(message.RoleClient) || s.UserVersion != 3 {
+				t.Fatalf("on behalf of %d with role %d in a session of version %d", s.Principal, s.Role, s.UserVersion)
 			}
 		}
 	case service == loginpb.LoginService && method == loginpb.LoginLoginMethod:
 		var in loginpb.LoginRequest
-		if err := in.Parse(body); err == nil && in.Address != c.address {
-			t.Fatalf("login from %q", in.Address)
+		if err := in.Parse(body); err != nil || in.Address != c.address {
+			t.Fatalf("login from %q, %v", in.Address, err)
+		}
+	case service == loginpb.LoginService && method == loginpb.LoginSchemaMethod:
+	case service == loginpb.LoginService && proves(method):
+		var in loginpb.SealedRequest
+		if err := in.Parse(body); err != nil || in.Address != c.address || in.Challenged && !bytes.Equal(in.Binding, c.challenge[:]) || !in.Challenged && in.Binding != nil {
+			t.Fatalf("a sealed login from %q, bound to %x, %v", in.Address, in.Binding, err)
 		}
 	default:
 		if a := open[methodKey{service, method}]; !signed || !a.roles.Has(message.RoleClient) || principal != 7 || role != message.RoleClient {

@@ -14,7 +14,6 @@ import (
 	"virtualservicesinc.com/rrts/engine"
 	"virtualservicesinc.com/rrts/engine/trace"
 	"virtualservicesinc.com/rrts/message"
-	"virtualservicesinc.com/rrts/message/token"
 	"virtualservicesinc.com/rrts/schema/gatewaypb"
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
@@ -44,6 +43,7 @@ type Gateway struct {
 	opening   map[string]int // connections that have not logged in, by address
 	openings  int
 	users     map[uint64]*user
+	watch     sessionWatch
 	moved     bool // no new connections
 	stopped   bool
 	changed   chan struct{} // closed and made anew when a connection ends
@@ -54,6 +54,10 @@ type user struct {
 	number   uint64
 	sessions int          // guarded by Gateway.mu
 	inFlight atomic.Int64 // transactions
+
+	// How the user stands, as the leader last said. Guarded by Gateway.mu.
+	version  uint32 // 0 as long as it has not said
+	disabled bool
 }
 
 var _ engine.Component = (*Gateway)(nil)
@@ -71,6 +75,7 @@ func New(cfg Config) (*Gateway, error) {
 		users:   make(map[uint64]*user),
 		gate:    make(chan struct{}, runtime.GOMAXPROCS(0)),
 		changed: make(chan struct{}),
+		watch:   sessionWatch{kick: make(chan struct{}, 1)},
 		traced:  trace.NewRing[traced](tracedTransactions),
 	}
 	g.queue = newQueue(g)
@@ -119,6 +124,7 @@ func (g *Gateway) Start(context.Context) error {
 	g.host.Go("sender", g.queue.send)
 	g.host.Go("deadlines", g.queue.keepDeadlines)
 	g.host.Go("sweeper", g.sweep)
+	g.host.Go("sessions", g.watchSessions)
 	for _, l := range g.listeners {
 		g.host.Go("accept "+l.Addr().String(), func(ctx context.Context) { g.accept(ctx, l) })
 	}
@@ -318,33 +324,6 @@ func (g *Gateway) complain(text string, a ...any) {
 		}
 		g.log.Warn(text, a...)
 	}
-}
-
-// sign gives c the session of a token's claims. It fails with token.ErrExpired.
-func (g *Gateway) sign(c *conn, claims *token.Claims) (*session, error) {
-	left := time.Duration(claims.Expires - g.cfg.Wall())
-	if left <= 0 {
-		return nil, token.ErrExpired
-	}
-	return g.signed(c, claims.User, claims.Role, g.host.Now()+left), nil
-}
-
-func (g *Gateway) signed(c *conn, number uint64, role message.Role, expires time.Duration) *session {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	u := g.users[number]
-	if u == nil {
-		u = &user{number: number}
-		g.users[number] = u
-	}
-	u.sessions++
-	s := &session{user: u, role: role, expires: expires}
-	if former := c.session.Swap(s); former != nil {
-		g.leaveLocked(former.user)
-	} else {
-		g.openedLocked(c)
-	}
-	return s
 }
 
 // leaveLocked takes one session off a user.

@@ -53,7 +53,7 @@ func (w *world) signed() *raw {
 	r := w.raw()
 	var nonce [token.NonceSize]byte
 	rand.Read(nonce[:])
-	sealed := w.tokens.Seal(token.Claims{User: 1000, Role: message.RoleClient, Expires: w.wall() + int64(time.Hour)}, nonce)
+	sealed := w.tokens.Seal(token.Claims{User: 1000, Version: 1, Epoch: 1, Role: message.RoleClient, Expires: w.wall() + int64(time.Hour)}, nonce)
 	r.request(1, gatewaypb.GatewayService, gatewaypb.GatewayHelloMethod, &gatewaypb.HelloRequest{Protocol: 1, Agent: "raw"})
 	r.request(2, gatewaypb.GatewayService, gatewaypb.GatewayResumeMethod, &gatewaypb.ResumeRequest{Token: sealed})
 	for range 2 {

@@ -7,7 +7,8 @@ const (
 	// Protocol is the newest version that this gateway speaks. Its history:
 	//
 	//	1  Hello, Login, Resume, Ping, Moved, Closed; Submit; services by number
-	Protocol = 1
+	//	2  logins are sealed: Schema, Enter, ChangePassword
+	Protocol = 2
 	// heartbeatsMissed is how many heartbeats in a row a client may be silent.
 	heartbeatsMissed = 3
 )
@@ -86,6 +87,18 @@ const (
 	// maxUnder bounds the sendings of one batch without an answer: two thirds of a
 	// second of doubt, by when the engine has given the lost SFU up itself.
 	maxUnder = 32
+
+	// sessionsTick is how often the leader is asked which users have changed, and
+	// sessionsFresh how long its word counts for a session that is resumed: together with
+	// the time that an answer takes they stay below the second in which a session must
+	// end. sessionsTimeout lets a question follow the leadership to another SFU.
+	sessionsTick    = 200 * time.Millisecond
+	sessionsFresh   = 500 * time.Millisecond
+	sessionsTimeout = 2 * time.Second
+	// maxSessionUsers bounds the users of one question: what the service takes.
+	maxSessionUsers = 4096
+	// resumeTime is how long a Resume waits for the leader's word: longer than an election.
+	resumeTime = 5 * time.Second
 
 	// sweepTick is how often silent clients and slow readers are looked for, or every
 	// heartbeat if that is shorter.

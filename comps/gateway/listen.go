@@ -123,7 +123,7 @@ func (g *Gateway) open(ctx context.Context, c *conn, raw net.Conn) {
 			g.complain("admin socket refused", "err", err)
 			c.cut(message.Denied, err.Error())
 		} else {
-			g.signed(c, 0, message.RoleOperator, forever)
+			g.signed(c, 0, session{role: message.RoleOperator, expires: forever})
 			c.widen()
 		}
 	}

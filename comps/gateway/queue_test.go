@@ -76,7 +76,7 @@ func TestBatchesAreBounded(t *testing.T) {
 	// By bytes: three transactions of 600 kB do not fit one batch, each alone does.
 	big := message.Marshal(&txnpb.Transaction{Id: u128.From64(9), Users: []txnpb.UserChange{{Verifier: strings.Repeat("x", 600<<10)}}})
 	for range 3 {
-		c.submit(&message.Envelope{Call: 9, Body: big}, message.RoleClient, s.u, s.h.Now())
+		c.submit(&message.Envelope{Call: 9, Body: big}, &session{user: s.u, role: message.RoleClient}, s.h.Now())
 	}
 	commit(t, calls[0], nil)
 	commit(t, calls[1], nil)
@@ -128,7 +128,7 @@ func TestConnectionBytesAreBounded(t *testing.T) {
 	c, at := s.client()
 	big := message.Marshal(&txnpb.Transaction{Id: u128.From64(1), Users: []txnpb.UserChange{{Verifier: strings.Repeat("x", 4<<20-100)}}})
 	for range 4 {
-		c.submit(&message.Envelope{Call: 1, Body: big}, message.RoleClient, s.u, s.h.Now())
+		c.submit(&message.Envelope{Call: 1, Body: big}, &session{user: s.u, role: message.RoleClient}, s.h.Now())
 	}
 	s.submit(c, 2, 0)
 	s.submit(c, 3, 0)
@@ -399,7 +399,7 @@ func TestTargets(t *testing.T) {
 		{txnpb.TxnService, txnpb.TxnStatusMethod, 0, 0},
 	} {
 		a := open[methodKey{tt.service, tt.method}]
-		c.forward(&message.Envelope{Service: tt.service, Method: tt.method, To: tt.to}, &a, message.RoleOperator, s.u)
+		c.forward(&message.Envelope{Service: tt.service, Method: tt.method, To: tt.to}, &a, &session{user: s.u, role: message.RoleOperator})
 		if calls := s.calls(); len(calls) != 1 || calls[0].Target != tt.want {
 			t.Errorf("%+v: %+v", tt, calls)
 		}
@@ -412,7 +412,7 @@ func TestStaleReads(t *testing.T) {
 	c, _ := s.client()
 	for _, q := range []txnpb.Query{{}, {Stale: true}, {MinCsn: 9}, {MinCsn: 9, Stale: true}} {
 		read := open[methodKey{txnpb.TxnService, txnpb.TxnReadMethod}]
-		c.forward(&message.Envelope{Service: txnpb.TxnService, Method: txnpb.TxnReadMethod, Body: message.Marshal(&q)}, &read, message.RoleClient, s.u)
+		c.forward(&message.Envelope{Service: txnpb.TxnService, Method: txnpb.TxnReadMethod, Body: message.Marshal(&q)}, &read, &session{user: s.u, role: message.RoleClient})
 		if calls := s.calls(); len(calls) != 1 || calls[0].Any != q.Stale || calls[0].Principal != 7 {
 			t.Errorf("%v: %+v", q, calls)
 		}
@@ -455,9 +455,10 @@ func TestAllocations(t *testing.T) {
 	}
 	answer := message.Marshal(out)
 	e := message.Envelope{Call: 1, Body: body}
+	in := &session{user: s.u, role: message.RoleClient}
 	round := func() {
 		for range perBatch {
-			c.submit(&e, message.RoleClient, s.u, s.h.now)
+			c.submit(&e, in, s.h.now)
 		}
 		q := s.g.queue
 		q.mu.Lock()

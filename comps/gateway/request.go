@@ -2,7 +2,7 @@ package gateway
 
 import (
 	"bytes"
-	"errors"
+	"crypto/rand"
 	"slices"
 	"time"
 
@@ -27,9 +27,11 @@ func (c *conn) request(e *message.Envelope) {
 		c.fail(e.Call, message.NoMethod, "gateway: no such method for clients")
 		return
 	}
-	role, user := message.RoleNone, (*user)(nil)
-	if s := c.session.Load(); s != nil && now < s.expires {
-		role, user = s.role, s.user
+	role, s := message.RoleNone, c.session.Load()
+	if s != nil && now < s.expires {
+		role = s.role
+	} else {
+		s = nil
 	}
 	switch {
 	case !a.roles.Has(role) && role == message.RoleNone:
@@ -39,9 +41,9 @@ func (c *conn) request(e *message.Envelope) {
 	case uint64(len(e.Body)) > uint64(a.method.MaxBytes):
 		c.fail(e.Call, message.Invalid, "gateway: the request is larger than "+a.method.Name+" takes")
 	case e.Service != gatewaypb.GatewayService:
-		c.forward(e, &a, role, user)
+		c.forward(e, &a, s)
 	case e.Method == gatewaypb.GatewaySubmitMethod:
-		c.submit(e, role, user, now)
+		c.submit(e, s, now)
 	case e.Method == gatewaypb.GatewayPingMethod:
 		c.ping(e)
 	case e.Method == gatewaypb.GatewayHelloMethod:
@@ -49,13 +51,13 @@ func (c *conn) request(e *message.Envelope) {
 	case e.Method == gatewaypb.GatewayResumeMethod:
 		c.resume(e)
 	default:
-		c.forward(e, &a, role, user)
+		c.forward(e, &a, s)
 	}
 }
 
-// submit puts a transaction into the open batch.
-func (c *conn) submit(e *message.Envelope, role message.Role, u *user, now time.Duration) {
-	g := c.g
+// submit puts a transaction of a session into the open batch.
+func (c *conn) submit(e *message.Envelope, in *session, now time.Duration) {
+	g, u := c.g, in.user
 	if g.refusing.Load() {
 		c.fail(e.Call, message.Draining, "gateway: it stops: use another")
 		return
@@ -71,13 +73,13 @@ func (c *conn) submit(e *message.Envelope, role message.Role, u *user, now time.
 		c.fail(e.Call, message.Overloaded, "gateway: too many transactions of this user in flight")
 		return
 	}
-	s := txnpb.Submission{Transaction: e.Body, Principal: u.number, Role: uint32(role), RemainingMillis: e.RemainingMillis}
+	s := txnpb.Submission{Transaction: e.Body, Principal: u.number, Role: uint32(in.role), UserVersion: in.version, RemainingMillis: e.RemainingMillis}
 	deadline := now + maxWait
 	if e.RemainingMillis != 0 {
 		deadline = now + time.Duration(e.RemainingMillis)*time.Millisecond
 	}
 	g.counters.submits.Add(1)
-	if !g.queue.submit(entry{c: c, user: u, role: role, call: e.Call, deadline: deadline, arrived: now}, &s) {
+	if !g.queue.submit(entry{c: c, in: in, call: e.Call, deadline: deadline, arrived: now}, &s) {
 		u.inFlight.Add(-1)
 		c.discharge(n)
 		c.fail(e.Call, message.Overloaded, "gateway: too many transactions wait for an answer")
@@ -93,12 +95,15 @@ func (c *conn) hello(e *message.Envelope) {
 		return
 	}
 	if in.Protocol < 1 {
-		c.fail(e.Call, message.Invalid, "gateway: hello names no protocol version: this gateway speaks 1")
+		c.fail(e.Call, message.Invalid, "gateway: hello names no protocol version: this gateway speaks 1 and 2")
 		return
 	}
 	c.agent = in.Agent[:min(len(in.Agent), maxAgent)]
 	if !c.greeted && c.session.Load() == nil {
 		c.fc.SetReadDeadline(time.Now().Add(signTime))
+	}
+	if !c.greeted {
+		rand.Read(c.challenge[:])
 	}
 	c.greeted, c.told = true, g.cfg.Gateways()
 	sfus, roster := g.cfg.SFUs()
@@ -116,6 +121,7 @@ func (c *conn) hello(e *message.Envelope) {
 		Sfus:            sfus,
 		Roster:          roster,
 		Packing:         offered(packing),
+		Challenge:       c.challenge[:],
 	}))
 	c.short.Store(packing&pack.ShortOutcomes != 0)
 	c.fc.Pack(packing)
@@ -157,47 +163,38 @@ func (c *conn) resume(e *message.Envelope) {
 		c.fail(e.Call, message.Invalid, err.Error())
 		return
 	}
-	s, err := c.enter(in.Token)
+	claims, err := c.g.openToken(in.Token)
 	if err != nil {
 		c.fail(e.Call, message.Unsigned, err.Error())
 		return
 	}
-	c.replyMessage(e.Call, &gatewaypb.ResumeReply{User: s.user.number, Role: uint32(s.role),
-		ValidMillis: uint64((s.expires - c.g.host.Now()).Milliseconds())})
+	if !c.charge(0, openingWindow) {
+		c.fail(e.Call, message.Overloaded, "gateway: too many requests in flight on this connection")
+		return
+	}
+	c.g.resumeSession(c, e.Call, claims)
 }
 
-// enter gives the connection the session of a sealed token.
-func (c *conn) enter(sealed []byte) (*session, error) {
-	claims, err := c.g.cfg.Tokens.Open(sealed, c.g.cfg.Wall())
-	if err != nil {
-		return nil, err
-	}
-	s, err := c.g.sign(c, &claims)
-	if err == nil {
-		c.widen()
-	}
-	return s, err
-}
-
-// forward passes a request to its service, wherever that is.
-func (c *conn) forward(e *message.Envelope, a *access, role message.Role, u *user) {
+// forward passes a request to its service, wherever that is. Before the login there is no
+// session.
+func (c *conn) forward(e *message.Envelope, a *access, in *session) {
 	g, m := c.g, a.method
 	if g.refusing.Load() {
 		c.fail(e.Call, message.Draining, "gateway: it stops: use another")
 		return
 	}
 	n, window := len(e.Body), int64(g.cfg.Window)
-	if role == message.RoleNone {
+	if in == nil {
 		window = openingWindow
 	}
 	if !c.charge(n, window) {
 		c.fail(e.Call, message.Overloaded, "gateway: too many requests in flight on this connection")
 		return
 	}
-	call := engine.Call{Service: e.Service, Method: e.Method, Target: e.To, Role: role, Trace: e.Trace,
+	call := engine.Call{Service: e.Service, Method: e.Method, Target: e.To, Role: message.RoleNone, Trace: e.Trace,
 		Epoch: g.cfg.Epoch(), Group: g.cfg.Group, Timeout: time.Duration(e.RemainingMillis) * time.Millisecond}
-	if u != nil {
-		call.Principal, call.Key = u.number, u.number
+	if in != nil {
+		call.Principal, call.Role, call.Key = in.user.number, in.role, in.user.number
 	}
 	if a.here && call.Target == 0 {
 		call.Target = g.host.SFU()
@@ -205,18 +202,14 @@ func (c *conn) forward(e *message.Envelope, a *access, role message.Role, u *use
 	// Events and stale reads may be asked of any replica, this SFU's own first.
 	events := e.Service == txnpb.TxnService && e.Method == txnpb.TxnEventsMethod
 	call.Any = events || e.Service == txnpb.TxnService && e.Method == txnpb.TxnReadMethod && stale(e.Body)
-	login := e.Service == loginpb.LoginService && e.Method == loginpb.LoginLoginMethod
+	login := e.Service == loginpb.LoginService && proves(e.Method)
+	call.Body = bytes.Clone(e.Body)
 	if login {
-		// The last field of a kind counts: what the client wrote is void. But a body that
-		// ends inside a field would swallow what follows it.
-		if !wellFormed(e.Body) {
+		if err := c.vouch(&call); err != nil {
 			c.discharge(n)
-			c.fail(e.Call, message.Invalid, "gateway: the login request is malformed")
+			c.fail(e.Call, message.Invalid, err.Error())
 			return
 		}
-		call.Body = (&loginpb.LoginRequest{Address: c.address}).AppendTo(bytes.Clone(e.Body))
-	} else {
-		call.Body = bytes.Clone(e.Body)
 	}
 	if len(call.Body) > int(m.MaxBytes) {
 		c.discharge(n)
@@ -229,6 +222,13 @@ func (c *conn) forward(e *message.Envelope, a *access, role message.Role, u *use
 	}
 	waits.Add(1)
 	call.Done = func(r engine.Reply) {
+		if login && call.Target != 0 && absent(r.Code) {
+			// The SFU that made the client's schema does not answer: any other one gives the
+			// client its own.
+			call.Target, call.Body = 0, bytes.Clone(call.Body)
+			g.host.Call(call)
+			return
+		}
 		waits.Add(-1)
 		c.discharge(n)
 		if err := r.Err(); err != nil {
@@ -267,20 +267,6 @@ func stale(b []byte) (set bool) {
 	return set
 }
 
-// wellFormed reports whether b is protobuf, whatever it means.
-func wellFormed(b []byte) bool {
-	for i := 0; i < len(b); {
-		var tag uint64
-		if tag, i = message.Varint(b, i); i < 0 {
-			return false
-		}
-		if i = message.Skip(b, i, tag); i < 0 {
-			return false
-		}
-	}
-	return true
-}
-
 // admit gives the connection the session that a login's reply holds.
 func (c *conn) admit(login bool, body []byte) error {
 	if !login {
@@ -290,9 +276,8 @@ func (c *conn) admit(login bool, body []byte) error {
 	if err := r.Parse(body); err != nil {
 		return err
 	}
-	_, err := c.enter(r.Token)
-	if err != nil {
-		return errors.New("gateway: the login's token does not open here: " + err.Error())
+	if len(r.Schema) > 0 { // no session yet
+		return nil
 	}
-	return nil
+	return c.loggedIn(r.Token)
 }

@@ -106,7 +106,7 @@ func (s *scene) submit(c *conn, call uint64, remaining time.Duration) {
 	s.t.Helper()
 	s.g.counters.requests.Add(1)
 	c.submit(&message.Envelope{Call: call, RemainingMillis: uint32(remaining.Milliseconds()),
-		Body: message.Marshal(&txnpb.Transaction{Id: u128.From64(call)})}, message.RoleClient, s.u, s.h.Now())
+		Body: message.Marshal(&txnpb.Transaction{Id: u128.From64(call)})}, &session{user: s.u, role: message.RoleClient}, s.h.Now())
 }
 
 // send does what the sender goroutine would, and returns the calls made.

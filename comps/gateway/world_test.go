@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
@@ -47,15 +48,20 @@ type world struct {
 	cert    tls.Certificate
 	cluster [16]byte
 	tokens  *token.Keyring
+	signer  ed25519.PrivateKey // of login schemas
+	epoch   func() uint32
 	wall    func() int64
 	log     *logBook
 	sfus    []*sfu
 	// components are further ones of every SFU.
 	components []func() (engine.Component, error)
+	hosts      []engine.Host // of the make-believe transaction services
 
 	mu       sync.Mutex
 	rows     map[u128.Int]*row
 	users    []txnpb.User
+	changed  []txnpb.UserStanding // in the order of their changes
+	spent    map[u128.Int]string  // nonces of logins
 	csn      uint64
 	twice    int // submissions of a row that stood already
 	batches  [][]txnpb.Submission
@@ -106,7 +112,8 @@ func (l *logBook) String() string {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{t: t, cluster: [16]byte{'t', 'e', 's', 't'}, rows: make(map[u128.Int]*row), log: &logBook{},
+	w := &world{t: t, cluster: [16]byte{'t', 'e', 's', 't'}, rows: make(map[u128.Int]*row), spent: make(map[u128.Int]string), log: &logBook{},
+		signer: ed25519.NewKeyFromSeed(bytes.Repeat([]byte{9}, ed25519.SeedSize)), epoch: func() uint32 { return 1 },
 		wall: func() int64 { return time.Now().UnixNano() }}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -168,7 +175,7 @@ func (w *world) startSFU(number uint16, l net.Listener, all []string, adjust ...
 		Listen:      func() ([]net.Listener, error) { return []net.Listener{l}, nil },
 		ListenAdmin: func() (net.Listener, error) { return net.Listen("unix", s.admin) },
 		Certificate: func() (*tls.Certificate, error) { return &w.cert, nil },
-		Tokens:      w.tokens, Wall: func() int64 { return w.wall() }, Cluster: "test", ClusterID: w.cluster,
+		Tokens:      w.tokens, Wall: func() int64 { return w.wall() }, Cluster: "test", ClusterID: w.cluster, Epoch: w.epoch,
 		Gateways: func() []string { return all }, Own: []string{s.address}, MoveGrace: 500 * time.Millisecond,
 	}
 	for _, f := range adjust {
@@ -181,8 +188,8 @@ func (w *world) startSFU(number uint16, l net.Listener, all []string, adjust ...
 	}
 	add(func() (engine.Component, error) { return &ledgerComponent{world: w}, nil })
 	add(func() (engine.Component, error) {
-		return login.New(login.Config{Pepper: make([]byte, login.PepperSize), Tokens: w.tokens, MemoryKiB: 64, Passes: 1,
-			Wall: func() int64 { return w.wall() }})
+		return login.New(login.Config{Pepper: make([]byte, login.PepperSize), Cluster: w.cluster, Signer: w.signer, Epoch: w.epoch,
+			Tokens: w.tokens, MemoryKiB: 64, Passes: 1, Wall: func() int64 { return w.wall() }})
 	})
 	for _, construct := range w.components {
 		add(construct)
@@ -211,7 +218,7 @@ func (w *world) startSFU(number uint16, l net.Listener, all []string, adjust ...
 
 // config is that of a client of all gateways.
 func (w *world) config() client.Config {
-	c := client.Config{RootCAs: w.roots, ClusterID: w.cluster, LoginName: "Till-1@Shop", Password: "correct horse",
+	c := client.Config{RootCAs: w.roots, ClusterID: w.cluster, LoginKey: w.signer.Public().(ed25519.PublicKey), LoginName: "Till-1@Shop", Password: "correct horse",
 		Logger: slog.New(slog.NewTextHandler(w.log, nil))}
 	for _, s := range w.sfus {
 		c.Gateways = append(c.Gateways, s.address)
@@ -271,6 +278,9 @@ func (w *world) execute(s *txnpb.Submission) txnpb.Outcome {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if u := w.userLocked(s.Principal); s.UserVersion != 0 && (u == nil || u.Version != s.UserVersion || u.Disabled) {
+		return txnpb.Outcome{Id: tx.Id, State: txnpb.StateSessionOver}
+	}
 	if r := w.rows[tx.Id]; r != nil {
 		w.twice++
 		if r.content != string(s.Transaction) {
@@ -284,6 +294,19 @@ func (w *world) execute(s *txnpb.Submission) txnpb.Outcome {
 	for i, c := range tx.Users {
 		if s.Role != uint32(message.RoleOperator) {
 			return txnpb.Outcome{Id: tx.Id, State: txnpb.StateRefused, Reason: "only an operator may change users"}
+		}
+		if c.Number != 0 {
+			u := w.userLocked(c.Number)
+			u.Version++
+			if c.Verifier != "" {
+				u.Verifier = c.Verifier
+			}
+			if !c.KeepStanding {
+				u.Disabled = c.Disabled
+			}
+			w.changed = append(w.changed, txnpb.UserStanding{Number: u.Number, Version: u.Version, Disabled: u.Disabled})
+			o.Results.Exceptions = append(o.Results.Exceptions, txnpb.Exception{Index: uint32(i), Status: uint32(txnpb.UserStatusUpdated)})
+			continue
 		}
 		if slices.ContainsFunc(w.users, func(u txnpb.User) bool { return bytes.Equal(u.LoginHash, c.LoginHash) }) {
 			o.State, o.Reason = txnpb.StateAborted, "user 0: login_exists"
@@ -299,6 +322,22 @@ func (w *world) execute(s *txnpb.Submission) txnpb.Outcome {
 	return o
 }
 
+// spend does with the nonce of a login what the transaction service would.
+func (w *world) spend(s *txnpb.Submission) txnpb.Outcome {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var tx txnpb.Transaction
+	if err := tx.Parse(s.Transaction); err != nil {
+		return txnpb.Outcome{State: txnpb.StateRefused, Reason: "malformed"}
+	}
+	content, ok := w.spent[tx.Id]
+	if ok && content != string(s.Transaction) {
+		return txnpb.Outcome{Id: tx.Id, State: txnpb.StateIdReused}
+	}
+	w.spent[tx.Id] = string(s.Transaction)
+	return txnpb.Outcome{Id: tx.Id, State: txnpb.StateCommitted}
+}
+
 // ledgerComponent is the make-believe transaction service.
 type ledgerComponent struct {
 	world *world
@@ -309,8 +348,14 @@ func (l *ledgerComponent) Name() string { return "txn" }
 func (l *ledgerComponent) Services() []engine.Service {
 	return []engine.Service{{Descriptor: &txnpb.TxnDescriptor}}
 }
-func (l *ledgerComponent) Provision(h engine.Host) error { l.host = h; return nil }
-func (l *ledgerComponent) Validate() error               { return nil }
+func (l *ledgerComponent) Provision(h engine.Host) error {
+	l.host = h
+	l.world.mu.Lock()
+	defer l.world.mu.Unlock()
+	l.world.hosts = append(l.world.hosts, h)
+	return nil
+}
+func (l *ledgerComponent) Validate() error { return nil }
 func (l *ledgerComponent) Start(context.Context) error {
 	l.host.Hold(txnpb.TxnService, l.host.SFU(), 1)
 	l.host.Ready(true)
@@ -343,6 +388,10 @@ func (l *ledgerComponent) Serve(batch []message.Request) {
 
 func (l *ledgerComponent) Submit(r message.Responder[*txnpb.Outcomes], in *txnpb.SubmitBatch) {
 	w := l.world
+	if in.Submissions[0].Role == uint32(message.RoleSFU) {
+		r.Reply(&txnpb.Outcomes{Outcomes: []txnpb.Outcome{w.spend(&in.Submissions[0])}})
+		return
+	}
 	w.mu.Lock()
 	fate := w.fate
 	w.batches = append(w.batches, in.Submissions)
@@ -427,12 +476,39 @@ func (l *ledgerComponent) FindUser(r message.Responder[*txnpb.UserAnswer], in *t
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i := range w.users {
-		if bytes.Equal(w.users[i].LoginHash, in.LoginHash) {
+		if in.Number != 0 && w.users[i].Number == in.Number || in.Number == 0 && bytes.Equal(w.users[i].LoginHash, in.LoginHash) {
 			r.Reply(&txnpb.UserAnswer{User: &w.users[i]})
 			return
 		}
 	}
 	r.Reply(&txnpb.UserAnswer{})
+}
+
+func (l *ledgerComponent) Sessions(r message.Responder[*txnpb.SessionsAnswer], in *txnpb.SessionsRequest) {
+	w := l.world
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	a := &txnpb.SessionsAnswer{Instance: 1, Counter: uint64(len(w.changed)), Afresh: in.Instance != 1}
+	if !a.Afresh {
+		a.Users = slices.Clone(w.changed[in.Counter:])
+	}
+	for _, n := range in.Users {
+		s := txnpb.UserStanding{Number: n}
+		if u := w.userLocked(n); u != nil {
+			s.Version, s.Disabled = u.Version, u.Disabled
+		}
+		a.Users = append(a.Users, s)
+	}
+	r.Reply(a)
+}
+
+func (w *world) userLocked(number uint64) *txnpb.User {
+	for i := range w.users {
+		if w.users[i].Number == number {
+			return &w.users[i]
+		}
+	}
+	return nil
 }
 
 // descriptors are all services of RRTS.

@@ -2,6 +2,7 @@ package login
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 
 	"virtualservicesinc.com/rrts/engine"
 	"virtualservicesinc.com/rrts/message"
+	"virtualservicesinc.com/rrts/message/sealed"
 	"virtualservicesinc.com/rrts/message/token"
 	"virtualservicesinc.com/rrts/schema/loginpb"
 	"virtualservicesinc.com/rrts/schema/txnpb"
@@ -24,6 +26,8 @@ const (
 	DefaultValidity  = 12 * time.Hour
 	DefaultMemoryKiB = 19 << 10
 	DefaultPasses    = 2
+	// DefaultRotation is how often a login schema follows another.
+	DefaultRotation = 10 * time.Minute
 )
 
 const (
@@ -38,6 +42,15 @@ const (
 type Config struct {
 	// Pepper is the key of login names' hashes, PepperSize bytes.
 	Pepper []byte
+	// Cluster is the cluster's id, and Signer the key with which its login services sign
+	// their schemas.
+	Cluster [16]byte
+	Signer  ed25519.PrivateKey
+	// Rotation is how often a login schema follows another. 0 means DefaultRotation.
+	Rotation time.Duration
+	// Epoch is the cluster's, of which sessions are. It is called from any goroutine and
+	// must not block.
+	Epoch func() uint32
 	// Tokens seals session tokens.
 	Tokens *token.Keyring
 	// Validity is how long a session is good. 0 means DefaultValidity.
@@ -65,6 +78,9 @@ func (c Config) withDefaults() Config {
 	if c.Passes == 0 {
 		c.Passes = DefaultPasses
 	}
+	if c.Rotation == 0 {
+		c.Rotation = DefaultRotation
+	}
 	if c.Concurrency == 0 {
 		c.Concurrency = runtime.GOMAXPROCS(0)
 	}
@@ -82,6 +98,9 @@ func (c *Config) validate() error {
 		}
 	}
 	fault(len(c.Pepper) != PepperSize, "Pepper is %d bytes, need %d", len(c.Pepper), PepperSize)
+	fault(len(c.Signer) != ed25519.PrivateKeySize, "Signer is %d bytes, need %d", len(c.Signer), ed25519.PrivateKeySize)
+	fault(c.Rotation < time.Second, "Rotation is %v, at least 1s", c.Rotation)
+	fault(c.Epoch == nil, "Epoch is missing")
 	fault(c.Tokens == nil, "Tokens is missing")
 	fault(c.Wall == nil, "Wall is missing")
 	fault(c.Validity < 0, "Validity is %v, must be positive", c.Validity)
@@ -99,6 +118,9 @@ type Login struct {
 	host  engine.Host
 	log   *slog.Logger
 	txn   txnpb.TxnClient
+
+	schemas schemas
+	rotated chan struct{} // a schema was made out of its turn
 
 	waiting atomic.Int64
 	slots   chan struct{} // one token for each password that is being checked
@@ -121,7 +143,7 @@ func New(cfg Config) (*Login, error) {
 	}
 	c := cost{memoryKiB: cfg.MemoryKiB, passes: cfg.Passes}
 	return &Login{
-		cfg: cfg, cost: c, dummy: verifier{cost: c, lanes: lanes},
+		cfg: cfg, schemas: schemas{every: cfg.Rotation}, rotated: make(chan struct{}, 1), cost: c, dummy: verifier{cost: c, lanes: lanes},
 		slots: make(chan struct{}, cfg.Concurrency),
 		names: newLockout(freeByName), addresses: newLockout(freeByAddress),
 	}, nil
@@ -139,6 +161,9 @@ func (l *Login) Services() []engine.Service {
 func (l *Login) Provision(h engine.Host) error {
 	l.host, l.log = h, h.Log()
 	l.txn = txnpb.TxnClient{Caller: h.Caller(0)}
+	l.schemas.make = func(epoch uint64) (*sealed.Keys, error) {
+		return sealed.NewKeys(l.cfg.Cluster, h.SFU(), epoch, l.cfg.Signer)
+	}
 	return nil
 }
 
@@ -147,6 +172,10 @@ func (l *Login) Validate() error { return nil }
 
 // Start implements engine.Component.
 func (l *Login) Start(context.Context) error {
+	if _, err := l.schemas.rotate(l.host.Now(), l.cfg.Wall(), false); err != nil {
+		return err
+	}
+	l.host.Go("schemas", l.keepSchemas)
 	l.host.Ready(true)
 	return nil
 }
@@ -214,25 +243,34 @@ func (l *Login) Login(r message.Responder[*loginpb.LoginReply], in *loginpb.Logi
 var errDenied = message.Errorf(message.Denied, "login: login name or password is wrong")
 
 func (l *Login) login(ctx context.Context, in *loginpb.LoginRequest) (*loginpb.LoginReply, error) {
-	name, err := normalize(in.LoginName)
+	user, err := l.authenticate(ctx, in.LoginName, in.Password, in.Address)
+	if err != nil {
+		return nil, err
+	}
+	return l.session(user)
+}
+
+// authenticate returns the user whose login name and password these are, or errDenied.
+func (l *Login) authenticate(ctx context.Context, loginName, password, address string) (*txnpb.User, error) {
+	name, err := normalize(loginName)
 	if err != nil {
 		name = "" // nobody's: what follows takes the same time as for any other
 	}
 	hash := hashName(l.cfg.Pepper, name)
-	if err := l.begin(hash, in.Address); err != nil {
+	if err := l.begin(hash, address); err != nil {
 		return nil, err
 	}
-	user, right, err := l.prove(ctx, hash, in.Password)
+	user, right, err := l.prove(ctx, hash, password)
 	if err != nil {
-		l.abort(hash, in.Address)
+		l.abort(hash, address)
 		return nil, err
 	}
-	l.end(hash, in.Address, right)
+	l.end(hash, address, right)
 	if !right {
-		l.log.Info("login refused", "address", in.Address)
+		l.log.Info("login refused", "address", address)
 		return nil, errDenied
 	}
-	return l.session(user)
+	return user, nil
 }
 
 // prove says whether the user of a login hash has that password.
@@ -267,7 +305,7 @@ func (l *Login) session(u *txnpb.User) (*loginpb.LoginReply, error) {
 	}
 	now := l.cfg.Wall()
 	sealed := l.cfg.Tokens.Seal(token.Claims{
-		User: u.Number, Role: message.Role(u.Role), Version: u.Version,
+		User: u.Number, Role: message.Role(u.Role), Version: u.Version, Epoch: l.cfg.Epoch(),
 		Issued: now, Expires: now + int64(l.cfg.Validity),
 		Session: [token.SessionSize]byte(random[token.NonceSize:]),
 	}, [token.NonceSize]byte(random[:]))

@@ -3,6 +3,7 @@ package login
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -216,14 +217,22 @@ type bench struct {
 	mu      sync.Mutex
 	users   []txnpb.User
 	submits [][]byte
-	answers []txnpb.State // instead of executing, one for each submit
+	answers []txnpb.State       // instead of executing, one for each submit
+	spent   map[u128.Int]string // nonces, by id: the transaction that spent it
+	passed  time.Duration
 	log     bytes.Buffer
 }
 
-func (b *bench) Log() *slog.Logger                        { return slog.New(slog.NewTextHandler(&b.log, nil)) }
-func (b *bench) Now() time.Duration                       { return time.Hour }
-func (b *bench) Caller(uint16) message.Caller             { return service{b} }
-func (b *bench) Go(_ string, f func(ctx context.Context)) { f(context.Background()) }
+func (b *bench) SFU() uint16                  { return 2 }
+func (b *bench) Ready(bool)                   {}
+func (b *bench) Log() *slog.Logger            { return slog.New(slog.NewTextHandler(&b.log, nil)) }
+func (b *bench) Now() time.Duration           { return time.Hour + b.passed }
+func (b *bench) Caller(uint16) message.Caller { return service{b} }
+func (b *bench) Go(name string, f func(ctx context.Context)) {
+	if name == "login" { // the test rotates schemas itself
+		f(context.Background())
+	}
+}
 
 // service is what typed clients of it call through.
 type service struct{ *bench }
@@ -239,7 +248,7 @@ func (b service) Call(_ context.Context, m *message.MethodDescriptor, _ uint16, 
 		}
 		a := &txnpb.UserAnswer{}
 		for i := range b.users {
-			if bytes.Equal(b.users[i].LoginHash, q.LoginHash) {
+			if q.Number != 0 && b.users[i].Number == q.Number || q.Number == 0 && bytes.Equal(b.users[i].LoginHash, q.LoginHash) {
 				a.User = &b.users[i]
 			}
 		}
@@ -253,13 +262,33 @@ func (b service) Call(_ context.Context, m *message.MethodDescriptor, _ uint16, 
 		if err := tx.Parse(in.Submissions[0].Transaction); err != nil {
 			return nil, err
 		}
+		if in.Submissions[0].Role == uint32(message.RoleSFU) {
+			o := txnpb.Outcome{Id: tx.Id, State: txnpb.StateCommitted}
+			switch content, ok := b.spent[tx.Id]; {
+			case len(tx.Users)+len(tx.Accounts)+len(tx.Transfers) > 0:
+				o.State = txnpb.StateRefused
+			case ok && content != string(in.Submissions[0].Transaction):
+				o.State = txnpb.StateIdReused
+			}
+			b.spent[tx.Id] = string(in.Submissions[0].Transaction)
+			return message.Marshal(&txnpb.Outcomes{Outcomes: []txnpb.Outcome{o}}), nil
+		}
 		b.submits = append(b.submits, bytes.Clone(in.Submissions[0].Transaction))
 		o := txnpb.Outcome{Id: tx.Id, State: txnpb.StateCommitted, UserNumbers: []uint64{77}}
 		if len(b.answers) > 0 {
 			o = txnpb.Outcome{Id: tx.Id, State: b.answers[0]}
 			b.answers = b.answers[1:]
+		} else if c := tx.Users[0]; c.Number != 0 {
+			u := &b.users[0]
+			u.Version++
+			if c.Verifier != "" {
+				u.Verifier = c.Verifier
+			}
+			if !c.KeepStanding {
+				u.Disabled = c.Disabled
+			}
+			o.UserNumbers, o.Results = nil, &txnpb.Results{Exceptions: []txnpb.Exception{{Status: uint32(txnpb.UserStatusUpdated)}}}
 		} else {
-			c := tx.Users[0]
 			b.users = append(b.users, txnpb.User{Number: 77, LoginHash: bytes.Clone(c.LoginHash), Verifier: c.Verifier, PublicName: c.PublicName, Role: c.Role, Version: 4})
 		}
 		return message.Marshal(&txnpb.Outcomes{Outcomes: []txnpb.Outcome{o}}), nil
@@ -267,13 +296,15 @@ func (b service) Call(_ context.Context, m *message.MethodDescriptor, _ uint16, 
 	return nil, message.Errorf(message.NoMethod, "")
 }
 
-func newLogin(t *testing.T, adjust ...func(*Config)) (*Login, *bench, *token.Keyring) {
+var signer = ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+
+func newLogin(t testing.TB, adjust ...func(*Config)) (*Login, *bench, *token.Keyring) {
 	t.Helper()
 	tokens, err := token.NewKeyring([16]byte{1}, bytes.Repeat([]byte{1}, token.KeySize))
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := Config{Pepper: make([]byte, PepperSize), Tokens: tokens, MemoryKiB: 8, Passes: 1, Wall: func() int64 { return 1_000 },
+	cfg := Config{Pepper: make([]byte, PepperSize), Cluster: [16]byte{1}, Signer: signer, Epoch: func() uint32 { return 3 }, Tokens: tokens, MemoryKiB: 8, Passes: 1, Wall: func() int64 { return 1_000 },
 		Rand: rand.NewChaCha8([32]byte{})}
 	for _, f := range adjust {
 		f(&cfg)
@@ -282,8 +313,11 @@ func newLogin(t *testing.T, adjust ...func(*Config)) (*Login, *bench, *token.Key
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{}
+	b := &bench{spent: map[u128.Int]string{}}
 	if err := l.Provision(b); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return l, b, tokens
@@ -336,7 +370,7 @@ func TestRegisterAndLogin(t *testing.T) {
 		t.Fatalf("%v %v %s", a.reply, a.code, a.text)
 	}
 	claims, err := tokens.Open(r.Token, 1_000)
-	if err != nil || claims.User != 77 || claims.Role != message.RoleClient || claims.Version != 4 || claims.Issued != 1_000 ||
+	if err != nil || claims.User != 77 || claims.Role != message.RoleClient || claims.Version != 4 || claims.Issued != 1_000 || claims.Epoch != 3 ||
 		claims.Expires != 1_000+int64(DefaultValidity) || claims.Session == [token.SessionSize]byte{} {
 		t.Errorf("%+v, %v", claims, err)
 	}
@@ -401,8 +435,9 @@ func TestEqualWork(t *testing.T) {
 	l, _, _ := newLogin(t, func(c *Config) { c.MemoryKiB, c.Passes = 4096, 2 })
 	l.ask(loginpb.LoginRegisterMethod, message.RoleOperator, &registration)
 	took := func(name string) time.Duration {
+		in := seal(t, l, loginpb.LoginEnterMethod, &loginpb.Secrets{Nonce: nonce(1), LoginName: name, Password: "wrong horse"})
 		start := time.Now()
-		l.ask(loginpb.LoginLoginMethod, message.RoleNone, &loginpb.LoginRequest{LoginName: name, Password: "wrong horse"})
+		l.ask(loginpb.LoginEnterMethod, message.RoleNone, in)
 		l.names, l.addresses = newLockout(freeByName), newLockout(freeByAddress)
 		return time.Since(start)
 	}

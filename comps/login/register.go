@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// retryFirst and retryMost bound the pause before a registration is submitted
-	// again that no leader has taken.
+	// retryFirst and retryMost bound the pause before a transaction is submitted again
+	// that no leader has taken.
 	retryFirst = 5 * time.Millisecond
 	retryMost  = 100 * time.Millisecond
 )
@@ -51,17 +51,14 @@ func (l *Login) register(ctx context.Context, principal uint64, in *loginpb.Regi
 		return &loginpb.RegisterReply{Refused: err.Error()}, nil
 	}
 	hash := hashName(l.cfg.Pepper, name)
-	select {
-	case l.slots <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	verifier, err := l.verifier(ctx, in.Password, l.salt(in.TransactionId, hash))
+	if err != nil {
+		return nil, err
 	}
-	verifier := l.cost.hash(in.Password, l.salt(in.TransactionId, hash))
-	<-l.slots
 	tx := txnpb.Transaction{Id: in.TransactionId, Users: []txnpb.UserChange{{
 		LoginHash: hash, PublicName: in.PublicName, Verifier: verifier, Role: in.Role,
 	}}}
-	o, err := l.submit(ctx, principal, message.Marshal(&tx))
+	o, err := l.submit(ctx, principal, message.RoleOperator, message.Marshal(&tx))
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +68,7 @@ func (l *Login) register(ctx context.Context, principal uint64, in *loginpb.Regi
 	return &loginpb.RegisterReply{User: o.UserNumbers[0]}, nil
 }
 
-// salt derives the salt of a registration: fresh for every transaction, and the
+// salt derives the salt of a new verifier: fresh for every transaction, and the
 // same when the same one is sent again.
 func (l *Login) salt(id u128.Int, hash []byte) [saltSize]byte {
 	h := hmac.New(sha256.New, l.cfg.Pepper)
@@ -83,9 +80,9 @@ func (l *Login) salt(id u128.Int, hash []byte) [saltSize]byte {
 }
 
 // submit submits a transaction until its outcome is final or ctx ends.
-func (l *Login) submit(ctx context.Context, principal uint64, tx []byte) (*txnpb.Outcome, error) {
+func (l *Login) submit(ctx context.Context, principal uint64, role message.Role, tx []byte) (*txnpb.Outcome, error) {
 	for pause := retryFirst; ; pause = min(2*pause, retryMost) {
-		s := txnpb.Submission{Transaction: tx, Principal: principal, Role: uint32(message.RoleOperator)}
+		s := txnpb.Submission{Transaction: tx, Principal: principal, Role: uint32(role)}
 		if deadline, ok := ctx.Deadline(); ok {
 			s.RemainingMillis = uint32(max(time.Until(deadline).Milliseconds(), 1))
 		}
@@ -100,7 +97,7 @@ func (l *Login) submit(ctx context.Context, principal uint64, tx []byte) (*txnpb
 		}
 		select {
 		case <-ctx.Done():
-			return nil, message.Errorf(message.Expired, "login: the user may have been created or not: repeat it with the same transaction id")
+			return nil, message.Errorf(message.Expired, "login: no outcome in time: it may have been done or not")
 		case <-time.After(pause):
 		}
 	}
@@ -114,7 +111,7 @@ func final(s txnpb.State) bool {
 	return true
 }
 
-// refusal says in one line why a user was not created.
+// refusal says in one line why a user was not created or changed.
 func refusal(o *txnpb.Outcome) string {
 	if o.Results != nil && len(o.Results.Exceptions) == 1 {
 		switch txnpb.UserStatus(o.Results.Exceptions[0].Status) {
@@ -122,6 +119,8 @@ func refusal(o *txnpb.Outcome) string {
 			return "there is a user with this login name: choose another"
 		case txnpb.UserStatusPublicNameExists:
 			return "there is a user with this public name: choose another"
+		case txnpb.UserStatusNotFound:
+			return "there is no such user: rrts user add says the numbers"
 		}
 	}
 	return fmt.Sprintf("%v: %s", o.State, o.Reason)

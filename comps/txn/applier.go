@@ -116,6 +116,7 @@ func (a *applier) applyMessage(m *raftpb.Message) {
 			return
 		}
 	}
+	a.c.sessions.changed(a.machine.TakeUsers())
 	a.c.note(trace.Applied, []*raftpb.Message{m})
 	a.c.listeners.applied()
 	changes := a.machine.TakeChanges()

@@ -21,6 +21,7 @@ type body interface {
 	Apply(index, term uint64, data []byte, out []entry.Result) ([]entry.Result, error)
 	Reconfigure(index, term uint64, data []byte) error
 	TakeChanges() []roster.Applied
+	TakeUsers() []txnpb.UserStanding
 }
 
 // keep is where a body keeps what it has made of them: a store, or a marker. Flush makes

@@ -131,6 +131,7 @@ type Component struct {
 	rotation rotation
 	// listeners wait for events.
 	listeners *listeners
+	sessions  sessions
 
 	epoch   atomic.Uint32
 	group   atomic.Pointer[roster.State] // as raft knows it

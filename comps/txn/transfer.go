@@ -403,6 +403,7 @@ func (a *applier) switchNow(ctx context.Context, s *raftpb.Snapshot) error {
 	a.c.backups.giveUp()
 	a.c.states.giveUp()
 	a.c.scrubs.giveUp()
+	a.c.sessions.forget()
 	in := a.incoming
 	a.incoming = nil
 	if err := a.c.replaceKeep(in); err != nil {

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"crypto/ed25519"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -40,6 +41,11 @@ type Config struct {
 	RootCAs *x509.CertPool
 	// ClusterID refuses gateways of other clusters; zero accepts any.
 	ClusterID [16]byte
+	// LoginKey is the key by which the cluster's login services sign what the login name
+	// and the password are sealed to: no gateway between can read them. With nil every
+	// gateway is trusted with them, and one of before protocol version 2 gets them
+	// unsealed.
+	LoginKey ed25519.PublicKey
 
 	// LoginName and Password prove who the user is. Both may be empty when there is a
 	// Token, and at an admin socket.
@@ -80,6 +86,9 @@ func (c *Config) validate() error {
 		if _, _, err := net.SplitHostPort(g); err != nil {
 			errs = append(errs, fmt.Errorf("client: gateway %q: write host:port, or unix: and a path", g))
 		}
+	}
+	if c.LoginKey != nil && len(c.LoginKey) != ed25519.PublicKeySize {
+		errs = append(errs, fmt.Errorf("client: LoginKey is %d bytes, need %d", len(c.LoginKey), ed25519.PublicKeySize))
 	}
 	if (c.LoginName == "") != (c.Password == "") {
 		errs = append(errs, errors.New("client: LoginName and Password go together"))

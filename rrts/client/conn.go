@@ -20,12 +20,14 @@ type conn struct {
 	gw        *gateway
 	fc        *frame.Conn
 	sfu       uint32
+	protocol  uint32        // version that the gateway speaks
 	window    int           // requests in flight that the gateway takes
 	heartbeat time.Duration // something must be sent this often
 	heard     atomic.Bool   // something came since the keeper last looked
 	alive     atomic.Bool   // something came since the last heartbeat
 
 	// Guarded by Client.mu.
+	token   []byte // of its session; nil at an admin socket
 	number  uint64 // of the last request sent
 	pending map[uint64]*call
 	patient int       // those of pending that may wait for long
@@ -177,7 +179,7 @@ func refuses(code message.Code) bool {
 // final reports whether an outcome in that state stays as it is.
 func final(s txnpb.State) bool {
 	switch s {
-	case txnpb.StateUnknown, txnpb.StatePending, txnpb.StateOverloaded, txnpb.StateNotLeader, txnpb.StateClockUnsynced:
+	case txnpb.StateUnknown, txnpb.StatePending, txnpb.StateOverloaded, txnpb.StateNotLeader, txnpb.StateClockUnsynced, txnpb.StateSessionOver:
 		return false
 	}
 	return true
@@ -196,7 +198,9 @@ func (c *Client) saw(csn uint64) {
 // unsignedLocked deals with a session that is over while its connection stands:
 // the next connection logs in again.
 func (c *Client) unsignedLocked(cn *conn, k *call) {
-	c.token = nil
+	if bytes.Equal(c.token, cn.token) {
+		c.token = nil
+	}
 	c.againLocked([]*call{k})
 	cn.fc.Close() // its reader moves what else it holds
 }
@@ -218,7 +222,9 @@ func (c *Client) told(cn *conn, e *message.Envelope) error {
 		code := message.Code(m.Code)
 		if code == message.Unsigned || code == message.Denied {
 			c.mu.Lock()
-			c.token = nil
+			if bytes.Equal(c.token, cn.token) { // not one that another connection has got meanwhile
+				c.token = nil
+			}
 			c.mu.Unlock()
 		}
 		return &message.Error{Code: code, Detail: "the gateway closed the connection: " + m.Reason}

@@ -15,13 +15,13 @@ import (
 	"virtualservicesinc.com/rrts/message/frame"
 	"virtualservicesinc.com/rrts/message/pack"
 	"virtualservicesinc.com/rrts/schema/gatewaypb"
-	"virtualservicesinc.com/rrts/schema/loginpb"
 )
 
 // Protocol is the version of the client protocol that this SDK speaks. Its history:
 //
 //	1  Hello, Login, Resume, Ping, Moved, Closed; Submit; services by number
-const Protocol = 1
+//	2  logins are sealed: Schema, Enter, ChangePassword
+const Protocol = 2
 
 const (
 	// openTime bounds connecting, TLS and Hello at one gateway. Far longer than it
@@ -263,7 +263,7 @@ func (cn *conn) hello() error {
 	}
 	after := time.Now()
 	c.ids.correct(r.LedgerTime, before.Add(after.Sub(before)/2))
-	cn.sfu = r.Sfu
+	cn.sfu, cn.protocol = r.Sfu, r.Protocol
 	cn.window = max(int(r.Window), 1)
 	cn.heartbeat = max(time.Duration(r.HeartbeatMillis)*time.Millisecond, minHeartbeat)
 	c.mu.Lock()
@@ -306,7 +306,10 @@ func (cn *conn) sign() error {
 	if fresh := c.Token(); len(fresh) > 0 && string(fresh) != string(token) {
 		return cn.resume(fresh)
 	}
-	return cn.logIn()
+	c.mu.Lock()
+	password := c.config.Password
+	c.mu.Unlock()
+	return cn.logIn(password)
 }
 
 func (cn *conn) resume(token []byte) error {
@@ -316,21 +319,8 @@ func (cn *conn) resume(token []byte) error {
 	}
 	c := cn.c
 	c.mu.Lock()
+	cn.token = token
 	c.user.User, c.user.Role = r.User, r.Role
-	c.mu.Unlock()
-	return nil
-}
-
-func (cn *conn) logIn() error {
-	c := cn.c
-	var r loginpb.LoginReply
-	if err := cn.ask(loginpb.LoginService, loginpb.LoginLoginMethod,
-		&loginpb.LoginRequest{LoginName: c.config.LoginName, Password: c.config.Password}, &r); err != nil {
-		return fmt.Errorf("login: %w", err)
-	}
-	c.mu.Lock()
-	c.token = append([]byte(nil), r.Token...)
-	c.user.User, c.user.Role, c.user.PublicName = r.User, r.Role, r.PublicName
 	c.mu.Unlock()
 	return nil
 }

@@ -2,7 +2,9 @@ package client
 
 import (
 	"bufio"
+	"crypto/ed25519"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -26,11 +28,12 @@ type Kit struct {
 	ClusterID [16]byte
 	Gateways  []string
 	RootCAs   *x509.CertPool
+	LoginKey  ed25519.PublicKey // nil in kits of before there was one
 }
 
 // Config returns a Config with what the kit holds.
 func (k *Kit) Config() Config {
-	return Config{Gateways: k.Gateways, RootCAs: k.RootCAs, ClusterID: k.ClusterID}
+	return Config{Gateways: k.Gateways, RootCAs: k.RootCAs, ClusterID: k.ClusterID, LoginKey: k.LoginKey}
 }
 
 // ReadKit reads a client-kit.toml. It knows the few forms of TOML that the file
@@ -93,6 +96,8 @@ func parseKit(r io.Reader) (*Kit, error) {
 			k.ClusterID, err = kitID(value)
 		case "gateways":
 			k.Gateways, err = kitList(value)
+		case "login_key":
+			k.LoginKey, err = kitKey(value)
 		case "ca":
 			ca = value
 		}
@@ -133,6 +138,18 @@ func kitID(v string) (id [16]byte, err error) {
 		return id, errors.New("not 32 hexadecimal digits")
 	}
 	return [16]byte(b), nil
+}
+
+func kitKey(v string) (ed25519.PublicKey, error) {
+	s, err := kitString(v)
+	if err != nil {
+		return nil, err
+	}
+	b, err := base64.StdEncoding.Strict().DecodeString(s)
+	if err != nil || len(b) != ed25519.PublicKeySize {
+		return nil, errors.New("not 32 bytes as base64")
+	}
+	return b, nil
 }
 
 func kitList(v string) ([]string, error) {

@@ -60,7 +60,7 @@ func TestKitIsWhatInitWrites(t *testing.T) {
 
 func TestKitFaults(t *testing.T) {
 	ca := authority(t)
-	good := "# a comment\n\ncluster = \"shop\"\ncluster_id = \"0102030405060708090a0b0c0d0e0f10\"\ngateways = [\"a:1\", \"b:2\"]\nlater = 7\nca = '''\n" + ca + "'''\n"
+	good := "# a comment\n\ncluster = \"shop\"\ncluster_id = \"0102030405060708090a0b0c0d0e0f10\"\ngateways = [\"a:1\", \"b:2\"]\nlater = 7\nlogin_key = \"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\"\nca = '''\n" + ca + "'''\n"
 	if k, err := client.ReadKit(write(t, good)); err != nil || len(k.Gateways) != 2 {
 		t.Fatal(k, err)
 	}
@@ -75,8 +75,10 @@ func TestKitFaults(t *testing.T) {
 		{`"b:2"]`, `"b:2"`, `line 5: gateways: not a list ["…", "…"] on one line`},
 		{"later = 7", "later", "line 6: not a key and a value"},
 		{"-----BEGIN", "----BEGIN", "ca holds no certificate"},
-		{"-----END CERTIFICATE-----\n'''\n", "", "line 7: ca: no end"},
-		{"'''\n", "''' and more", "line 8: not a key and a value"},
+		{"-----END CERTIFICATE-----\n'''\n", "", "line 8: ca: no end"},
+		{"'''\n", "''' and more", "line 9: not a key and a value"},
+		{"BwcH", "BwcHBwcH", "line 7: login_key: not 32 bytes as base64"},
+		{`"BwcH`, "BwcH", `line 7: login_key: not one line of text in "quotes"`},
 	} {
 		_, err := client.ReadKit(write(t, strings.Replace(good, tt.from, tt.to, 1)))
 		if !errors.Is(err, client.ErrKit) || !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "restore the file that rrts init wrote") {

@@ -72,3 +72,9 @@ func (c *Client) LookupTransfers(ctx context.Context, ids ...u128.Int) ([]ledger
 func (c *Client) Register(ctx context.Context, r *loginpb.RegisterRequest) (*loginpb.RegisterReply, error) {
 	return loginpb.LoginClient{Caller: c}.Register(ctx, r)
 }
+
+// ChangeUser changes a user and ends the user's sessions; operators only. With the same
+// transaction id it may be called again.
+func (c *Client) ChangeUser(ctx context.Context, r *loginpb.ChangeUserRequest) (*loginpb.ChangeUserReply, error) {
+	return loginpb.LoginClient{Caller: c}.ChangeUser(ctx, r)
+}

@@ -85,6 +85,7 @@ type Transactions struct {
 type Clients struct {
 	Heartbeat       time.Duration
 	SessionValidity time.Duration
+	LoginRotation   time.Duration
 	Argon2Memory    int64 // bytes
 	Argon2Passes    uint32
 }
@@ -156,6 +157,8 @@ func (c *Clients) keys(k *keys) {
 		"A client sends something this often, or its connection is closed after three times as long.")
 	key(k, "session_validity", &c.SessionValidity, otherwise(12*time.Hour), duration(time.Minute, 30*24*time.Hour),
 		"A login is good for this long.")
+	key(k, "login_rotation", &c.LoginRotation, otherwise(10*time.Minute), duration(time.Second, 24*time.Hour),
+		"Login services make new keys, to which names and passwords are sealed, this often, and destroy the old ones a minute later.")
 	key(k, "argon2_memory", &c.Argon2Memory, otherwise(19*mib), size(8*mib, gib),
 		"Memory that checking one password takes, and the number of passes over it. New passwords only: a stored one keeps its own.")
 	key(k, "argon2_passes", &c.Argon2Passes, otherwise[uint32](2), integer[uint32](1, 64), "")

@@ -113,6 +113,8 @@ commit_latency = "above 50ms for 1m, until below 40ms"
 lag = "above 10 for 1m, until below 5"
 [metrics]
 listen = "127.0.0.1:7409"
+[login]
+elsewhere = true
 `
 
 func parseGood(t testing.TB) (*Cluster, *Machine, *SFU) {

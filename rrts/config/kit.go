@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/ed25519"
 	"crypto/x509"
 	"encoding/pem"
 	"path/filepath"
@@ -14,6 +15,9 @@ type ClientKit struct {
 	ID       ID
 	Gateways []string // host:port
 	CA       string   // certificates as PEM
+	// LoginKey is the Ed25519 key by which login schemas are signed; zero in kits of before
+	// there were any.
+	LoginKey PublicKey
 }
 
 const kitComment = `Give this file to the clients of the cluster. Nothing in it is secret.`
@@ -26,6 +30,8 @@ func (c *ClientKit) keys(k *keys) {
 		"Its gateways. A client uses any of them and moves when one goes away.")
 	key(k, "ca", &c.CA, must[string]("restore the file that rrts init wrote"), certificates,
 		"The certificate authority that signed the gateways' certificates.")
+	key(k, "login_key", &c.LoginKey, optional[PublicKey](`"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="`), publicKey,
+		"Login services sign with this key what names and passwords are sealed to. Without it a client trusts every gateway with them.")
 }
 
 // Pool returns the certificate authority as a TLS configuration wants it.
@@ -33,6 +39,14 @@ func (c *ClientKit) Pool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM([]byte(c.CA))
 	return pool
+}
+
+// Signer returns the login key as clients want it: nil in a kit without one.
+func (c *ClientKit) Signer() ed25519.PublicKey {
+	if c.LoginKey == (PublicKey{}) {
+		return nil
+	}
+	return c.LoginKey[:]
 }
 
 // Marshal returns client-kit.toml.

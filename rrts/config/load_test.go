@@ -1,6 +1,8 @@
 package config
 
 import (
+	"bytes"
+	"crypto/ed25519"
 	"flag"
 	"fmt"
 	"net/netip"
@@ -101,7 +103,7 @@ cluster.toml:44:1: key sfu[2].name: is the number 5; write 1 to 32 letters a-z, 
 machine.toml:1:1: key name: missing; write name = "pc1", as in the machine key of its SFUs in cluster.toml
 machine.toml:1:1: key nmae: unknown key; did you mean name?
 sfu/alpha.toml:1:1: key memory: is the number 5; write a size from "64MiB" to "1024GiB", in quotes, with its unit: KiB, MiB or GiB
-sfu/alpha.toml:2:1: key state: unknown key; remove it; keys here are state_dir, log_level, memory, gateway, txn, alarms, metrics`},
+sfu/alpha.toml:2:1: key state: unknown key; remove it; keys here are state_dir, log_level, memory, gateway, login, txn, alarms, metrics`},
 		{"no such SFU", "delta", map[string]string{"cluster.toml": goodCluster, "machine.toml": goodMachine}, `
 cluster.toml: there is no SFU named "delta"; its SFUs are alpha, core-2, wit`},
 		{"no settings", "alpha", map[string]string{"cluster.toml": goodCluster, "machine.toml": goodMachine}, `
@@ -203,6 +205,7 @@ const goodKit = `
 cluster = "shop"
 cluster_id = "000102030405060708090a0b0c0d0e0f"
 gateways = ["pc1.example:7400"]
+login_key = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc="
 ca = '''
 ` + kitCA + "'''\n"
 
@@ -211,13 +214,17 @@ func TestClientKit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if kit.CA != kitCA {
-		t.Errorf("CA %q", kit.CA)
+	if kit.CA != kitCA || !bytes.Equal(kit.Signer(), bytes.Repeat([]byte{7}, ed25519.PublicKeySize)) {
+		t.Errorf("CA %q, login key %x", kit.CA, kit.Signer())
+	}
+	before, err := ParseClientKit("kit", []byte(strings.Replace(goodKit, "login_key", "# login_key", 1)))
+	if err != nil || before.Signer() != nil {
+		t.Errorf("a kit of before there was a login key: %v, %v", before, err)
 	}
 	for _, tc := range []struct{ old, new, want string }{
-		{"BEGIN", "BEGUN", "kit:5:1: key ca: holds no certificate; write the certificates that rrts init wrote, as PEM in ''' quotes"},
-		{"MIIB", "MIIC", "kit:5:1: key ca: holds what is not a certificate; write the certificates that rrts init wrote, as PEM in ''' quotes"},
-		{"-----BEGIN", "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n-----BEGIN", "kit:5:1: key ca: holds what is not a certificate; write the certificates that rrts init wrote, as PEM in ''' quotes"},
+		{"BEGIN", "BEGUN", "kit:6:1: key ca: holds no certificate; write the certificates that rrts init wrote, as PEM in ''' quotes"},
+		{"MIIB", "MIIC", "kit:6:1: key ca: holds what is not a certificate; write the certificates that rrts init wrote, as PEM in ''' quotes"},
+		{"-----BEGIN", "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n-----BEGIN", "kit:6:1: key ca: holds what is not a certificate; write the certificates that rrts init wrote, as PEM in ''' quotes"},
 		{`["pc1.example:7400"]`, "[]", `kit:4:1: key gateways: has 0 values; write a list of 1 to 512, each a host and a port, in quotes, such as "pc1.example:7400"`},
 	} {
 		_, err := ParseClientKit("kit", []byte(strings.Replace(goodKit, tc.old, tc.new, 1)))

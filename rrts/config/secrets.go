@@ -2,6 +2,7 @@ package config
 
 import (
 	"crypto/ecdh"
+	"crypto/ed25519"
 	"crypto/hkdf"
 	"crypto/sha256"
 	"crypto/tls"
@@ -21,7 +22,7 @@ const (
 	FileInterconnect = "interconnect.key" // every SFU: its X25519 private key
 	FilePSK          = "psk.key"          // every SFU: the cluster's pre-shared key
 	FileStore        = "store.key"        // type all, core, witness: seals journal and store
-	FilePepper       = "pepper.key"       // type all, edge: login names are hashed under it
+	FilePepper       = "pepper.key"       // type all, edge, with a login service: login names are hashed under it
 	FileToken        = "token.key"        // type all, edge: seals session tokens
 	FileGatewayKey   = "gateway.key"      // type all, edge
 	// FileMailPassword is what the mail server asks for, on one line, where machine.toml
@@ -125,7 +126,10 @@ func (c *Config) Secrets(credentials string) (*Secrets, error) {
 		s.Store = r.key(FileStore)
 	}
 	if c.Self.Type.Gateway() {
-		s.Pepper, s.Token = r.key(FilePepper), r.key(FileToken)
+		if !c.SFU.Login.Elsewhere {
+			s.Pepper = r.key(FilePepper)
+		}
+		s.Token = r.key(FileToken)
 		s.Certificate = r.certificate(c.Dir, c.Self.Name)
 	}
 	if len(r.faults) == 0 {
@@ -276,6 +280,16 @@ func BackupSecret(psk Key) Key {
 		panic(err) // only of a longer key
 	}
 	return Key(k)
+}
+
+// LoginSigner is the key with which login services sign their schemas: they alone have
+// the pepper. Its public half stands in client-kit.toml.
+func LoginSigner(pepper Key) ed25519.PrivateKey {
+	seed, err := hkdf.Key(sha256.New, pepper[:], nil, "rrts login schema signer", ed25519.SeedSize)
+	if err != nil {
+		panic(err) // only of a longer key
+	}
+	return ed25519.NewKeyFromSeed(seed)
 }
 
 // PublicOf returns the public key of an SFU's private interconnect key.

@@ -9,6 +9,7 @@ type SFU struct {
 	Memory   int64 // bytes: a soft limit on the whole process
 
 	Gateway GatewaySettings
+	Login   LoginSettings
 	Txn     TxnSettings
 	Alarms  SFUAlarms
 	Metrics MetricsSettings
@@ -19,6 +20,11 @@ type GatewaySettings struct {
 	Listen         []string // default: all addresses, at the ports of the SFU's gateways in cluster.toml
 	MaxConnections int
 	Window         int // requests in flight on one connection
+}
+
+// LoginSettings sets the login service.
+type LoginSettings struct {
+	Elsewhere bool // logins are checked on other SFUs
 }
 
 // TxnSettings bounds the transaction Component.
@@ -47,6 +53,10 @@ func (s *SFU) keys(name string, listen []string) func(*keys) {
 				"Clients connected at once; more are turned away.")
 			key(k, "window", &s.Gateway.Window, otherwise(256), integer(1, 65536),
 				"Requests in flight on one connection; more are answered OVERLOADED.")
+		})
+		k.section("login", "The login service, where the SFU's type has a gateway.", func(k *keys) {
+			key(k, "elsewhere", &s.Login.Elsewhere, otherwise(false), boolean,
+				"Check no logins here: the gateway takes them to other SFUs, cannot read them, and needs no pepper.key.")
 		})
 		k.section("txn", "Transactions, where the SFU's type has them.", func(k *keys) {
 			key(k, "cache", &s.Txn.Cache, otherwise(64*mib), size(mib, 1024*gib),

@@ -34,7 +34,8 @@ import (
 //	4  forced recovery; seats that move within a machine
 //	5  versions are activated by the log
 //	6  what a transaction imported is kept with its place in the order, for the stream of
-//	   events
+//	   events; transactions of sessions that have ended are refused; changes of a user that
+//	   leave it enabled or disabled as it is
 const ApplyVersion = 6
 
 const (
@@ -48,7 +49,8 @@ const (
 	VersionForce = 4
 	// VersionActivation is the first version that is activated.
 	VersionActivation = 5
-	// VersionEdge is the first version that keeps what events of imports need.
+	// VersionEdge is the first version that keeps what events of imports need, and knows
+	// sessions that have ended.
 	VersionEdge = 6
 )
 

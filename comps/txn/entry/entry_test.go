@@ -158,19 +158,19 @@ func TestShapesAreTheSchemas(t *testing.T) {
 	}{
 		{&ledgerpb.Account{}, accountV1},
 		{&ledgerpb.Transfer{}, transferV1},
-		{&txnpb.UserChange{}, userV1},
+		{&txnpb.UserChange{}, userV6},
 		{&txnpb.Precondition{}, preconditionV3},
 		{&txnpb.AccessChange{}, accessV3},
 		{&txnpb.Label{}, labelV3},
-		{&txnpb.Transaction{}, transactionV3},
-		{&txnpb.Submission{}, submissionV1},
+		{&txnpb.Transaction{}, transactionV6},
+		{&txnpb.Submission{}, submissionV6},
 		{&txnpb.ResolveRequest{}, resolveV1},
 		{&txnpb.Member{}, memberV4},
 		{&txnpb.LogTerm{}, logTermV4},
 		{&txnpb.Force{}, forceV4},
 		{&txnpb.Roster{}, rosterV4},
 		{&txnpb.RosterChange{}, changeV5},
-		{&txnpb.Entry{}, entryV5},
+		{&txnpb.Entry{}, entryV6},
 	} {
 		v := reflect.ValueOf(c.m).Elem()
 		t.Run(v.Type().Name(), func(t *testing.T) {

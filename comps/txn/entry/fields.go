@@ -72,14 +72,26 @@ var (
 	entryV4   = holding([]uint64{1, 2, 3, 5}, nil).and(4, submissionV1).and(6, resolveV1).and(7, changeV4)
 )
 
+// What apply version 6 knows beside it.
+var (
+	userV6        = holding([]uint64{1, 5, 6, 7}, []uint64{2, 3, 4})
+	transactionV6 = holding([]uint64{2, 11}, []uint64{1, 9}).and(3, accountV1).and(4, transferV1).and(5, userV6).
+			and(7, preconditionV3).and(8, accessV3).and(10, labelV3)
+	submissionV6 = holding([]uint64{2, 3, 4, 5}, []uint64{1})
+	entryV6      = holding([]uint64{1, 2, 3, 5}, nil).and(4, submissionV6).and(6, resolveV1).and(7, changeV5)
+)
+
 // KnownTransaction reports whether an encoded transaction holds nothing but fields
 // that an apply version has. Decoders skip what they do not know: a replica would
 // execute a part of what newer software executes whole.
 func KnownTransaction(b []byte, version uint32) bool {
-	if version < VersionRights {
+	switch {
+	case version < VersionRights:
 		return transactionV1.knows(b)
+	case version < VersionEdge:
+		return transactionV3.knows(b)
 	}
-	return transactionV3.knows(b)
+	return transactionV6.knows(b)
 }
 
 // KnownEntry reports the same of an encoded entry of an apply version, without what
@@ -92,8 +104,10 @@ func KnownEntry(b []byte, version uint32) bool {
 		return entryV2.knows(b)
 	case version < VersionActivation:
 		return entryV4.knows(b)
+	case version < VersionEdge:
+		return entryV5.knows(b)
 	}
-	return entryV5.knows(b)
+	return entryV6.knows(b)
 }
 
 // KnownChange reports the same of an encoded change of the roster.

@@ -30,6 +30,9 @@ func (m *Machine) submit(s *txnpb.Submission) entry.Result {
 	if state := m.judgeAge(key.ID, now); state != txnpb.StateUnknown {
 		return entry.Result{Key: key, Outcome: txnpb.Outcome{Id: key.ID, State: state}}
 	}
+	if m.sessionOver(s) {
+		return entry.Result{Key: key, Outcome: txnpb.Outcome{Id: key.ID, State: txnpb.StateSessionOver}}
+	}
 	if err := m.tx.Parse(s.Transaction); err != nil {
 		return refused(key, err.Error())
 	}

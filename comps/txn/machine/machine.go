@@ -108,7 +108,10 @@ type Machine struct {
 	meta   txnpb.Meta
 	group  roster.State
 
-	changes []roster.Applied // of the entries applied since they were taken
+	changes      []roster.Applied     // of the entries applied since they were taken
+	changedUsers []txnpb.UserStanding // likewise
+
+	standings map[uint64]standing // of users, as of now
 
 	rows   map[u128.Int]int // transactions of this entry: index into batch.Txns
 	users  userChanges
@@ -142,7 +145,7 @@ func Open(s store.State, cfg Config, members *raftpb.ConfState) (*Machine, error
 	if err != nil {
 		return nil, fmt.Errorf("machine: %w", err)
 	}
-	m := &Machine{store: s, ledger: l, window: uint64(cfg.Window), newest: cfg.Newest, last: cfg.LastCSN, rows: map[u128.Int]int{}, digest: sha256.New()}
+	m := &Machine{store: s, ledger: l, window: uint64(cfg.Window), newest: cfg.Newest, last: cfg.LastCSN, rows: map[u128.Int]int{}, standings: map[uint64]standing{}, digest: sha256.New()}
 	m.users.reset()
 	m.rights = newAccessRights()
 	if raw := s.Meta(metaKey); raw != nil {
@@ -321,6 +324,7 @@ func (m *Machine) commit() {
 	m.ledger.Reset()
 	m.batch.Reset()
 	if len(m.users.list) > 0 {
+		m.noteUsers()
 		m.users.reset()
 	}
 	clear(m.rows)

@@ -178,12 +178,14 @@ func (w words) submission() txnpb.Submission {
 				u.Role = uint32(w.parse(value))
 			case "noverifier":
 				u.Verifier = ""
+			case "keep":
+				u.KeepStanding = true
 			}
 		}
 		tx.Users = append(tx.Users, u)
 	})
 	w.version3(&tx)
-	s := txnpb.Submission{Transaction: message.Marshal(&tx), Principal: w.number("by"), Role: uint32(message.RoleOperator)}
+	s := txnpb.Submission{Transaction: message.Marshal(&tx), Principal: w.number("by"), Role: uint32(message.RoleOperator), UserVersion: uint32(w.number("session"))}
 	for word, role := range map[string]message.Role{"client": message.RoleClient, "auditor": message.RoleAuditor, "nobody": message.RoleNone, "component": message.RoleSFU} {
 		if w.has(word) {
 			s.Role = uint32(role)

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"virtualservicesinc.com/comps/ledger"
+	"virtualservicesinc.com/comps/txn/entry"
 	"virtualservicesinc.com/comps/txn/store"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/schema/txnpb"
@@ -103,6 +104,51 @@ func FindUser(s store.State, number uint64, loginHash []byte) (*txnpb.User, erro
 	return u, nil
 }
 
+// maxStandings bounds the users whose standing is remembered; with more it is looked up
+// anew.
+const maxStandings = 65_536
+
+// standing is what decides whether a session of a user holds.
+type standing struct {
+	version  uint32 // 0: there is no such user
+	disabled bool
+}
+
+// sessionOver reports whether the session that a submission came in has ended: its user
+// has changed since it began, or was disabled.
+func (m *Machine) sessionOver(s *txnpb.Submission) bool {
+	if s.UserVersion == 0 || m.entry.ApplyVersion < entry.VersionEdge {
+		return false
+	}
+	st, ok := m.standings[s.Principal]
+	if !ok {
+		if u := m.user(s.Principal); u != nil {
+			st = standing{u.Version, u.Disabled}
+		}
+		if len(m.standings) >= maxStandings {
+			clear(m.standings)
+		}
+		m.standings[s.Principal] = st
+	}
+	return st.disabled || st.version != s.UserVersion
+}
+
+// TakeUsers returns how the users stand that have changed in the entries applied since
+// it was last called, in the order of their changes.
+func (m *Machine) TakeUsers() []txnpb.UserStanding {
+	changed := m.changedUsers
+	m.changedUsers = nil
+	return changed
+}
+
+// noteUsers notes what the entry has changed of users.
+func (m *Machine) noteUsers() {
+	for i := range m.users.list {
+		u := &m.users.list[i]
+		m.changedUsers = append(m.changedUsers, txnpb.UserStanding{Number: u.Number, Version: u.Version, Disabled: u.Disabled})
+	}
+}
+
 // changeUser creates or changes one user and returns its number.
 func (m *Machine) changeUser(c *txnpb.UserChange, stamp uint64) (txnpb.UserStatus, uint64) {
 	if !validUser(c) {
@@ -134,7 +180,9 @@ func (m *Machine) changeUser(c *txnpb.UserChange, stamp uint64) (txnpb.UserStatu
 	if c.Role != 0 {
 		u.Role = c.Role
 	}
-	u.Disabled = c.Disabled
+	if !c.KeepStanding {
+		u.Disabled = c.Disabled
+	}
 	u.Version++
 	status := txnpb.UserStatusUpdated
 	if c.Number == 0 {
@@ -143,6 +191,7 @@ func (m *Machine) changeUser(c *txnpb.UserChange, stamp uint64) (txnpb.UserStatu
 		status = txnpb.UserStatusCreated
 	}
 	m.users.put(u)
+	delete(m.standings, u.Number)
 	return status, u.Number
 }
 

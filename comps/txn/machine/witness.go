@@ -73,6 +73,9 @@ func (w *Witness) TakeChanges() []roster.Applied {
 // NextExpiry is 0: nothing pends here.
 func (w *Witness) NextExpiry() uint64 { return 0 }
 
+// TakeUsers returns nothing: a witness knows no users.
+func (w *Witness) TakeUsers() []txnpb.UserStanding { return nil }
+
 // Digest says how far it has read, and nothing of the state.
 func (w *Witness) Digest() txnpb.StateDigest {
 	return txnpb.StateDigest{AppliedIndex: w.marker.AppliedIndex}

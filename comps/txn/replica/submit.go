@@ -284,6 +284,9 @@ func (w *work) fill(e *txnpb.Entry) (size int) {
 		}
 		size += len(sub.Transaction)
 		e.Submissions = append(e.Submissions, txnpb.Submission{Transaction: sub.Transaction, Principal: sub.Principal, Role: sub.Role})
+		if e.ApplyVersion >= entry.VersionEdge {
+			e.Submissions[len(e.Submissions)-1].UserVersion = sub.UserVersion
+		}
 	}
 	for _, s := range w.resolves[:min(len(w.resolves), MaxEntrySubmissions)] {
 		e.Resolves = append(e.Resolves, txnpb.ResolveRequest{Id: s.state().key.ID, Principal: s.submission().Principal})

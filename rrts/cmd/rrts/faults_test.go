@@ -296,7 +296,7 @@ func startLoad(ctx context.Context, t *testing.T, a *arena.Arena, user *client.C
 	t.Helper()
 	l, kit := &load{}, a.Kit()
 	for range 4 {
-		c, err := client.Open(ctx, client.Config{Gateways: kit.Gateways, RootCAs: kit.Pool(), ClusterID: [16]byte(kit.ID), Token: user.Token()})
+		c, err := client.Open(ctx, client.Config{Gateways: kit.Gateways, RootCAs: kit.Pool(), ClusterID: [16]byte(kit.ID), LoginKey: kit.Signer(), Token: user.Token()})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -58,7 +58,7 @@ func TestExactlyOnceToTheEnd(t *testing.T) {
 		t.Helper()
 		for i := range a.SFUs() { // each by its own gateway, as the same user
 			kit := a.Kit()
-			c, err := client.Open(ctx, client.Config{Gateways: kit.Gateways[i : i+1], RootCAs: kit.Pool(), ClusterID: [16]byte(kit.ID), Token: c.Token(), SingleConnection: true})
+			c, err := client.Open(ctx, client.Config{Gateways: kit.Gateways[i : i+1], RootCAs: kit.Pool(), ClusterID: [16]byte(kit.ID), LoginKey: kit.Signer(), Token: c.Token(), SingleConnection: true})
 			if err != nil {
 				t.Fatalf("%s, gateway %d: %v", when, i, err)
 			}

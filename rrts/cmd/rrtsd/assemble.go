@@ -180,7 +180,10 @@ func (a *assembler) addComponents() error {
 		add = append(add, a.transactions)
 	}
 	if a.cfg.Self.Type.Gateway() {
-		add = append(add, a.login, a.gateway)
+		if !a.cfg.SFU.Login.Elsewhere {
+			add = append(add, a.login)
+		}
+		add = append(add, a.gateway)
 	}
 	for _, make := range add {
 		if err := a.engine.Add(make); err != nil {
@@ -294,6 +297,7 @@ func (a *assembler) login() (engine.Component, error) {
 	c := a.cfg.Cluster.Clients
 	return login.New(login.Config{
 		Pepper: a.secrets.Pepper[:], Tokens: tokens, Validity: c.SessionValidity,
+		Cluster: [16]byte(a.cfg.Cluster.ID), Signer: config.LoginSigner(a.secrets.Pepper), Rotation: c.LoginRotation, Epoch: a.keeper.epoch,
 		MemoryKiB: uint32(c.Argon2Memory >> 10), Passes: c.Argon2Passes, Wall: wall,
 	})
 }

@@ -1,6 +1,7 @@
 package genesis
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/tls"
 	"errors"
@@ -223,6 +224,9 @@ func TestGatewayIsTrusted(t *testing.T) {
 		t.Fatalf("client kit (-made +loaded):\n%s", diff)
 	}
 	stranger := create(t, shop(9))
+	if !bytes.Equal(kit.Signer(), config.LoginSigner(m.Master.Pepper).Public().(ed25519.PublicKey)) || bytes.Equal(kit.Signer(), stranger.Kit.Signer()) {
+		t.Error("the login key is not that of the cluster's login services")
+	}
 	now := func() time.Time { return shop(1).Now.Add(time.Hour) }
 	for _, tc := range []struct {
 		name, host string

@@ -1,6 +1,7 @@
 package genesis
 
 import (
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -56,7 +57,8 @@ func (m *Master) Files() []File {
 
 // ClientKit returns what clients need to find the gateways of m.Cluster.
 func (m *Master) ClientKit() *config.ClientKit {
-	return &config.ClientKit{Cluster: m.Cluster.Name, ID: m.Cluster.ID, Gateways: m.Cluster.Gateways(), CA: string(m.CA.CertPEM)}
+	return &config.ClientKit{Cluster: m.Cluster.Name, ID: m.Cluster.ID, Gateways: m.Cluster.Gateways(), CA: string(m.CA.CertPEM),
+		LoginKey: config.PublicKey(config.LoginSigner(m.Pepper).Public().(ed25519.PublicKey))}
 }
 
 // ParseMaster reads a master from its files, by their names.

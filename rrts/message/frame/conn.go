@@ -170,6 +170,16 @@ func (c *Conn) TLS() *tls.ConnectionState {
 	return &s
 }
 
+// Exporter returns n bytes that both ends of the TLS connection know, and nobody else
+// (RFC 8446, 7.5); nil without TLS.
+func (c *Conn) Exporter(label string, n int) ([]byte, error) {
+	if c.tls == nil {
+		return nil, nil
+	}
+	s := c.tls.ConnectionState()
+	return s.ExportKeyingMaterial(label, nil, n)
+}
+
 // Queue queues e as one frame, copying it. Nothing leaves before Flush. It never
 // waits. The error is ErrBacklog, or why the connection is over.
 func (c *Conn) Queue(e *message.Envelope) error {

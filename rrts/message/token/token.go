@@ -20,14 +20,15 @@
 //
 // The claims, all numbers big-endian:
 //
-//	 0      8       9         13       21        29        45         60
-//	+------+-------+---------+--------+---------+---------+----------+
-//	| user | role  | version | issued | expires | session | reserved |
-//	| u64  | u8    | u32     | i64 ns | i64 ns  | 16 B    | 15 B, 0  |
-//	+------+-------+---------+--------+---------+---------+----------+
+//	 0      8       9         13       21        29        45       49         60
+//	+------+-------+---------+--------+---------+---------+--------+----------+
+//	| user | role  | version | issued | expires | session | epoch  | reserved |
+//	| u64  | u8    | u32     | i64 ns | i64 ns  | 16 B    | u32 −1 | 11 B, 0  |
+//	+------+-------+---------+--------+---------+---------+--------+----------+
 //
-// The first byte is the version of this layout and never moves; it becomes 2 when
-// anything here changes.
+// The epoch is the cluster's, less one: before it stood here its place was reserved, and
+// so tokens of a first epoch are what they always were. The first byte is the version of
+// this layout and never moves; it becomes 2 when anything here changes.
 package token
 
 import (
@@ -54,7 +55,8 @@ const (
 	keyIDSize  = 8
 	headerSize = 1 + keyIDSize
 	claimsSize = 60
-	reservedAt = 45
+	epochAt    = 45
+	reservedAt = 49
 )
 
 // MaxKeys bounds a Keyring: the current key and those before it whose tokens have
@@ -79,6 +81,9 @@ type Claims struct {
 	Issued, Expires int64
 	// Session is random and names the session.
 	Session [SessionSize]byte
+	// Epoch is the cluster's when the token was made, 1 or more. A forced recovery or a
+	// restore raises the cluster's, and so ends the token.
+	Epoch uint32
 }
 
 // Keyring seals under one key and opens under several. It does not change once
@@ -120,6 +125,7 @@ func (k *Keyring) Seal(c Claims, nonce [NonceSize]byte) []byte {
 	binary.BigEndian.PutUint64(claims[13:], uint64(c.Issued))
 	binary.BigEndian.PutUint64(claims[21:], uint64(c.Expires))
 	copy(claims[29:], c.Session[:])
+	binary.BigEndian.PutUint32(claims[epochAt:], max(c.Epoch, 1)-1)
 	t := make([]byte, 0, Size)
 	t = append(t, layout)
 	t = append(t, k.keys[0].id[:]...)
@@ -165,6 +171,7 @@ func (k *Keyring) open(key *key, t []byte, now int64) (Claims, error) {
 		Issued:  int64(binary.BigEndian.Uint64(b[13:])),
 		Expires: int64(binary.BigEndian.Uint64(b[21:])),
 		Session: [SessionSize]byte(b[29:]),
+		Epoch:   binary.BigEndian.Uint32(b[epochAt:]) + 1,
 	}
 	if now >= c.Expires {
 		return c, fmt.Errorf("%w %v ago", ErrExpired, time.Duration(now-c.Expires).Round(time.Second))

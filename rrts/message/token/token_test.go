@@ -19,7 +19,7 @@ var (
 	keyA    = bytes.Repeat([]byte{0xa}, KeySize)
 	keyB    = bytes.Repeat([]byte{0xb}, KeySize)
 	claims  = Claims{User: 1234567, Role: message.RoleOperator, Version: 3, Issued: 1_700_000_000_000_000_000,
-		Expires: 1_700_003_600_000_000_000, Session: [16]byte{1, 2, 3}}
+		Expires: 1_700_003_600_000_000_000, Session: [16]byte{1, 2, 3}, Epoch: 1}
 	nonce = [NonceSize]byte{9, 8, 7}
 )
 

@@ -184,6 +184,8 @@ type HelloReply struct {
 	// it any more.
 	Sfus   []uint32
 	Roster uint64
+	// 32 random bytes, others for every connection: see SealedRequest.challenged.
+	Challenge []byte
 	// The ways of packing that the gateway reads, if the client offered any: from here on
 	// either side may pack what it sends as the other reads it.
 	Packing uint32
@@ -226,6 +228,9 @@ func (m *HelloReply) AppendTo(b []byte) []byte {
 	}
 	if m.Roster != 0 {
 		b = message.AppendVarint(append(b, 0x58), m.Roster)
+	}
+	if len(m.Challenge) > 0 {
+		b = message.AppendBytes(append(b, 0x62), m.Challenge)
 	}
 	if m.Packing != 0 {
 		b = message.AppendVarint(append(b, 0x68), uint64(m.Packing))
@@ -275,6 +280,9 @@ func (m *HelloReply) Size() int {
 	}
 	if m.Roster != 0 {
 		n += 1 + message.SizeVarint(m.Roster)
+	}
+	if len(m.Challenge) > 0 {
+		n += 1 + message.SizeBytes(len(m.Challenge))
 	}
 	if m.Packing != 0 {
 		n += 1 + message.SizeVarint(uint64(m.Packing))
@@ -443,6 +451,17 @@ func (m *HelloReply) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.gateway.HelloReply.roster")
 			}
 			m.Roster = v
+			if i == len(b) || b[i] != 0x62 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x62: // challenge
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.gateway.HelloReply.challenge")
+			}
+			m.Challenge = p
 			if i == len(b) || b[i] != 0x68 {
 				continue
 			}
@@ -508,6 +527,9 @@ func (m HelloReply) String() string {
 	}
 	if m.Roster != 0 {
 		t.Add("roster", m.Roster)
+	}
+	if len(m.Challenge) > 0 {
+		t.Add("challenge", m.Challenge)
 	}
 	if m.Packing != 0 {
 		t.Add("packing", m.Packing)

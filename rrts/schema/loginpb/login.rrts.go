@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strconv"
 	"unicode/utf8"
 
 	"virtualservicesinc.com/rrts/message"
@@ -24,9 +25,40 @@ var Schema = message.Schema{
 	Messages: []message.Type{
 		{Name: "rrts.login.LoginRequest", New: func() message.Message { return new(LoginRequest) }},
 		{Name: "rrts.login.LoginReply", New: func() message.Message { return new(LoginReply) }},
+		{Name: "rrts.login.SchemaRequest", New: func() message.Message { return new(SchemaRequest) }},
+		{Name: "rrts.login.SchemaReply", New: func() message.Message { return new(SchemaReply) }},
+		{Name: "rrts.login.SealedRequest", New: func() message.Message { return new(SealedRequest) }},
+		{Name: "rrts.login.Secrets", New: func() message.Message { return new(Secrets) }},
+		{Name: "rrts.login.RotateRequest", New: func() message.Message { return new(RotateRequest) }},
+		{Name: "rrts.login.RotateReply", New: func() message.Message { return new(RotateReply) }},
+		{Name: "rrts.login.ChangeUserRequest", New: func() message.Message { return new(ChangeUserRequest) }},
+		{Name: "rrts.login.ChangeUserReply", New: func() message.Message { return new(ChangeUserReply) }},
 		{Name: "rrts.login.RegisterRequest", New: func() message.Message { return new(RegisterRequest) }},
 		{Name: "rrts.login.RegisterReply", New: func() message.Message { return new(RegisterReply) }},
 	},
+}
+
+// Standing is whether a user may log in. Append-only.
+type Standing uint32
+
+// The values of Standing. Numbers that are not among them are kept as they came.
+const (
+	StandingUnchanged Standing = 0
+	StandingEnabled   Standing = 1
+	StandingDisabled  Standing = 2
+)
+
+// String returns the value's name in lower case, or its number.
+func (e Standing) String() string {
+	switch e {
+	case StandingUnchanged:
+		return "unchanged"
+	case StandingEnabled:
+		return "enabled"
+	case StandingDisabled:
+		return "disabled"
+	}
+	return "standing_" + strconv.FormatUint(uint64(e), 10)
 }
 
 // LoginRequest asks for a session.
@@ -172,6 +204,9 @@ type LoginReply struct {
 	Role uint32
 	// Milliseconds for which the token is good.
 	ValidMillis uint64
+	// Set instead of all others: what the request was sealed to is gone. Seal it again,
+	// with a new nonce, under this schema.
+	Schema []byte
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -190,6 +225,9 @@ func (m *LoginReply) AppendTo(b []byte) []byte {
 	}
 	if m.ValidMillis != 0 {
 		b = message.AppendVarint(append(b, 0x28), m.ValidMillis)
+	}
+	if len(m.Schema) > 0 {
+		b = message.AppendBytes(append(b, 0x32), m.Schema)
 	}
 	return b
 }
@@ -211,6 +249,9 @@ func (m *LoginReply) Size() int {
 	}
 	if m.ValidMillis != 0 {
 		n += 1 + message.SizeVarint(m.ValidMillis)
+	}
+	if len(m.Schema) > 0 {
+		n += 1 + message.SizeBytes(len(m.Schema))
 	}
 	return n
 }
@@ -295,6 +336,17 @@ func (m *LoginReply) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.login.LoginReply.valid_millis")
 			}
 			m.ValidMillis = v
+			if i == len(b) || b[i] != 0x32 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x32: // schema
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.login.LoginReply.schema")
+			}
+			m.Schema = p
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.login.LoginReply: unknown field")
@@ -327,6 +379,9 @@ func (m LoginReply) String() string {
 	if m.ValidMillis != 0 {
 		t.Add("valid_millis", m.ValidMillis)
 	}
+	if len(m.Schema) > 0 {
+		t.Add("schema", m.Schema)
+	}
 	return t.String()
 }
 
@@ -335,6 +390,950 @@ func (m LoginReply) Format(f fmt.State, _ rune) { io.WriteString(f, m.String()) 
 
 // MarshalText returns String, so that no encoder of log attributes goes around it.
 func (m LoginReply) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// SchemaRequest asks for a login schema.
+type SchemaRequest struct {
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *SchemaRequest) AppendTo(b []byte) []byte {
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *SchemaRequest) Size() int {
+	return 0
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *SchemaRequest) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *SchemaRequest) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.login.SchemaRequest: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.login.SchemaRequest: tag")
+		}
+		if i = message.Skip(b, i, tag); i < 0 {
+			return message.BadField("rrts.login.SchemaRequest: unknown field")
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *SchemaRequest) Reset() {
+	*m = SchemaRequest{}
+}
+
+// String returns m for people and logs.
+func (m SchemaRequest) String() string {
+	t := message.NewText("SchemaRequest")
+	return t.String()
+}
+
+// SchemaReply holds one.
+type SchemaReply struct {
+	// Its layout, and how a request is sealed under it, is in rrts/message/sealed.
+	Schema []byte
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *SchemaReply) AppendTo(b []byte) []byte {
+	if len(m.Schema) > 0 {
+		b = message.AppendBytes(append(b, 0x0a), m.Schema)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *SchemaReply) Size() int {
+	n := 0
+	if len(m.Schema) > 0 {
+		n += 1 + message.SizeBytes(len(m.Schema))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *SchemaReply) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *SchemaReply) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.login.SchemaReply: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.login.SchemaReply: tag")
+		}
+		switch tag {
+		case 0x0a: // schema
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.login.SchemaReply.schema")
+			}
+			m.Schema = p
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.login.SchemaReply: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *SchemaReply) Reset() {
+	*m = SchemaReply{}
+}
+
+// String returns m for people and logs.
+func (m SchemaReply) String() string {
+	t := message.NewText("SchemaReply")
+	if len(m.Schema) > 0 {
+		t.Add("schema", m.Schema)
+	}
+	return t.String()
+}
+
+// SealedRequest is a Secrets that was sealed under a schema.
+type SealedRequest struct {
+	// The schema: the SFU that made it, and its epoch.
+	Sfu   uint32
+	Epoch uint64
+	// The suite's place in the schema, from 0 on.
+	Suite uint32
+	// HPKE's encapsulated key and ciphertext.
+	Encapsulated []byte
+	Ciphertext   []byte
+	// It is bound to the connection's challenge, which HelloReply tells, and not to what
+	// TLS exports: for clients whose TLS library exports nothing.
+	Challenged bool
+	// Set by the gateway, whatever the client wrote: what the request must be bound to,
+	// empty at a Unix socket, and the client's address.
+	Binding []byte
+	Address string
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *SealedRequest) AppendTo(b []byte) []byte {
+	if m.Sfu != 0 {
+		b = message.AppendVarint(append(b, 0x08), uint64(m.Sfu))
+	}
+	if m.Epoch != 0 {
+		b = message.AppendVarint(append(b, 0x10), m.Epoch)
+	}
+	if m.Suite != 0 {
+		b = message.AppendVarint(append(b, 0x18), uint64(m.Suite))
+	}
+	if len(m.Encapsulated) > 0 {
+		b = message.AppendBytes(append(b, 0x22), m.Encapsulated)
+	}
+	if len(m.Ciphertext) > 0 {
+		b = message.AppendBytes(append(b, 0x2a), m.Ciphertext)
+	}
+	if len(m.Binding) > 0 {
+		b = message.AppendBytes(append(b, 0x32), m.Binding)
+	}
+	if m.Address != "" {
+		b = message.AppendString(append(b, 0x3a), m.Address)
+	}
+	if m.Challenged {
+		b = append(b, 0x40, 1)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *SealedRequest) Size() int {
+	n := 0
+	if m.Sfu != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Sfu))
+	}
+	if m.Epoch != 0 {
+		n += 1 + message.SizeVarint(m.Epoch)
+	}
+	if m.Suite != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Suite))
+	}
+	if len(m.Encapsulated) > 0 {
+		n += 1 + message.SizeBytes(len(m.Encapsulated))
+	}
+	if len(m.Ciphertext) > 0 {
+		n += 1 + message.SizeBytes(len(m.Ciphertext))
+	}
+	if len(m.Binding) > 0 {
+		n += 1 + message.SizeBytes(len(m.Binding))
+	}
+	if m.Address != "" {
+		n += 1 + message.SizeBytes(len(m.Address))
+	}
+	if m.Challenged {
+		n += 1 + 1
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *SealedRequest) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *SealedRequest) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.login.SealedRequest: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.login.SealedRequest: tag")
+		}
+		switch tag {
+		case 0x08: // sfu
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.login.SealedRequest.sfu")
+			}
+			m.Sfu = uint32(v)
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x10: // epoch
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.login.SealedRequest.epoch")
+			}
+			m.Epoch = v
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x18: // suite
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.login.SealedRequest.suite")
+			}
+			m.Suite = uint32(v)
+			if i == len(b) || b[i] != 0x22 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x22: // encapsulated
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.login.SealedRequest.encapsulated")
+			}
+			m.Encapsulated = p
+			if i == len(b) || b[i] != 0x2a {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x2a: // ciphertext
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.login.SealedRequest.ciphertext")
+			}
+			m.Ciphertext = p
+			if i == len(b) || b[i] != 0x32 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x32: // binding
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.login.SealedRequest.binding")
+			}
+			m.Binding = p
+			if i == len(b) || b[i] != 0x3a {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x3a: // address
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.login.SealedRequest.address")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.login.SealedRequest.address: not UTF-8")
+			}
+			m.Address = string(p)
+			if i == len(b) || b[i] != 0x40 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x40: // challenged
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.login.SealedRequest.challenged")
+			}
+			m.Challenged = v != 0
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.login.SealedRequest: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *SealedRequest) Reset() {
+	*m = SealedRequest{}
+}
+
+// String returns m for people and logs, without its sensitive fields.
+func (m SealedRequest) String() string {
+	t := message.NewText("SealedRequest")
+	if m.Sfu != 0 {
+		t.Add("sfu", m.Sfu)
+	}
+	if m.Epoch != 0 {
+		t.Add("epoch", m.Epoch)
+	}
+	if m.Suite != 0 {
+		t.Add("suite", m.Suite)
+	}
+	if len(m.Encapsulated) > 0 {
+		t.Add("encapsulated", m.Encapsulated)
+	}
+	if len(m.Ciphertext) > 0 {
+		t.Add("ciphertext", m.Ciphertext)
+	}
+	if m.Challenged {
+		t.Add("challenged", m.Challenged)
+	}
+	if len(m.Binding) > 0 {
+		t.Redact("binding")
+	}
+	if m.Address != "" {
+		t.Add("address", m.Address)
+	}
+	return t.String()
+}
+
+// Format prints m as String does, whatever the verb.
+func (m SealedRequest) Format(f fmt.State, _ rune) { io.WriteString(f, m.String()) }
+
+// MarshalText returns String, so that no encoder of log attributes goes around it.
+func (m SealedRequest) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// Secrets is what only the login service may read.
+type Secrets struct {
+	// 16 random bytes, new in every request: a request is executed once.
+	Nonce     []byte
+	LoginName string
+	Password  string
+	// Of ChangePassword.
+	NewPassword string
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *Secrets) AppendTo(b []byte) []byte {
+	if len(m.Nonce) > 0 {
+		b = message.AppendBytes(append(b, 0x0a), m.Nonce)
+	}
+	if m.LoginName != "" {
+		b = message.AppendString(append(b, 0x12), m.LoginName)
+	}
+	if m.Password != "" {
+		b = message.AppendString(append(b, 0x1a), m.Password)
+	}
+	if m.NewPassword != "" {
+		b = message.AppendString(append(b, 0x22), m.NewPassword)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *Secrets) Size() int {
+	n := 0
+	if len(m.Nonce) > 0 {
+		n += 1 + message.SizeBytes(len(m.Nonce))
+	}
+	if m.LoginName != "" {
+		n += 1 + message.SizeBytes(len(m.LoginName))
+	}
+	if m.Password != "" {
+		n += 1 + message.SizeBytes(len(m.Password))
+	}
+	if m.NewPassword != "" {
+		n += 1 + message.SizeBytes(len(m.NewPassword))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *Secrets) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *Secrets) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.login.Secrets: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.login.Secrets: tag")
+		}
+		switch tag {
+		case 0x0a: // nonce
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.login.Secrets.nonce")
+			}
+			m.Nonce = p
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x12: // login_name
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.login.Secrets.login_name")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.login.Secrets.login_name: not UTF-8")
+			}
+			m.LoginName = string(p)
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x1a: // password
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.login.Secrets.password")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.login.Secrets.password: not UTF-8")
+			}
+			m.Password = string(p)
+			if i == len(b) || b[i] != 0x22 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x22: // new_password
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.login.Secrets.new_password")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.login.Secrets.new_password: not UTF-8")
+			}
+			m.NewPassword = string(p)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.login.Secrets: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *Secrets) Reset() {
+	*m = Secrets{}
+}
+
+// String returns m for people and logs, without its sensitive fields.
+func (m Secrets) String() string {
+	t := message.NewText("Secrets")
+	if len(m.Nonce) > 0 {
+		t.Redact("nonce")
+	}
+	if m.LoginName != "" {
+		t.Redact("login_name")
+	}
+	if m.Password != "" {
+		t.Redact("password")
+	}
+	if m.NewPassword != "" {
+		t.Redact("new_password")
+	}
+	return t.String()
+}
+
+// Format prints m as String does, whatever the verb.
+func (m Secrets) Format(f fmt.State, _ rune) { io.WriteString(f, m.String()) }
+
+// MarshalText returns String, so that no encoder of log attributes goes around it.
+func (m Secrets) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// RotateRequest asks one login service for a new schema.
+type RotateRequest struct {
+	// Destroy the keys of the schemas before it at once, not after their time of grace:
+	// clients that hold one seal again.
+	Destroy bool
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *RotateRequest) AppendTo(b []byte) []byte {
+	if m.Destroy {
+		b = append(b, 0x08, 1)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *RotateRequest) Size() int {
+	n := 0
+	if m.Destroy {
+		n += 1 + 1
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *RotateRequest) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *RotateRequest) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.login.RotateRequest: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.login.RotateRequest: tag")
+		}
+		switch tag {
+		case 0x08: // destroy
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.login.RotateRequest.destroy")
+			}
+			m.Destroy = v != 0
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.login.RotateRequest: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *RotateRequest) Reset() {
+	*m = RotateRequest{}
+}
+
+// String returns m for people and logs.
+func (m RotateRequest) String() string {
+	t := message.NewText("RotateRequest")
+	if m.Destroy {
+		t.Add("destroy", m.Destroy)
+	}
+	return t.String()
+}
+
+// RotateReply tells of the new schema.
+type RotateReply struct {
+	Sfu   uint32
+	Epoch uint64
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *RotateReply) AppendTo(b []byte) []byte {
+	if m.Sfu != 0 {
+		b = message.AppendVarint(append(b, 0x08), uint64(m.Sfu))
+	}
+	if m.Epoch != 0 {
+		b = message.AppendVarint(append(b, 0x10), m.Epoch)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *RotateReply) Size() int {
+	n := 0
+	if m.Sfu != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Sfu))
+	}
+	if m.Epoch != 0 {
+		n += 1 + message.SizeVarint(m.Epoch)
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *RotateReply) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *RotateReply) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.login.RotateReply: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.login.RotateReply: tag")
+		}
+		switch tag {
+		case 0x08: // sfu
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.login.RotateReply.sfu")
+			}
+			m.Sfu = uint32(v)
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x10: // epoch
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.login.RotateReply.epoch")
+			}
+			m.Epoch = v
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.login.RotateReply: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *RotateReply) Reset() {
+	*m = RotateReply{}
+}
+
+// String returns m for people and logs.
+func (m RotateReply) String() string {
+	t := message.NewText("RotateReply")
+	if m.Sfu != 0 {
+		t.Add("sfu", m.Sfu)
+	}
+	if m.Epoch != 0 {
+		t.Add("epoch", m.Epoch)
+	}
+	return t.String()
+}
+
+// ChangeUserRequest changes a user and ends all sessions of it; where it holds nothing
+// else, that is all it does. Operators only.
+type ChangeUserRequest struct {
+	User uint64
+	// A new password, where there is one.
+	Password string
+	// A new role, where it is not 0.
+	Role     uint32
+	Standing Standing
+	// Makes the call repeatable.
+	TransactionId u128.Int
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *ChangeUserRequest) AppendTo(b []byte) []byte {
+	if m.User != 0 {
+		b = message.AppendVarint(append(b, 0x08), m.User)
+	}
+	if m.Password != "" {
+		b = message.AppendString(append(b, 0x12), m.Password)
+	}
+	if m.Role != 0 {
+		b = message.AppendVarint(append(b, 0x18), uint64(m.Role))
+	}
+	if m.Standing != 0 {
+		b = message.AppendVarint(append(b, 0x20), uint64(int32(m.Standing)))
+	}
+	if !m.TransactionId.IsZero() {
+		b = message.AppendU128(append(b, 0x2a), m.TransactionId)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *ChangeUserRequest) Size() int {
+	n := 0
+	if m.User != 0 {
+		n += 1 + message.SizeVarint(m.User)
+	}
+	if m.Password != "" {
+		n += 1 + message.SizeBytes(len(m.Password))
+	}
+	if m.Role != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Role))
+	}
+	if m.Standing != 0 {
+		n += 1 + message.SizeVarint(uint64(int32(m.Standing)))
+	}
+	if !m.TransactionId.IsZero() {
+		n += 1 + 1 + m.TransactionId.WireSize()
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *ChangeUserRequest) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *ChangeUserRequest) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.login.ChangeUserRequest: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.login.ChangeUserRequest: tag")
+		}
+		switch tag {
+		case 0x08: // user
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.login.ChangeUserRequest.user")
+			}
+			m.User = v
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x12: // password
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.login.ChangeUserRequest.password")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.login.ChangeUserRequest.password: not UTF-8")
+			}
+			m.Password = string(p)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x18: // role
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.login.ChangeUserRequest.role")
+			}
+			m.Role = uint32(v)
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x20: // standing
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.login.ChangeUserRequest.standing")
+			}
+			m.Standing = Standing(v)
+			if i == len(b) || b[i] != 0x2a {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x2a: // transaction_id
+			var v u128.Int
+			if v, i = message.U128(b, i); i < 0 {
+				return message.BadField("rrts.login.ChangeUserRequest.transaction_id")
+			}
+			m.TransactionId = v
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.login.ChangeUserRequest: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *ChangeUserRequest) Reset() {
+	*m = ChangeUserRequest{}
+}
+
+// String returns m for people and logs, without its sensitive fields.
+func (m ChangeUserRequest) String() string {
+	t := message.NewText("ChangeUserRequest")
+	if m.User != 0 {
+		t.Add("user", m.User)
+	}
+	if m.Password != "" {
+		t.Redact("password")
+	}
+	if m.Role != 0 {
+		t.Add("role", m.Role)
+	}
+	if m.Standing != 0 {
+		t.Add("standing", m.Standing)
+	}
+	if !m.TransactionId.IsZero() {
+		t.Add("transaction_id", m.TransactionId)
+	}
+	return t.String()
+}
+
+// Format prints m as String does, whatever the verb.
+func (m ChangeUserRequest) Format(f fmt.State, _ rune) { io.WriteString(f, m.String()) }
+
+// MarshalText returns String, so that no encoder of log attributes goes around it.
+func (m ChangeUserRequest) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// ChangeUserReply says that it was done.
+type ChangeUserReply struct {
+	// Or, why not, one line.
+	Refused string
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *ChangeUserReply) AppendTo(b []byte) []byte {
+	if m.Refused != "" {
+		b = message.AppendString(append(b, 0x0a), m.Refused)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *ChangeUserReply) Size() int {
+	n := 0
+	if m.Refused != "" {
+		n += 1 + message.SizeBytes(len(m.Refused))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *ChangeUserReply) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *ChangeUserReply) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.login.ChangeUserReply: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.login.ChangeUserReply: tag")
+		}
+		switch tag {
+		case 0x0a: // refused
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.login.ChangeUserReply.refused")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.login.ChangeUserReply.refused: not UTF-8")
+			}
+			m.Refused = string(p)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.login.ChangeUserReply: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *ChangeUserReply) Reset() {
+	*m = ChangeUserReply{}
+}
+
+// String returns m for people and logs.
+func (m ChangeUserReply) String() string {
+	t := message.NewText("ChangeUserReply")
+	if m.Refused != "" {
+		t.Add("refused", m.Refused)
+	}
+	return t.String()
+}
 
 // RegisterRequest creates a user. Operators only.
 type RegisterRequest struct {
@@ -611,9 +1610,14 @@ func (m RegisterReply) String() string {
 
 // The numbers by which engines route to Login.
 const (
-	LoginService        uint16 = 4
-	LoginLoginMethod    uint16 = 1
-	LoginRegisterMethod uint16 = 2
+	LoginService              uint16 = 4
+	LoginLoginMethod          uint16 = 1
+	LoginRegisterMethod       uint16 = 2
+	LoginSchemaMethod         uint16 = 3
+	LoginEnterMethod          uint16 = 4
+	LoginChangePasswordMethod uint16 = 5
+	LoginChangeUserMethod     uint16 = 6
+	LoginRotateMethod         uint16 = 7
 )
 
 // LoginDescriptor is what routing knows of Login.
@@ -642,6 +1646,51 @@ var LoginDescriptor = message.ServiceDescriptor{
 			Request:    "rrts.login.RegisterRequest",
 			Reply:      "rrts.login.RegisterReply",
 		},
+		{
+			Number:     LoginSchemaMethod,
+			Name:       "Schema",
+			Lane:       message.LaneRequest,
+			Idempotent: true,
+			MaxBytes:   64,
+			Request:    "rrts.login.SchemaRequest",
+			Reply:      "rrts.login.SchemaReply",
+		},
+		{
+			Number:    LoginEnterMethod,
+			Name:      "Enter",
+			Lane:      message.LaneRequest,
+			Sensitive: true,
+			MaxBytes:  4096,
+			Request:   "rrts.login.SealedRequest",
+			Reply:     "rrts.login.LoginReply",
+		},
+		{
+			Number:    LoginChangePasswordMethod,
+			Name:      "ChangePassword",
+			Lane:      message.LaneRequest,
+			Sensitive: true,
+			MaxBytes:  4096,
+			Request:   "rrts.login.SealedRequest",
+			Reply:     "rrts.login.LoginReply",
+		},
+		{
+			Number:     LoginChangeUserMethod,
+			Name:       "ChangeUser",
+			Lane:       message.LaneRequest,
+			Idempotent: true,
+			Sensitive:  true,
+			MaxBytes:   4096,
+			Request:    "rrts.login.ChangeUserRequest",
+			Reply:      "rrts.login.ChangeUserReply",
+		},
+		{
+			Number:   LoginRotateMethod,
+			Name:     "Rotate",
+			Lane:     message.LaneRequest,
+			MaxBytes: 64,
+			Request:  "rrts.login.RotateRequest",
+			Reply:    "rrts.login.RotateReply",
+		},
 	},
 }
 
@@ -650,8 +1699,19 @@ var LoginDescriptor = message.ServiceDescriptor{
 // LoginHandler is what a Component implements to answer it. A request belongs to its
 // handler until it is answered; in aliases the request's bytes.
 type LoginHandler interface {
+	// Of protocol version 1, unsealed; clients of version 2 call Enter.
 	Login(r message.Responder[*LoginReply], in *LoginRequest)
 	Register(r message.Responder[*RegisterReply], in *RegisterRequest)
+	Schema(r message.Responder[*SchemaReply], in *SchemaRequest)
+	// Begins a session. It is executed once: after an outcome that is not known a client
+	// seals again.
+	Enter(r message.Responder[*LoginReply], in *SealedRequest)
+	// Gives the user whose name and password these are a new password, ends all sessions
+	// of that user and begins another one.
+	ChangePassword(r message.Responder[*LoginReply], in *SealedRequest)
+	ChangeUser(r message.Responder[*ChangeUserReply], in *ChangeUserRequest)
+	// Of one SFU's login service.
+	Rotate(r message.Responder[*RotateReply], in *RotateRequest)
 }
 
 // ServeLogin gives r to the method of h that it is for. A malformed request is
@@ -668,6 +1728,31 @@ func ServeLogin(h LoginHandler, r message.Request) {
 		if message.Accept(r, &LoginDescriptor.Methods[1], in) {
 			h.Register(message.Responder[*RegisterReply]{Request: r}, in)
 		}
+	case LoginSchemaMethod:
+		in := new(SchemaRequest)
+		if message.Accept(r, &LoginDescriptor.Methods[2], in) {
+			h.Schema(message.Responder[*SchemaReply]{Request: r}, in)
+		}
+	case LoginEnterMethod:
+		in := new(SealedRequest)
+		if message.Accept(r, &LoginDescriptor.Methods[3], in) {
+			h.Enter(message.Responder[*LoginReply]{Request: r}, in)
+		}
+	case LoginChangePasswordMethod:
+		in := new(SealedRequest)
+		if message.Accept(r, &LoginDescriptor.Methods[4], in) {
+			h.ChangePassword(message.Responder[*LoginReply]{Request: r}, in)
+		}
+	case LoginChangeUserMethod:
+		in := new(ChangeUserRequest)
+		if message.Accept(r, &LoginDescriptor.Methods[5], in) {
+			h.ChangeUser(message.Responder[*ChangeUserReply]{Request: r}, in)
+		}
+	case LoginRotateMethod:
+		in := new(RotateRequest)
+		if message.Accept(r, &LoginDescriptor.Methods[6], in) {
+			h.Rotate(message.Responder[*RotateReply]{Request: r}, in)
+		}
 	default:
 		message.Refuse(r, &LoginDescriptor)
 	}
@@ -676,7 +1761,7 @@ func ServeLogin(h LoginHandler, r message.Request) {
 // LoginClient calls Login. Errors are *message.Error, or the context's.
 type LoginClient struct{ message.Caller }
 
-// Login calls Login.Login.
+// Of protocol version 1, unsealed; clients of version 2 call Enter.
 func (c LoginClient) Login(ctx context.Context, in *LoginRequest) (*LoginReply, error) {
 	body, err := c.Call(ctx, &LoginDescriptor.Methods[0], LoginService, message.Marshal(in))
 	if err != nil {
@@ -697,6 +1782,73 @@ func (c LoginClient) Register(ctx context.Context, in *RegisterRequest) (*Regist
 	}
 	out := new(RegisterReply)
 	if err := message.Finish(&LoginDescriptor.Methods[1], body, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Schema calls Login.Schema.
+func (c LoginClient) Schema(ctx context.Context, in *SchemaRequest) (*SchemaReply, error) {
+	body, err := c.Call(ctx, &LoginDescriptor.Methods[2], LoginService, message.Marshal(in))
+	if err != nil {
+		return nil, err
+	}
+	out := new(SchemaReply)
+	if err := message.Finish(&LoginDescriptor.Methods[2], body, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Begins a session. It is executed once: after an outcome that is not known a client
+// seals again.
+func (c LoginClient) Enter(ctx context.Context, in *SealedRequest) (*LoginReply, error) {
+	body, err := c.Call(ctx, &LoginDescriptor.Methods[3], LoginService, message.Marshal(in))
+	if err != nil {
+		return nil, err
+	}
+	out := new(LoginReply)
+	if err := message.Finish(&LoginDescriptor.Methods[3], body, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Gives the user whose name and password these are a new password, ends all sessions
+// of that user and begins another one.
+func (c LoginClient) ChangePassword(ctx context.Context, in *SealedRequest) (*LoginReply, error) {
+	body, err := c.Call(ctx, &LoginDescriptor.Methods[4], LoginService, message.Marshal(in))
+	if err != nil {
+		return nil, err
+	}
+	out := new(LoginReply)
+	if err := message.Finish(&LoginDescriptor.Methods[4], body, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// ChangeUser calls Login.ChangeUser.
+func (c LoginClient) ChangeUser(ctx context.Context, in *ChangeUserRequest) (*ChangeUserReply, error) {
+	body, err := c.Call(ctx, &LoginDescriptor.Methods[5], LoginService, message.Marshal(in))
+	if err != nil {
+		return nil, err
+	}
+	out := new(ChangeUserReply)
+	if err := message.Finish(&LoginDescriptor.Methods[5], body, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Of one SFU's login service.
+func (c LoginClient) Rotate(ctx context.Context, in *RotateRequest) (*RotateReply, error) {
+	body, err := c.Call(ctx, &LoginDescriptor.Methods[6], LoginService, message.Marshal(in))
+	if err != nil {
+		return nil, err
+	}
+	out := new(RotateReply)
+	if err := message.Finish(&LoginDescriptor.Methods[6], body, out); err != nil {
 		return nil, err
 	}
 	return out, nil

@@ -48,6 +48,9 @@ var Schema = message.Schema{
 		{Name: "rrts.txn.StatusRequest", New: func() message.Message { return new(StatusRequest) }},
 		{Name: "rrts.txn.UserQuery", New: func() message.Message { return new(UserQuery) }},
 		{Name: "rrts.txn.UserAnswer", New: func() message.Message { return new(UserAnswer) }},
+		{Name: "rrts.txn.SessionsRequest", New: func() message.Message { return new(SessionsRequest) }},
+		{Name: "rrts.txn.SessionsAnswer", New: func() message.Message { return new(SessionsAnswer) }},
+		{Name: "rrts.txn.UserStanding", New: func() message.Message { return new(UserStanding) }},
 		{Name: "rrts.txn.Query", New: func() message.Message { return new(Query) }},
 		{Name: "rrts.txn.TransactionsFilter", New: func() message.Message { return new(TransactionsFilter) }},
 		{Name: "rrts.txn.TransactionRow", New: func() message.Message { return new(TransactionRow) }},
@@ -311,6 +314,9 @@ const (
 	// Not executed: the clocks of the SFUs that vote do not agree. May be retried with the
 	// same id.
 	StateClockUnsynced State = 10
+	// Not executed: the session in which it came has ended. May be retried with the same
+	// id in another one; to clients it is a failure, UNSIGNED.
+	StateSessionOver State = 11
 )
 
 // String returns the value's name in lower case, or its number.
@@ -338,6 +344,8 @@ func (e State) String() string {
 		return "refused"
 	case StateClockUnsynced:
 		return "clock_unsynced"
+	case StateSessionOver:
+		return "session_over"
 	}
 	return "state_" + strconv.FormatUint(uint64(e), 10)
 }
@@ -1607,6 +1615,9 @@ type UserChange struct {
 	// message.Role.
 	Role     uint32
 	Disabled bool
+	// Since apply version 6: whether the user is disabled stays as it is, whatever
+	// disabled says.
+	KeepStanding bool
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -1628,6 +1639,9 @@ func (m *UserChange) AppendTo(b []byte) []byte {
 	}
 	if m.Disabled {
 		b = append(b, 0x30, 1)
+	}
+	if m.KeepStanding {
+		b = append(b, 0x38, 1)
 	}
 	return b
 }
@@ -1651,6 +1665,9 @@ func (m *UserChange) Size() int {
 		n += 1 + message.SizeVarint(uint64(m.Role))
 	}
 	if m.Disabled {
+		n += 1 + 1
+	}
+	if m.KeepStanding {
 		n += 1 + 1
 	}
 	return n
@@ -1750,6 +1767,19 @@ func (m *UserChange) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.UserChange.disabled")
 			}
 			m.Disabled = v != 0
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x38: // keep_standing
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.UserChange.keep_standing")
+			}
+			m.KeepStanding = v != 0
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.UserChange: unknown field")
@@ -1784,6 +1814,9 @@ func (m UserChange) String() string {
 	}
 	if m.Disabled {
 		t.Add("disabled", m.Disabled)
+	}
+	if m.KeepStanding {
+		t.Add("keep_standing", m.KeepStanding)
 	}
 	return t.String()
 }
@@ -2543,6 +2576,9 @@ type Submission struct {
 	Role      uint32
 	// Time left for an answer, milliseconds; 0 means none was asked for.
 	RemainingMillis uint32
+	// Since apply version 6: the version of the user at which its session began; 0 where
+	// there is no session. The transaction of a session that has ended is not executed.
+	UserVersion uint32
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -2558,6 +2594,9 @@ func (m *Submission) AppendTo(b []byte) []byte {
 	}
 	if m.RemainingMillis != 0 {
 		b = message.AppendVarint(append(b, 0x20), uint64(m.RemainingMillis))
+	}
+	if m.UserVersion != 0 {
+		b = message.AppendVarint(append(b, 0x28), uint64(m.UserVersion))
 	}
 	return b
 }
@@ -2576,6 +2615,9 @@ func (m *Submission) Size() int {
 	}
 	if m.RemainingMillis != 0 {
 		n += 1 + message.SizeVarint(uint64(m.RemainingMillis))
+	}
+	if m.UserVersion != 0 {
+		n += 1 + message.SizeVarint(uint64(m.UserVersion))
 	}
 	return n
 }
@@ -2646,6 +2688,19 @@ func (m *Submission) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Submission.remaining_millis")
 			}
 			m.RemainingMillis = uint32(v)
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x28: // user_version
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Submission.user_version")
+			}
+			m.UserVersion = uint32(v)
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.Submission: unknown field")
@@ -2674,6 +2729,9 @@ func (m Submission) String() string {
 	}
 	if m.RemainingMillis != 0 {
 		t.Add("remaining_millis", m.RemainingMillis)
+	}
+	if m.UserVersion != 0 {
+		t.Add("user_version", m.UserVersion)
 	}
 	return t.String()
 }
@@ -3122,6 +3180,427 @@ func (m UserAnswer) Format(f fmt.State, _ rune) { io.WriteString(f, m.String()) 
 
 // MarshalText returns String, so that no encoder of log attributes goes around it.
 func (m UserAnswer) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// SessionsRequest asks whether sessions still hold: which users have changed since the
+// last answer, and how certain users stand.
+type SessionsRequest struct {
+	// What the last answer said; 0 at first, or if it came from another SFU.
+	Instance uint64
+	Counter  uint64
+	// At most 4096.
+	Users []uint64
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *SessionsRequest) AppendTo(b []byte) []byte {
+	if m.Instance != 0 {
+		b = message.AppendVarint(append(b, 0x08), m.Instance)
+	}
+	if m.Counter != 0 {
+		b = message.AppendVarint(append(b, 0x10), m.Counter)
+	}
+	if len(m.Users) > 0 {
+		b = append(b, 0x1a, 0)
+		at := len(b)
+		b = message.AppendVarints(b, m.Users)
+		b = message.CloseBytes(b, at)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *SessionsRequest) Size() int {
+	n := 0
+	if m.Instance != 0 {
+		n += 1 + message.SizeVarint(m.Instance)
+	}
+	if m.Counter != 0 {
+		n += 1 + message.SizeVarint(m.Counter)
+	}
+	if len(m.Users) > 0 {
+		p := 0
+		for _, v := range m.Users {
+			p += message.SizeVarint(v)
+		}
+		n += 1 + message.SizeBytes(p)
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *SessionsRequest) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *SessionsRequest) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.SessionsRequest: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.SessionsRequest: tag")
+		}
+		switch tag {
+		case 0x08: // instance
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.SessionsRequest.instance")
+			}
+			m.Instance = v
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x10: // counter
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.SessionsRequest.counter")
+			}
+			m.Counter = v
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x1a: // users, packed
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.SessionsRequest.users")
+			}
+			var ok bool
+			if m.Users, ok = message.Varints(m.Users, p); !ok {
+				return message.BadField("rrts.txn.SessionsRequest.users")
+			}
+		case 0x18: // users
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.SessionsRequest.users")
+			}
+			m.Users = append(m.Users, v)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.SessionsRequest: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *SessionsRequest) Reset() {
+	*m = SessionsRequest{
+		Users: m.Users[:0],
+	}
+}
+
+// String returns m for people and logs.
+func (m SessionsRequest) String() string {
+	t := message.NewText("SessionsRequest")
+	if m.Instance != 0 {
+		t.Add("instance", m.Instance)
+	}
+	if m.Counter != 0 {
+		t.Add("counter", m.Counter)
+	}
+	if len(m.Users) > 0 {
+		message.AddList(&t, "users", m.Users)
+	}
+	return t.String()
+}
+
+// SessionsAnswer is what holds now.
+type SessionsAnswer struct {
+	Instance uint64
+	Counter  uint64
+	// It is not known what has changed since the last answer: ask for every user.
+	Afresh bool
+	// The users that have changed since, and then those that were asked for, in their
+	// order. A user that does not exist has version 0.
+	Users []UserStanding
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *SessionsAnswer) AppendTo(b []byte) []byte {
+	if m.Instance != 0 {
+		b = message.AppendVarint(append(b, 0x08), m.Instance)
+	}
+	if m.Counter != 0 {
+		b = message.AppendVarint(append(b, 0x10), m.Counter)
+	}
+	if m.Afresh {
+		b = append(b, 0x18, 1)
+	}
+	for i := range m.Users {
+		b = append(b, 0x22, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Users[i].AppendTo(b), at)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *SessionsAnswer) Size() int {
+	n := 0
+	if m.Instance != 0 {
+		n += 1 + message.SizeVarint(m.Instance)
+	}
+	if m.Counter != 0 {
+		n += 1 + message.SizeVarint(m.Counter)
+	}
+	if m.Afresh {
+		n += 1 + 1
+	}
+	if len(m.Users) > 0 {
+		n += len(m.Users)
+		for i := range m.Users {
+			n += message.SizeBytes(m.Users[i].Size())
+		}
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *SessionsAnswer) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *SessionsAnswer) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.SessionsAnswer: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.SessionsAnswer: tag")
+		}
+		switch tag {
+		case 0x08: // instance
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.SessionsAnswer.instance")
+			}
+			m.Instance = v
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x10: // counter
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.SessionsAnswer.counter")
+			}
+			m.Counter = v
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x18: // afresh
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.SessionsAnswer.afresh")
+			}
+			m.Afresh = v != 0
+			if i == len(b) || b[i] != 0x22 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x22: // users
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.SessionsAnswer.users")
+			}
+			if len(m.Users) == cap(m.Users) {
+				m.Users = slices.Grow(m.Users, message.CountRun(b, i, 0x22))
+			}
+			n := len(m.Users)
+			m.Users = m.Users[:n+1]
+			m.Users[n].Reset()
+			if err := m.Users[n].ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.SessionsAnswer: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *SessionsAnswer) Reset() {
+	*m = SessionsAnswer{
+		Users: m.Users[:0],
+	}
+}
+
+// String returns m for people and logs.
+func (m SessionsAnswer) String() string {
+	t := message.NewText("SessionsAnswer")
+	if m.Instance != 0 {
+		t.Add("instance", m.Instance)
+	}
+	if m.Counter != 0 {
+		t.Add("counter", m.Counter)
+	}
+	if m.Afresh {
+		t.Add("afresh", m.Afresh)
+	}
+	if len(m.Users) > 0 {
+		message.AddList(&t, "users", m.Users)
+	}
+	return t.String()
+}
+
+// UserStanding is what decides whether a session holds: its user's version must be that
+// at which it began, and the user not disabled.
+type UserStanding struct {
+	Number   uint64
+	Version  uint32
+	Disabled bool
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *UserStanding) AppendTo(b []byte) []byte {
+	if m.Number != 0 {
+		b = message.AppendVarint(append(b, 0x08), m.Number)
+	}
+	if m.Version != 0 {
+		b = message.AppendVarint(append(b, 0x10), uint64(m.Version))
+	}
+	if m.Disabled {
+		b = append(b, 0x18, 1)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *UserStanding) Size() int {
+	n := 0
+	if m.Number != 0 {
+		n += 1 + message.SizeVarint(m.Number)
+	}
+	if m.Version != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Version))
+	}
+	if m.Disabled {
+		n += 1 + 1
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *UserStanding) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *UserStanding) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.UserStanding: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.UserStanding: tag")
+		}
+		switch tag {
+		case 0x08: // number
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.UserStanding.number")
+			}
+			m.Number = v
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x10: // version
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.UserStanding.version")
+			}
+			m.Version = uint32(v)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x18: // disabled
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.UserStanding.disabled")
+			}
+			m.Disabled = v != 0
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.UserStanding: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *UserStanding) Reset() {
+	*m = UserStanding{}
+}
+
+// String returns m for people and logs.
+func (m UserStanding) String() string {
+	t := message.NewText("UserStanding")
+	if m.Number != 0 {
+		t.Add("number", m.Number)
+	}
+	if m.Version != 0 {
+		t.Add("version", m.Version)
+	}
+	if m.Disabled {
+		t.Add("disabled", m.Disabled)
+	}
+	return t.String()
+}
 
 // Query is a read of the ledger. Exactly one of the fields is set.
 type Query struct {
@@ -11963,6 +12442,7 @@ const (
 	TxnResolveMethod  uint16 = 3
 	TxnReadMethod     uint16 = 4
 	TxnFindUserMethod uint16 = 5
+	TxnSessionsMethod uint16 = 6
 	TxnEventsMethod   uint16 = 7
 )
 
@@ -12020,6 +12500,15 @@ var TxnDescriptor = message.ServiceDescriptor{
 			Reply:      "rrts.txn.UserAnswer",
 		},
 		{
+			Number:     TxnSessionsMethod,
+			Name:       "Sessions",
+			Lane:       message.LaneRequest,
+			Idempotent: true,
+			MaxBytes:   65536,
+			Request:    "rrts.txn.SessionsRequest",
+			Reply:      "rrts.txn.SessionsAnswer",
+		},
+		{
 			Number:     TxnEventsMethod,
 			Name:       "Events",
 			Lane:       message.LaneRequest,
@@ -12045,6 +12534,8 @@ type TxnHandler interface {
 	Resolve(r message.Responder[*Outcome], in *StatusRequest)
 	Read(r message.Responder[*QueryAnswer], in *Query)
 	FindUser(r message.Responder[*UserAnswer], in *UserQuery)
+	// Linearizable.
+	Sessions(r message.Responder[*SessionsAnswer], in *SessionsRequest)
 	// Answered by any replica from what it has applied.
 	Events(r message.Responder[*EventsAnswer], in *EventsRequest)
 }
@@ -12078,9 +12569,14 @@ func ServeTxn(h TxnHandler, r message.Request) {
 		if message.Accept(r, &TxnDescriptor.Methods[4], in) {
 			h.FindUser(message.Responder[*UserAnswer]{Request: r}, in)
 		}
+	case TxnSessionsMethod:
+		in := new(SessionsRequest)
+		if message.Accept(r, &TxnDescriptor.Methods[5], in) {
+			h.Sessions(message.Responder[*SessionsAnswer]{Request: r}, in)
+		}
 	case TxnEventsMethod:
 		in := new(EventsRequest)
-		if message.Accept(r, &TxnDescriptor.Methods[5], in) {
+		if message.Accept(r, &TxnDescriptor.Methods[6], in) {
 			h.Events(message.Responder[*EventsAnswer]{Request: r}, in)
 		}
 	default:
@@ -12156,14 +12652,27 @@ func (c TxnClient) FindUser(ctx context.Context, in *UserQuery) (*UserAnswer, er
 	return out, nil
 }
 
-// Answered by any replica from what it has applied.
-func (c TxnClient) Events(ctx context.Context, in *EventsRequest) (*EventsAnswer, error) {
+// Linearizable.
+func (c TxnClient) Sessions(ctx context.Context, in *SessionsRequest) (*SessionsAnswer, error) {
 	body, err := c.Call(ctx, &TxnDescriptor.Methods[5], TxnService, message.Marshal(in))
 	if err != nil {
 		return nil, err
 	}
-	out := new(EventsAnswer)
+	out := new(SessionsAnswer)
 	if err := message.Finish(&TxnDescriptor.Methods[5], body, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Answered by any replica from what it has applied.
+func (c TxnClient) Events(ctx context.Context, in *EventsRequest) (*EventsAnswer, error) {
+	body, err := c.Call(ctx, &TxnDescriptor.Methods[6], TxnService, message.Marshal(in))
+	if err != nil {
+		return nil, err
+	}
+	out := new(EventsAnswer)
+	if err := message.Finish(&TxnDescriptor.Methods[6], body, out); err != nil {
 		return nil, err
 	}
 	return out, nil

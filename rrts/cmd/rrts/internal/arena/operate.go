@@ -45,7 +45,7 @@ func Register(ctx context.Context, operator *client.Client, n int) ([]User, erro
 func (a *Arena) Login(ctx context.Context, u User) (*client.Client, error) {
 	kit := a.Kit()
 	c, err := client.Open(ctx, client.Config{
-		Gateways: kit.Gateways, RootCAs: kit.Pool(), ClusterID: [16]byte(kit.ID),
+		Gateways: kit.Gateways, RootCAs: kit.Pool(), ClusterID: [16]byte(kit.ID), LoginKey: kit.Signer(),
 		LoginName: u.LoginName, Password: u.Password,
 	})
 	if err != nil {

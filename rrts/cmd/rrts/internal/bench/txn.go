@@ -159,7 +159,7 @@ func connect(ctx context.Context, a *arena.Arena, cfg TxnConfig) ([]*client.Clie
 	var clients []*client.Client
 	for range cfg.Clients {
 		c, err := client.Open(ctx, client.Config{
-			Gateways: kit.Gateways, RootCAs: kit.Pool(), ClusterID: [16]byte(kit.ID), Token: first.Token(), SingleConnection: true,
+			Gateways: kit.Gateways, RootCAs: kit.Pool(), ClusterID: [16]byte(kit.ID), LoginKey: kit.Signer(), Token: first.Token(), SingleConnection: true,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("bench: client %d of %d: %w", len(clients)+1, cfg.Clients, err)
