@@ -113,6 +113,7 @@ func root() *cobra.Command {
 		c.keysCommand(),
 		c.componentCommand(),
 		c.userCommand(),
+		c.loginCommand(),
 		c.ledgerCommand(),
 		c.txCommand(),
 		c.eventsCommand(),

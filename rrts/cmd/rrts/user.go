@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -17,7 +18,10 @@ import (
 
 func (c *cli) userCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "user", Short: "users of the cluster"}
-	cmd.AddCommand(c.userAddCommand(), c.userGrantCommand(), c.userRightsCommand())
+	cmd.AddCommand(c.userAddCommand(), c.userGrantCommand(), c.userRightsCommand(), c.userPasswordCommand(), c.userRoleCommand(),
+		c.userChangeCommand("disable", "end a user's sessions and let the user in no more", loginpb.StandingDisabled),
+		c.userChangeCommand("enable", "let a disabled user in again", loginpb.StandingEnabled),
+		c.userChangeCommand("revoke", "end a user's sessions, at every gateway within a second", loginpb.StandingUnchanged))
 	return cmd
 }
 
@@ -70,6 +74,98 @@ command line can be seen by everybody on the machine.`,
 	}
 	cmd.Flags().StringVar(&roleName, "role", "client", "client, operator or auditor")
 	return cmd
+}
+
+func (c *cli) userPasswordCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "password NUMBER",
+		Short: "give a user a new password",
+		Long: `Gives a user a new password, which is read from the terminal or from standard input, and ends the user's
+sessions. A user who knows the old password changes it from the application.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			number, err := userNumber(cmd, args, 1)
+			if err != nil {
+				return err
+			}
+			password, err := ask(bufio.NewReader(os.Stdin), "new password: ")
+			if err != nil {
+				return err
+			}
+			if password == "" {
+				return errors.New("the new password is empty")
+			}
+			return c.changeUser(cmd, &loginpb.ChangeUserRequest{User: number, Password: password}, "has a new password")
+		},
+	}
+}
+
+func (c *cli) userRoleCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "role NUMBER client|operator|auditor",
+		Short: "give a user another role",
+		Long:  "Gives a user another role and ends the user's sessions.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			number, err := userNumber(cmd, args, 2)
+			if err != nil {
+				return err
+			}
+			role, ok := roleNames[args[1]]
+			if !ok {
+				return usageError{fmt.Errorf("the role is %q, must be client, operator or auditor", args[1])}
+			}
+			return c.changeUser(cmd, &loginpb.ChangeUserRequest{User: number, Role: uint32(role)}, "is "+args[1]+" now")
+		},
+	}
+}
+
+func (c *cli) userChangeCommand(verb, short string, standing loginpb.Standing) *cobra.Command {
+	return &cobra.Command{
+		Use:   verb + " NUMBER",
+		Short: short,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			number, err := userNumber(cmd, args, 1)
+			if err != nil {
+				return err
+			}
+			done := map[loginpb.Standing]string{loginpb.StandingDisabled: "is disabled", loginpb.StandingEnabled: "is enabled"}[standing]
+			if done == "" {
+				done = "has no session any more"
+			}
+			return c.changeUser(cmd, &loginpb.ChangeUserRequest{User: number, Standing: standing}, done)
+		},
+	}
+}
+
+// userNumber returns the user whose number is the first of n arguments.
+func userNumber(cmd *cobra.Command, args []string, n int) (uint64, error) {
+	if len(args) != n {
+		return 0, usageError{fmt.Errorf("write: rrts user %s", cmd.Use)}
+	}
+	number, err := strconv.ParseUint(args[0], 10, 64)
+	if err != nil || number == 0 {
+		return 0, usageError{fmt.Errorf("%q is no user's number, which rrts user add says", args[0])}
+	}
+	return number, nil
+}
+
+// changeUser changes a user and says what that did.
+func (c *cli) changeUser(cmd *cobra.Command, in *loginpb.ChangeUserRequest, done string) error {
+	op, _, err := c.operator(cmd.Context(), "")
+	if err != nil {
+		return err
+	}
+	defer op.Close()
+	in.TransactionId = op.NewID()
+	answer, err := op.ChangeUser(cmd.Context(), in)
+	switch {
+	case err != nil:
+		return err
+	case answer.Refused != "":
+		return errors.New(answer.Refused)
+	case c.json:
+		return c.out.Object(map[string]any{"user": in.User, "done": done})
+	}
+	return c.out.Table(nil, [][]string{{fmt.Sprintf("user %d %s", in.User, done)}})
 }
 
 // ask reads one line; at a terminal it prompts and what is typed does not show.

@@ -104,7 +104,7 @@ func grow(ctx context.Context, a *arena.Arena, cfg GrowthConfig) error {
 			if err := pause(ctx, cfg.Rest); err != nil {
 				return err
 			}
-			if s.SteadyMB, _, err = g.memory(); err != nil {
+			if s.SteadyMB, _, err = memory(g.arena); err != nil {
 				return err
 			}
 		}
@@ -171,7 +171,7 @@ func (g *growth) stretch(ctx context.Context, what string, from, to uint64, fill
 	n := float64(to - from)
 	s.WallUs, s.CPUUs = round(float64(wall.Microseconds())/n), round((after-before)*1e6/n)
 	s.SFUCPUUs = round(s.CPUUs / float64(g.arena.SFUs()))
-	if s.RSSMB, s.MaxRSSMB, err = g.memory(); err != nil {
+	if s.RSSMB, s.MaxRSSMB, err = memory(g.arena); err != nil {
 		return s, err
 	}
 	s.StateMB, err = g.disk()
@@ -198,7 +198,7 @@ func (g *growth) pay(tx *txnpb.Transaction, c *client.Client, from, to uint64) {
 
 // cpu is the processor time of all SFUs so far, in seconds.
 func (g *growth) cpu() (seconds float64, err error) {
-	err = g.each(func(p procfs.Proc) error {
+	err = each(g.arena, func(p procfs.Proc) error {
 		st, err := p.Stat()
 		seconds += st.CPUTime()
 		return err
@@ -207,8 +207,8 @@ func (g *growth) cpu() (seconds float64, err error) {
 }
 
 // memory is what the largest SFU has resident, and had at most, in MB.
-func (g *growth) memory() (now, most float64, err error) {
-	err = g.each(func(p procfs.Proc) error {
+func memory(a *arena.Arena) (now, most float64, err error) {
+	err = each(a, func(p procfs.Proc) error {
 		st, err := p.NewStatus()
 		now, most = max(now, round(float64(st.VmRSS)/1e6)), max(most, round(float64(st.VmHWM)/1e6))
 		return err
@@ -216,14 +216,15 @@ func (g *growth) memory() (now, most float64, err error) {
 	return now, most, err
 }
 
-func (g *growth) each(f func(procfs.Proc) error) error {
-	for i := range g.arena.SFUs() {
-		p, err := procfs.NewProc(g.arena.Pid(i))
+// each calls f with the process of every SFU.
+func each(a *arena.Arena, f func(procfs.Proc) error) error {
+	for i := range a.SFUs() {
+		p, err := procfs.NewProc(a.Pid(i))
 		if err == nil {
 			err = f(p)
 		}
 		if err != nil {
-			return fmt.Errorf("bench: %s: %w", g.arena.Name(i), err)
+			return fmt.Errorf("bench: %s: %w", a.Name(i), err)
 		}
 	}
 	return nil
