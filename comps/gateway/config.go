@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -23,6 +24,9 @@ type Config struct {
 	// Certificate returns the gateway's certificate; it is asked at every handshake,
 	// so that a renewed one is used at once.
 	Certificate func() (*tls.Certificate, error)
+	// ClientCAs, if not nil, are the authorities that sign clients' certificates: without
+	// one a client says hello and no more.
+	ClientCAs *x509.CertPool
 	// Tokens opens session tokens.
 	Tokens *token.Keyring
 	// Wall is wall time, nanoseconds since 1970.

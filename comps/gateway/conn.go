@@ -20,7 +20,9 @@ type conn struct {
 	fc      *frame.Conn // nil until the handshake is done
 	address string
 	admin   bool
-	session atomic.Pointer[session]
+	// certified says that the client's certificate was verified, or that none is wanted.
+	certified bool
+	session   atomic.Pointer[session]
 
 	inFlight atomic.Int64 // requests without an answer
 	bytes    atomic.Int64 // and their bodies
@@ -51,6 +53,8 @@ func (c *conn) attach(fc *frame.Conn) bool {
 		return false
 	}
 	c.fc = fc
+	state := fc.TLS()
+	c.certified = c.g.cfg.ClientCAs == nil || state == nil || len(state.VerifiedChains) > 0
 	return true
 }
 

@@ -85,7 +85,11 @@ func New(cfg Config) (*Gateway, error) {
 			return g.cfg.Certificate()
 		},
 		GetConfigForClient:          waitAtGate,
+		ClientCAs:                   cfg.ClientCAs,
 		DynamicRecordSizingDisabled: true,
+	}
+	if cfg.ClientCAs != nil {
+		g.tls.ClientAuth = tls.VerifyClientCertIfGiven // who has none hears why it is wanted
 	}
 	return g, nil
 }

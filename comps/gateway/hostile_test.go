@@ -510,3 +510,26 @@ func TestManyClients(t *testing.T) {
 	first.Close()
 	within(t, "all gone", func() bool { return sessions(t, w) == 0 })
 }
+
+// TestClientCertificates: where they are wanted, a client without one is told so, and a
+// password does not help it.
+func TestClientCertificates(t *testing.T) {
+	w := newWorld(t)
+	stranger := newWorld(t).cert
+	w.start(1, func(c *gateway.Config) { c.ClientCAs = w.roots }).register()
+	config := w.config()
+	if _, err := client.Open(t.Context(), config); code(err) != message.Denied || !strings.Contains(err.Error(), "gateway.client_ca") {
+		t.Errorf("without one: %v", err)
+	}
+	held := w.open(func(c *client.Config) { c.Certificate = &w.cert }).Token()
+	config.Token, config.LoginName, config.Password = held, "", ""
+	if _, err := client.Open(t.Context(), config); code(err) != message.Denied {
+		t.Errorf("with a token alone: %v", err)
+	}
+	config.Certificate = &stranger
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := client.Open(ctx, config); err == nil {
+		t.Error("with a stranger's certificate")
+	}
+}

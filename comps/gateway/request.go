@@ -34,6 +34,8 @@ func (c *conn) request(e *message.Envelope) {
 		s = nil
 	}
 	switch {
+	case !c.certified && s == nil && !harmless(e):
+		c.fail(e.Call, message.Denied, "gateway: clients need a certificate of the authority that the operator named in gateway.client_ca")
 	case !a.roles.Has(role) && role == message.RoleNone:
 		c.fail(e.Call, message.Unsigned, "gateway: log in first: there is no session, or it has expired")
 	case !a.roles.Has(role):
@@ -53,6 +55,12 @@ func (c *conn) request(e *message.Envelope) {
 	default:
 		c.forward(e, &a, s)
 	}
+}
+
+// harmless reports whether a request may be made by a client without a certificate
+// where one is wanted: to learn where it is.
+func harmless(e *message.Envelope) bool {
+	return e.Service == gatewaypb.GatewayService && (e.Method == gatewaypb.GatewayHelloMethod || e.Method == gatewaypb.GatewayPingMethod)
 }
 
 // submit puts a transaction of a session into the open batch.

@@ -2,6 +2,7 @@ package client
 
 import (
 	"crypto/ed25519"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -41,6 +42,8 @@ type Config struct {
 	RootCAs *x509.CertPool
 	// ClusterID refuses gateways of other clusters; zero accepts any.
 	ClusterID [16]byte
+	// Certificate is the client's own, for gateways that want one.
+	Certificate *tls.Certificate
 	// LoginKey is the key by which the cluster's login services sign what the login name
 	// and the password are sealed to: no gateway between can read them. With nil every
 	// gateway is trusted with them, and one of before protocol version 2 gets them

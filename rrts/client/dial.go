@@ -208,8 +208,11 @@ func (c *Client) connect(ctx context.Context, g *gateway) (*frame.Conn, error) {
 	g.reached = true
 	c.mu.Unlock()
 	host, _, _ := net.SplitHostPort(g.address)
-	return frame.Client(ctx, raw, &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: c.config.RootCAs, ServerName: host,
-		DynamicRecordSizingDisabled: true}, limits)
+	config := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: c.config.RootCAs, ServerName: host, DynamicRecordSizingDisabled: true}
+	if c.config.Certificate != nil {
+		config.Certificates = []tls.Certificate{*c.config.Certificate}
+	}
+	return frame.Client(ctx, raw, config, limits)
 }
 
 // ask sends a request of the opening and waits for its answer.

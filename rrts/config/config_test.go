@@ -103,6 +103,7 @@ memory = "2GiB"
 listen = ["192.168.1.5:7400", "[::1]:7400"]
 max_connections = 50
 window = 8
+client_ca = "/etc/rrts/tls/clients.pem"
 [txn]
 cache = "8MiB"
 balances = 5000

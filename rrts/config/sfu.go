@@ -19,7 +19,8 @@ type SFU struct {
 type GatewaySettings struct {
 	Listen         []string // default: all addresses, at the ports of the SFU's gateways in cluster.toml
 	MaxConnections int
-	Window         int // requests in flight on one connection
+	Window         int    // requests in flight on one connection
+	ClientCA       string // path of certificates as PEM; empty: clients need none
 }
 
 // LoginSettings sets the login service.
@@ -53,6 +54,8 @@ func (s *SFU) keys(name string, listen []string) func(*keys) {
 				"Clients connected at once; more are turned away.")
 			key(k, "window", &s.Gateway.Window, otherwise(256), integer(1, 65536),
 				"Requests in flight on one connection; more are answered OVERLOADED.")
+			key(k, "client_ca", &s.Gateway.ClientCA, optional[string](`"/etc/rrts/tls/clients.pem"`), absolute,
+				"Clients need a certificate that one of the authorities in this file has signed, beside name and password. Read when the SFU starts.")
 		})
 		k.section("login", "The login service, where the SFU's type has a gateway.", func(k *keys) {
 			key(k, "elsewhere", &s.Login.Elsewhere, otherwise(false), boolean,

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -307,6 +308,10 @@ func (a *assembler) gateway() (engine.Component, error) {
 	if err != nil {
 		return nil, err
 	}
+	clients, err := a.clientCAs()
+	if err != nil {
+		return nil, err
+	}
 	c, self := a.cfg.Cluster, a.cfg.Self
 	return gateway.New(gateway.Config{
 		Listen: func() ([]net.Listener, error) {
@@ -314,11 +319,30 @@ func (a *assembler) gateway() (engine.Component, error) {
 		},
 		ListenAdmin: a.listenControl, AdminGroup: adminGroup(),
 		Certificate: func() (*tls.Certificate, error) { return a.certificate.Load(), nil },
+		ClientCAs:   clients,
 		Tokens:      tokens, Wall: wall,
 		Cluster: c.Name, ClusterID: [16]byte(c.ID), Epoch: a.keeper.epoch, Group: group,
 		Gateways: a.keeper.gateways, Own: self.Gateways, SFUs: a.keeper.numbers,
 		Heartbeat: c.Clients.Heartbeat, MaxConnections: a.cfg.SFU.Gateway.MaxConnections, Window: a.cfg.SFU.Gateway.Window,
 	})
+}
+
+// clientCAs reads the authorities that sign clients' certificates; nil where clients
+// need none.
+func (a *assembler) clientCAs() (*x509.CertPool, error) {
+	path := a.cfg.SFU.Gateway.ClientCA
+	if path == "" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("gateway.client_ca: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(data) {
+		return nil, fmt.Errorf("gateway.client_ca: %s holds no certificate: write those of the authorities as PEM", path)
+	}
+	return pool, nil
 }
 
 // adminGroup is the group whose members operate the cluster; 0 where there is none.
