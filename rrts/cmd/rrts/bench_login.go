@@ -44,8 +44,9 @@ Argon2id at the cluster's usual cost. --rotate has all login services make new k
 			if c.json {
 				return c.out.Object(r)
 			}
-			return c.out.Table([]string{"SFUs", "clients", "logins/s", "p50", "p99", "failed", "rotations", "memory of the largest SFU"}, [][]string{{
+			return c.out.Table([]string{"SFUs", "clients", "logins/s", "p50", "p99", "processor time", "failed", "rotations", "memory of the largest SFU"}, [][]string{{
 				fmt.Sprint(r.SFUs), fmt.Sprint(clients), fmt.Sprintf("%.1f", r.LoginsPerS), micros(r.P50us), micros(r.P99us),
+				fmt.Sprintf("%.0f ms", r.CPUMsPerLogin),
 				fmt.Sprint(r.Failed), fmt.Sprint(r.Rotations), fmt.Sprintf("%.0f MB", r.MemoryMB),
 			}})
 		},

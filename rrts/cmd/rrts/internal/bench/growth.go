@@ -125,7 +125,7 @@ type growth struct {
 // stretch lets the clients do what is left up to a number, and measures it.
 func (g *growth) stretch(ctx context.Context, what string, from, to uint64, fill func(tx *txnpb.Transaction, c *client.Client, from, to uint64)) (GrowthStep, error) {
 	s := GrowthStep{Accounts: g.cfg.Accounts, From: from, Transfers: to}
-	before, err := g.cpu()
+	before, err := cpu(g.arena)
 	if err != nil {
 		return s, err
 	}
@@ -164,7 +164,7 @@ func (g *growth) stretch(ctx context.Context, what string, from, to uint64, fill
 		return s, err
 	}
 	wall := time.Since(began)
-	after, err := g.cpu()
+	after, err := cpu(g.arena)
 	if err != nil {
 		return s, err
 	}
@@ -197,8 +197,8 @@ func (g *growth) pay(tx *txnpb.Transaction, c *client.Client, from, to uint64) {
 }
 
 // cpu is the processor time of all SFUs so far, in seconds.
-func (g *growth) cpu() (seconds float64, err error) {
-	err = each(g.arena, func(p procfs.Proc) error {
+func cpu(a *arena.Arena) (seconds float64, err error) {
+	err = each(a, func(p procfs.Proc) error {
 		st, err := p.Stat()
 		seconds += st.CPUTime()
 		return err

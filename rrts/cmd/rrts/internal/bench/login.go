@@ -37,7 +37,10 @@ type LoginReport struct {
 	Rotations  int     `json:"rotations"`
 	// MemoryMB is what the largest SFU had resident at its worst.
 	MemoryMB float64 `json:"memory_mb"`
-	SFUs     int     `json:"sfus"`
+	// CPUMsPerLogin is the processor time of all SFUs for one login, in milliseconds: on
+	// a machine that does other work, too, the figure that says what it could do.
+	CPUMsPerLogin float64 `json:"cpu_ms_per_login"`
+	SFUs          int     `json:"sfus"`
 }
 
 // Login measures logins on a throw-away cluster.
@@ -75,6 +78,10 @@ func measureLogins(ctx context.Context, a *arena.Arena, cfg LoginConfig) (*Login
 		return nil, err
 	}
 	cfg.Out.Say("%d SFUs, %d clients that log in, for %v", a.SFUs(), cfg.Clients, cfg.Duration)
+	before, err := cpu(a)
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel = context.WithCancel(ctx)
 	defer cancel()
 	begin := time.Now()
@@ -95,8 +102,9 @@ func measureLogins(ctx context.Context, a *arena.Arena, cfg LoginConfig) (*Login
 	took := time.Since(begin)
 	cancel()
 	beside.Wait()
-	_, most, err := memory(a)
-	if err := errors.Join(rotating, err); err != nil {
+	after, err := cpu(a)
+	_, most, err2 := memory(a)
+	if err := errors.Join(rotating, err, err2); err != nil {
 		return nil, err
 	}
 	report.MemoryMB = most
@@ -115,6 +123,7 @@ func measureLogins(ctx context.Context, a *arena.Arena, cfg LoginConfig) (*Login
 	at := func(q float64) int64 { return all[min(int(q*float64(len(all))), len(all)-1)].Microseconds() }
 	report.Logins, report.P50us, report.P99us = len(all), at(0.5), at(0.99)
 	report.LoginsPerS = round(float64(len(all)) / took.Seconds())
+	report.CPUMsPerLogin = round(1000 * (after - before) / float64(len(all)))
 	return report, nil
 }
 
