@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"virtualservicesinc.com/rrts/engine"
+	"virtualservicesinc.com/rrts/engine/alarm/alarmtest"
 	"virtualservicesinc.com/rrts/engine/child"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/message/frame"
@@ -176,6 +177,7 @@ type stage struct {
 	t      testing.TB
 	log    *book
 	alarms *book
+	saw    alarmtest.Record
 	cancel context.CancelFunc
 	done   chan error
 	host   engine.Host
@@ -250,6 +252,11 @@ func newStage(t testing.TB, kind string, adjust ...func(*child.Config, *child.Pr
 	}
 	s.Engine, err = engine.New(engine.Config{SFU: 7, Name: "alpha", Registry: registry, Incarnation: 1, Log: log, DrainWithin: 15 * time.Second,
 		OnAlarm: func(a engine.AlarmEvent) {
+			if a.Cleared {
+				s.saw.End(a.Name)
+			} else {
+				s.saw.Raise(a.Name)
+			}
 			fmt.Fprintf(s.alarms, "%v %s %s cleared=%v\n", a.Severity, a.Name, a.Detail, a.Cleared)
 		}})
 	if err != nil {
@@ -473,6 +480,7 @@ func TestAlarm(t *testing.T) {
 	within(t, "its end with the child", func() bool {
 		return strings.Count(s.alarms.String(), "site-alarm@shop/stock-low 3 left cleared=true") == 2
 	})
+	s.saw.Proves(t)
 }
 
 // TestDrain: a child finishes what it has before it is stopped, and one that will not
