@@ -106,13 +106,21 @@ func TestSlowListener(t *testing.T) {
 	for i := range uint64(120) {
 		r.request(10+i, txnpb.TxnService, txnpb.TxnEventsMethod, &txnpb.EventsRequest{After: &txnpb.Position{}, WaitMillis: 1000})
 	}
-	within(t, "cut off", func() bool { return status(t, w).SlowReaders == 1 })
+	for end := time.Now().Add(30 * time.Second); status(t, w).SlowReaders == 0; {
+		if time.Now().After(end) {
+			t.Fatal("it is not cut off")
+		}
+		time.Sleep(time.Millisecond)
+	}
 	var a txnpb.EventsAnswer
 	if e := r.next(); e.Kind != message.KindReply || a.Parse(e.Body) != nil || len(a.Events) != 1 {
 		t.Fatal(e.Kind, &a)
 	}
-	if last := r.farewell(); message.Code(last.Code) != message.Overloaded || !strings.Contains(last.Reason, "too many answers wait to be read") {
-		t.Errorf("last word %v", last)
+	// On a machine that is too busy to fill the bound in time it is cut off for that.
+	if !strings.Contains(w.log.String(), "client cut off: it reads too slowly") {
+		if last := r.farewell(); message.Code(last.Code) != message.Overloaded || !strings.Contains(last.Reason, "too many answers wait to be read") {
+			t.Errorf("last word %v", last)
+		}
 	}
 	w.happen()
 	r = w.signed()

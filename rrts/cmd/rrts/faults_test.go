@@ -277,7 +277,22 @@ func stopInTurn(t *testing.T, n int) {
 		}
 		op.Close()
 	}
-	l.end(t)
+	done := l.end(t)
+	// Not one is lost or repeated, by the ledger and by the stream of events.
+	accounts, err := first.LookupAccounts(ctx, u128.From64(1))
+	if err != nil || len(accounts) != 1 || accounts[0].DebitsPosted != u128.From64(uint64(done)) {
+		t.Errorf("%d payments, in the ledger: %v, %v", done, accounts, err)
+	}
+	told := map[u128.Int]bool{}
+	for e, err := range first.Events(txnpb.Position{}, &txnpb.EventsFilter{Kinds: uint32(txnpb.EventKindsTransfers)}).Past(ctx) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		told[e.Transfer.Id] = true
+	}
+	if len(told) != done {
+		t.Errorf("%d payments, %d events", done, len(told))
+	}
 }
 
 // load is clients that pay one after the other, as long as it runs.
