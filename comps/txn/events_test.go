@@ -52,7 +52,8 @@ func TestEventsWait(t *testing.T) {
 		for _, filter := range []*txnpb.EventsFilter{of(9), {Code: 7}, {Kinds: uint32(txnpb.EventKindsExpiries)}} {
 			waiting.Go(func() {
 				a := c.ask(s, &txnpb.EventsRequest{After: end, Filter: filter, WaitMillis: 1500})
-				if len(a.Events) != 0 || !a.End || a.Next.Csn != 2 {
+				// On a busy machine the commit may come later than that.
+				if len(a.Events) != 0 || !a.End || a.Next.Csn != 2 && a.Next.Csn != 1 {
 					t.Errorf("SFU %d, %v: %v", s.number, filter, a)
 				}
 			})
@@ -74,6 +75,9 @@ func TestEventsWait(t *testing.T) {
 	for _, s := range c.sfus {
 		if n := s.txn.Load().Listening(); n != 0 {
 			t.Errorf("%d still wait at SFU %d", n, s.number)
+		}
+		if a := c.ask(s, &txnpb.EventsRequest{After: end, Filter: of(9)}); len(a.Events) != 0 || !a.End || a.Next.Csn != 2 {
+			t.Errorf("SFU %d, behind what does not concern it: %v", s.number, a)
 		}
 	}
 	if a := c.ask(lead, &txnpb.EventsRequest{After: &txnpb.Position{Epoch: end.Epoch, Group: 1, Csn: 9}, WaitMillis: 1}); len(a.Events) != 0 || a.End || a.Next.Csn != 9 {
