@@ -19,6 +19,18 @@ func seeded(seed byte) *rand.ChaCha8 { return rand.NewChaCha8([32]byte{seed}) }
 
 var secret = Secret{1, 2, 3}
 
+// TestSecretIsNoFlag: what is typed as an argument does not begin like a flag.
+func TestSecretIsNoFlag(t *testing.T) {
+	hyphen := Secret{62 << 2}
+	if hyphen.Reveal()[0] != '-' {
+		t.Fatal(hyphen.Reveal())
+	}
+	s, err := NewSecret(bytes.NewReader(append(hyphen[:], secret[:]...)))
+	if err != nil || s != secret {
+		t.Errorf("%s, %v", s.Reveal(), err)
+	}
+}
+
 func TestSecret(t *testing.T) {
 	s, err := NewSecret(seeded(1))
 	if err != nil {

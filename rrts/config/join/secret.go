@@ -14,13 +14,18 @@ type Secret [32]byte
 
 var secretEncoding = base64.RawURLEncoding.Strict()
 
-// NewSecret draws a secret.
+// NewSecret draws a secret. One in 64 would begin with a hyphen, which a command line takes
+// for a flag: it is drawn again.
 func NewSecret(random io.Reader) (Secret, error) {
 	var s Secret
-	if _, err := io.ReadFull(random, s[:]); err != nil {
-		return s, fmt.Errorf("join: no randomness: %w", err)
+	for {
+		if _, err := io.ReadFull(random, s[:]); err != nil {
+			return s, fmt.Errorf("join: no randomness: %w", err)
+		}
+		if s.Reveal()[0] != '-' {
+			return s, nil
+		}
 	}
-	return s, nil
 }
 
 // ParseSecret reads what Reveal wrote.
