@@ -225,8 +225,8 @@ func (w *world) fillDisk(ctx context.Context, s sfu) error {
 	for _, c := range []string{
 		"rrts sfu stop " + s.Name,
 		"cp -a " + dir + " /root/" + s.Name + "-large; mount -t tmpfs -o size=700m,mode=0700 small " + dir + "; cp -a /root/" + s.Name + "-large/. " + dir + "; chown rrts:rrts " + dir,
-		"dd if=/dev/zero of=" + dir + "/full bs=1M status=none || df -h " + dir,
-		"systemctl start --no-block rrts@" + s.Name,
+		"rrts sfu start " + s.Name,
+		"dd if=/dev/zero of=" + dir + "/full bs=64k status=none || df -h " + dir,
 	} {
 		if _, err := w.operator(ctx, s.Machine, c); err != nil {
 			return err
