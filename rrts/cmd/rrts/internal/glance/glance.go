@@ -155,6 +155,11 @@ func Ask(ctx context.Context, op *client.Client, cluster *config.Cluster) *Clust
 			defer cancel()
 			s := SFU{SFU: m.Number, Name: m.Name, Type: string(m.Type)}
 			st, err := monitorpb.MonitorClient{Caller: op.To(m.Number)}.Status(ctx, &monitorpb.StatusRequest{})
+			if err == nil && st.Replica == nil && m.Type.Transactions() {
+				// The Monitor of the release before says nothing of the replica; and one that is
+				// busy may have missed its answer.
+				st.Replica, _ = txnpb.ReplicaClient{Caller: op.To(m.Number)}.Status(ctx, &txnpb.ReplicaStatusRequest{})
+			}
 			if err != nil {
 				s.Error = err.Error()
 			} else {
