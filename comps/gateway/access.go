@@ -6,6 +6,7 @@ import (
 	"virtualservicesinc.com/rrts/schema/enginepb"
 	"virtualservicesinc.com/rrts/schema/gatewaypb"
 	"virtualservicesinc.com/rrts/schema/loginpb"
+	"virtualservicesinc.com/rrts/schema/mailpb"
 	"virtualservicesinc.com/rrts/schema/monitorpb"
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
@@ -46,6 +47,7 @@ var open = table(
 	allow(watchers, &enginepb.EngineDescriptor, enginepb.EngineStatusMethod),
 	allow(operator, &enginepb.EngineDescriptor, enginepb.EngineRestartMethod),
 	allow(watchers, &monitorpb.MonitorDescriptor, monitorpb.MonitorStatusMethod, monitorpb.MonitorAlarmsMethod),
+	allow(operator, &mailpb.MailDescriptor, mailpb.MailSetAddressMethod, mailpb.MailTestMethod),
 	allow(operator, &monitorpb.MonitorDescriptor, monitorpb.MonitorAcknowledgeMethod, monitorpb.MonitorTestAlarmMethod),
 )
 

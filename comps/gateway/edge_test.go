@@ -193,6 +193,7 @@ func TestAccess(t *testing.T) {
 		"Login.ChangeUser": {yes, denied, denied}, "Login.Rotate": {yes, denied, denied},
 		"Txn.Submit": {never, never, never}, "Txn.Status": {yes, yes, yes}, "Txn.Resolve": {yes, denied, yes},
 		"Txn.Read": {yes, yes, yes}, "Txn.Events": {yes, yes, yes}, "Txn.FindUser": {never, never, never}, "Txn.Sessions": {never, never, never},
+		"Txn.AwaitEffects": {never, never, never},
 		"Replica.Control": {never, never, never}, "Replica.Append": {never, never, never}, "Replica.Install": {never, never, never},
 		"Replica.Entries": {never, never, never}, "Replica.Mark": {never, never, never}, "Replica.Rest": {never, never, never}, "Replica.State": {never, never, never},
 		"Replica.Status": {yes, yes, denied}, "Replica.Digest": {yes, yes, denied}, "Replica.Trace": {yes, yes, denied},
@@ -208,6 +209,8 @@ func TestAccess(t *testing.T) {
 		"Members.List": {yes, yes, denied}, "Members.Add": {yes, denied, denied}, "Members.Remove": {yes, denied, denied},
 		"Members.Lease":         {yes, denied, denied},
 		"Members.Activate":      {yes, denied, denied},
+		"Mail.SetAddress":       {yes, denied, denied},
+		"Mail.Test":             {yes, denied, denied},
 		"RosterKeeper.Announce": {never, never, never},
 	}
 	seen := 0

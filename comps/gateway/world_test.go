@@ -33,6 +33,7 @@ import (
 	"virtualservicesinc.com/rrts/schema/gatewaypb"
 	"virtualservicesinc.com/rrts/schema/ledgerpb"
 	"virtualservicesinc.com/rrts/schema/loginpb"
+	"virtualservicesinc.com/rrts/schema/mailpb"
 	"virtualservicesinc.com/rrts/schema/monitorpb"
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
@@ -159,7 +160,7 @@ func (w *world) start(n int, adjust ...func(*gateway.Config)) *world {
 
 func (w *world) startSFU(number uint16, l net.Listener, all []string, adjust ...func(*gateway.Config)) {
 	w.t.Helper()
-	registry, err := message.NewRegistry(&enginepb.Schema, &gatewaypb.Schema, &loginpb.Schema, &ledgerpb.Schema, &txnpb.Schema, &monitorpb.Schema)
+	registry, err := message.NewRegistry(&enginepb.Schema, &gatewaypb.Schema, &loginpb.Schema, &ledgerpb.Schema, &txnpb.Schema, &monitorpb.Schema, &mailpb.Schema)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -434,6 +435,10 @@ func (l *ledgerComponent) Read(r message.Responder[*txnpb.QueryAnswer], _ *txnpb
 	r.Reply(&l.world.answer)
 }
 
+func (l *ledgerComponent) AwaitEffects(r message.Responder[*txnpb.EffectsReady], in *txnpb.AwaitRequest) {
+	r.Reply(&txnpb.EffectsReady{Version: in.Version})
+}
+
 // listening is a question for events that waits.
 type listening struct {
 	at *ledgerComponent
@@ -515,7 +520,7 @@ func (w *world) userLocked(number uint64) *txnpb.User {
 var descriptors = []*message.ServiceDescriptor{
 	&enginepb.EngineDescriptor, &txnpb.TxnDescriptor, &txnpb.ReplicaDescriptor, &txnpb.MembersDescriptor, &txnpb.RosterKeeperDescriptor,
 	&txnpb.BackupDescriptor,
-	&loginpb.LoginDescriptor, &gatewaypb.GatewayDescriptor, &monitorpb.MonitorDescriptor, &childpb.ChildDescriptor,
+	&loginpb.LoginDescriptor, &gatewaypb.GatewayDescriptor, &monitorpb.MonitorDescriptor, &childpb.ChildDescriptor, &mailpb.MailDescriptor,
 }
 
 // payment is a transaction under a fresh id.

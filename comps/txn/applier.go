@@ -21,6 +21,7 @@ type applier struct {
 	wake    chan struct{}
 
 	placed   []placed // reused
+	awaits   awaits
 	sums     sumAsked
 	incoming *incoming // a snapshot that is being received
 	pin      *pinned   // the newest snapshot that was taken, whether the loop has heard of it or not
@@ -118,6 +119,7 @@ func (a *applier) applyMessage(m *raftpb.Message) {
 	}
 	a.c.sessions.changed(a.machine.TakeUsers())
 	a.c.note(trace.Applied, []*raftpb.Message{m})
+	a.awaits.answer(a.machine.OutboxVersion())
 	a.c.listeners.applied()
 	changes := a.machine.TakeChanges()
 	if len(changes) > 0 && !a.tookChanges(changes) {

@@ -17,6 +17,7 @@ type body interface {
 	Group() roster.State
 	GroupIndex() uint64
 	NextExpiry() uint64
+	OutboxVersion() uint64
 	Digest() txnpb.StateDigest
 	Apply(index, term uint64, data []byte, out []entry.Result) ([]entry.Result, error)
 	Reconfigure(index, term uint64, data []byte) error

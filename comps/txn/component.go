@@ -411,6 +411,7 @@ func (c *Component) Drain(ctx context.Context) error {
 	if !c.sound.Load() {
 		return nil
 	}
+	c.applier.do(c.applier.awaits.refuse)
 	c.listeners.release()
 	alone := 0
 	for {

@@ -53,6 +53,8 @@ type loop struct {
 	transfers map[uint64]bool // nodes that are being sent a snapshot
 	installed bool            // the last flush handed a snapshot to the appender
 
+	awaitsSwept time.Duration
+
 	commits router.Histogram // how long transactions took that were answered here
 	replied []replied        // reused
 }
@@ -149,6 +151,9 @@ func (l *loop) tick() {
 		l.compareSums(now)
 		l.unpinOld()
 	}
+	if l.leading {
+		l.sweepAwaits(now)
+	}
 }
 
 // flush does what the replica wants done.
@@ -199,6 +204,9 @@ func finish(b *replica.Batch) {
 
 func (l *loop) leadChanged(lead, term uint64) {
 	l.leading = lead == l.c.cfg.Node
+	if a := l.c.applier; !l.leading {
+		a.do(a.awaits.refuse)
+	}
 	// The epoch stands above the term: terms begin anew with a restore.
 	for _, service := range [...]uint16{txnpb.TxnService, txnpb.MembersService} {
 		l.c.host.Hold(service, sfuOf(l.decides(lead)), uint64(l.c.epoch.Load())<<40|term)

@@ -92,7 +92,7 @@ func restoreStore(cfg *RestoreConfig, from *backup.Reader, members *raftpb.ConfS
 			return reached, err
 		}
 	}
-	if err := machine.Refound(s, members); err != nil {
+	if err := machine.Refound(s, members, from.Header().ClusterId); err != nil {
 		return reached, err
 	}
 	if err := s.Flush(); err != nil {

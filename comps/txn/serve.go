@@ -112,7 +112,13 @@ func (d txnService) Status(r message.Responder[*txnpb.Outcome], in *txnpb.Status
 func (d txnService) FindUser(r message.Responder[*txnpb.UserAnswer], in *txnpb.UserQuery) {
 	c := d.c
 	d.linearizable(r.Request, func() {
-		u, err := machine.FindUser(c.store, in.Number, in.LoginHash)
+		var u *txnpb.User
+		var err error
+		if in.PublicName != "" {
+			u, err = machine.FindNamed(c.store, in.PublicName)
+		} else {
+			u, err = machine.FindUser(c.store, in.Number, in.LoginHash)
+		}
 		if err != nil {
 			r.Fail(message.Internal, err.Error())
 			return
@@ -146,6 +152,9 @@ func (d txnService) Read(r message.Responder[*txnpb.QueryAnswer], in *txnpb.Quer
 			// recovery, and will not come.
 			r.Fail(message.Unavailable, "this replica has not come so far yet")
 		default:
+			if answer.Outbox != nil {
+				answer.Outbox.ClusterId = c.cfg.Cluster[:]
+			}
 			r.Reply(answer)
 		}
 	}

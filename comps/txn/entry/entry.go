@@ -33,6 +33,7 @@ import (
 //	   preconditions, access changes, memo and metadata, derived transfer ids
 //	4  forced recovery; seats that move within a machine
 //	5  versions are activated by the log
+//	6  effects
 //	6  what a transaction imported is kept with its place in the order, for the stream of
 //	   events; transactions of sessions that have ended are refused; changes of a user that
 //	   leave it enabled or disabled as it is
@@ -49,6 +50,8 @@ const (
 	VersionForce = 4
 	// VersionActivation is the first version that is activated.
 	VersionActivation = 5
+	// VersionEffects is the first version that knows effects.
+	VersionEffects = 6
 	// VersionEdge is the first version that keeps what events of imports need, and knows
 	// sessions that have ended.
 	VersionEdge = 6

@@ -111,8 +111,14 @@ func TestTimeOf(t *testing.T) {
 	}
 }
 
-// filled sets every field of a message, and one element of every list.
-func filled(v reflect.Value) {
+// filled sets every field of a message, and one element of every list. Messages that hold
+// themselves end somewhere.
+func filled(v reflect.Value) { fill(v, 8) }
+
+func fill(v reflect.Value, depth int) {
+	if depth == 0 {
+		return
+	}
 	for i := range v.NumField() {
 		switch f := v.Field(i); {
 		case f.Type() == reflect.TypeFor[u128.Int]():
@@ -124,11 +130,11 @@ func filled(v reflect.Value) {
 			if e := f.Index(0); e.Kind() == reflect.String {
 				e.SetString("x")
 			} else {
-				filled(e)
+				fill(e, depth-1)
 			}
 		case f.Kind() == reflect.Pointer:
 			f.Set(reflect.New(f.Type().Elem()))
-			filled(f.Elem())
+			fill(f.Elem(), depth-1)
 		case f.Kind() == reflect.String:
 			f.SetString("x")
 		case f.Kind() == reflect.Bool:
@@ -162,6 +168,10 @@ func TestShapesAreTheSchemas(t *testing.T) {
 		{&txnpb.Precondition{}, preconditionV3},
 		{&txnpb.AccessChange{}, accessV3},
 		{&txnpb.Label{}, labelV3},
+		{&txnpb.Argument{}, argumentV6},
+		{&txnpb.Effect{}, effectV6},
+		{&txnpb.Continuation{}, continuationV6},
+		{&txnpb.EffectChange{}, effectChangeV6},
 		{&txnpb.Transaction{}, transactionV6},
 		{&txnpb.Submission{}, submissionV6},
 		{&txnpb.ResolveRequest{}, resolveV1},
@@ -200,6 +210,11 @@ func TestRefusesWhatItWouldSkip(t *testing.T) {
 		"in a precondition":              nest(7, unknown),
 		"in an access change":            nest(8, unknown),
 		"in a label":                     nest(10, unknown),
+		"in an effect":                   nest(12, unknown),
+		"in an argument":                 nest(12, nest(5, unknown)),
+		"in what follows":                nest(12, nest(6, unknown)),
+		"in what follows a failure":      nest(12, nest(7, nest(2, nest(5, unknown)))),
+		"in an effect change":            nest(13, unknown),
 		"a known number of another type": {1<<3 | message.WireVarint, 5},
 		"accounts as a number":           {3<<3 | message.WireVarint, 5},
 		"a large number":                 {0x82, 0x7d, 1, 'x'},
@@ -231,6 +246,14 @@ func TestRefusesWhatItWouldSkip(t *testing.T) {
 	} {
 		if b := message.Marshal(&tx); KnownTransaction(b, VersionRights-1) || !KnownTransaction(b, VersionRights) {
 			t.Errorf("%s: version %d brought it", name, VersionRights)
+		}
+	}
+	for name, tx := range map[string]txnpb.Transaction{
+		"addresses": {Users: []txnpb.UserChange{{Number: 1, SealedAddress: []byte("x")}}},
+		"effects":   {Effects: make([]txnpb.Effect, 1)}, "effect changes": {EffectChanges: make([]txnpb.EffectChange, 1)},
+	} {
+		if b := message.Marshal(&tx); KnownTransaction(b, VersionEffects-1) || !KnownTransaction(b, VersionEffects) {
+			t.Errorf("%s: version %d brought it", name, VersionEffects)
 		}
 	}
 	if b := nest(4, nest(1, unknown)); !KnownEntry(b, 1) {

@@ -72,23 +72,31 @@ var (
 	entryV4   = holding([]uint64{1, 2, 3, 5}, nil).and(4, submissionV1).and(6, resolveV1).and(7, changeV4)
 )
 
-// What apply version 6 knows beside it.
+// What apply version 6 knows beside it. What follows an effect holds effects again.
 var (
-	userV6        = holding([]uint64{1, 5, 6, 7}, []uint64{2, 3, 4})
-	transactionV6 = holding([]uint64{2, 11}, []uint64{1, 9}).and(3, accountV1).and(4, transferV1).and(5, userV6).
-			and(7, preconditionV3).and(8, accessV3).and(10, labelV3)
+	userV6         = holding([]uint64{1, 5, 6, 7}, []uint64{2, 3, 4, 8})
+	argumentV6     = holding([]uint64{2}, []uint64{1, 3})
+	effectV6       = holding(nil, []uint64{1, 2, 3, 4}).and(5, argumentV6).and(6, continuationV6).and(7, continuationV6)
+	effectChangeV6 = holding([]uint64{1, 4, 5, 6, 7, 8, 9}, []uint64{2, 3, 10, 11})
+	transactionV6  = holding([]uint64{2, 11}, []uint64{1, 9}).and(3, accountV1).and(4, transferV1).and(5, userV6).
+			and(7, preconditionV3).and(8, accessV3).and(10, labelV3).and(12, effectV6).and(13, effectChangeV6)
 	submissionV6 = holding([]uint64{2, 3, 4, 5}, []uint64{1})
 	entryV6      = holding([]uint64{1, 2, 3, 5}, nil).and(4, submissionV6).and(6, resolveV1).and(7, changeV5)
 )
 
+var continuationV6 = new(shape)
+
+func init() { continuationV6.and(1, transferV1).and(2, effectV6) }
+
 // KnownTransaction reports whether an encoded transaction holds nothing but fields
 // that an apply version has. Decoders skip what they do not know: a replica would
-// execute a part of what newer software executes whole.
+// execute a part of what newer software executes whole. It must have been parsed: what
+// nests too deeply is not looked for here.
 func KnownTransaction(b []byte, version uint32) bool {
 	switch {
 	case version < VersionRights:
 		return transactionV1.knows(b)
-	case version < VersionEdge:
+	case version < VersionEffects:
 		return transactionV3.knows(b)
 	}
 	return transactionV6.knows(b)

@@ -42,11 +42,11 @@ func (m *Machine) submit(s *txnpb.Submission) entry.Result {
 	if reason := m.check(&m.tx, s); reason != "" {
 		return refused(key, reason)
 	}
-	o, reason := m.execute(&m.tx, s)
+	o, stamps, reason := m.execute(&m.tx, s)
 	if reason != "" {
 		return refused(key, reason)
 	}
-	m.meta.Stamp += uint64(max(1, operations(&m.tx)))
+	m.meta.Stamp += uint64(stamps)
 	m.content = key.Content
 	m.remember(o, s.Principal, m.content[:], now)
 	return entry.Result{Key: key, Outcome: o}
@@ -156,7 +156,10 @@ func (m *Machine) check(tx *txnpb.Transaction, s *txnpb.Submission) string {
 	default:
 		return "only clients and operators may submit transactions"
 	}
-	return malformed(tx)
+	if fault := malformed(tx); fault != "" {
+		return fault
+	}
+	return malformedEffects(tx, message.Role(s.Role))
 }
 
 // limited reports whether the rights of whoever submitted something decide about it:
@@ -166,22 +169,28 @@ func (m *Machine) limited(s *txnpb.Submission) bool {
 }
 
 func operations(tx *txnpb.Transaction) int {
-	return len(tx.Accounts) + len(tx.Transfers) + len(tx.Users) + len(tx.Access)
+	return len(tx.Accounts) + len(tx.Transfers) + len(tx.Users) + len(tx.Access) + len(tx.EffectChanges)
 }
 
-// execute runs a transaction's operations and returns its outcome, or why it must
-// be refused; then nothing has changed.
-func (m *Machine) execute(tx *txnpb.Transaction, s *txnpb.Submission) (o txnpb.Outcome, refusal string) {
+// execute runs a transaction's operations and returns its outcome and how many stamps it
+// took, or why it must be refused; then nothing has changed.
+func (m *Machine) execute(tx *txnpb.Transaction, s *txnpb.Submission) (o txnpb.Outcome, stamps int, refusal string) {
 	first := m.meta.Stamp + 1
+	stamps = max(1, operations(tx))
 	o = txnpb.Outcome{Id: tx.Id, State: txnpb.StateAborted}
 	limited := m.limited(s)
 	if limited {
 		if reason := m.mayAsk(tx, s.Principal); reason != "" {
-			return o, reason
+			return o, 0, reason
+		}
+	}
+	if len(tx.Effects) > 0 {
+		if reason := m.crowded(tx.Effects); reason != "" {
+			return o, 0, reason
 		}
 	}
 	if o.Reason = m.unmet(tx); o.Reason != "" {
-		return o, ""
+		return o, stamps, ""
 	}
 	atomic := tx.Mode == txnpb.ModeAtomic
 	if atomic || limited {
@@ -192,7 +201,7 @@ func (m *Machine) execute(tx *txnpb.Transaction, s *txnpb.Submission) (o txnpb.O
 		m.own(tx.Accounts, res, s.Principal)
 		if refusal = m.mayChange(tx, s.Principal); refusal != "" {
 			m.rollback()
-			return o, refusal
+			return o, 0, refusal
 		}
 	}
 	m.statuses = m.statuses[:0]
@@ -205,49 +214,66 @@ func (m *Machine) execute(tx *txnpb.Transaction, s *txnpb.Submission) (o txnpb.O
 	if limited {
 		if refusal = m.mayMove(tx, s.Principal); refusal != "" {
 			m.rollback()
-			return o, refusal
+			return o, 0, refusal
 		}
 	}
 	res = m.ledger.CreateTransfers(first+uint64(len(tx.Accounts)), tx.Transfers, res)
 	m.results = res
 
 	o.State, o.Results = txnpb.StateCommitted, m.newResults()
-	o.Results.Timestamp, o.Results.Count = first, uint32(operations(tx))
+	results := o.Results
+	results.Timestamp, results.Count = first, uint32(operations(tx))
+	except := func(i int, status uint32, timestamp uint64) {
+		results.Exceptions = append(results.Exceptions, txnpb.Exception{Index: uint32(i), Status: status, Timestamp: timestamp})
+	}
 	for i, r := range res {
 		if r.Status != 0 || r.Timestamp != first+uint64(i) {
-			o.Results.Exceptions = append(o.Results.Exceptions, txnpb.Exception{Index: uint32(i), Status: uint32(r.Status), Timestamp: r.Timestamp})
+			except(i, r.Status, r.Timestamp)
 		}
 	}
 	for i := range tx.Users {
 		status, number := m.changeUser(&tx.Users[i], first+uint64(len(res)+i))
 		if status != txnpb.UserStatusCreated {
-			o.Results.Exceptions = append(o.Results.Exceptions, txnpb.Exception{Index: uint32(len(res) + i), Status: uint32(status)})
+			except(len(res)+i, uint32(status), 0)
 		} else {
 			o.UserNumbers = append(o.UserNumbers, number)
 		}
 	}
+	at := len(res) + len(tx.Users)
 	for i, status := range m.statuses {
 		if status != txnpb.AccessStatusChanged {
-			o.Results.Exceptions = append(o.Results.Exceptions, txnpb.Exception{Index: uint32(len(res) + len(tx.Users) + i), Status: uint32(status)})
+			except(at+i, uint32(status), 0)
 		}
+	}
+	at += len(m.statuses)
+	following := 0
+	for i := range tx.EffectChanges {
+		status, transfers := m.changeEffect(&tx.EffectChanges[i], first, first+uint64(stamps+following))
+		if status != txnpb.EffectStatusChanged {
+			except(at+i, uint32(status), 0)
+		}
+		following += transfers
 	}
 	if atomic {
 		if reason := firstFailure(tx, &o); reason != "" {
 			m.rollback()
 			o.State, o.Reason, o.UserNumbers = txnpb.StateAborted, reason, nil
-			return o, ""
+			return o, stamps, ""
 		}
 	}
 	if atomic || limited {
 		m.ledger.Commit()
 	}
+	stamps += following
 	m.meta.Csn++
 	o.Csn = m.meta.Csn
-	m.note(tx, first)
+	m.owe(tx.Effects, owner{id: tx.Id, csn: o.Csn, principal: s.Principal, role: s.Role}, first)
+	o.Effects = uint32(len(tx.Effects))
+	m.note(tx, first, stamps)
 	if m.entry.ApplyVersion >= entry.VersionEdge {
 		m.noteImports(tx, first)
 	}
-	return o, ""
+	return o, stamps, ""
 }
 
 // begin opens a scope: what follows takes effect unless it is rolled back.
@@ -255,12 +281,15 @@ func (m *Machine) begin() {
 	m.ledger.Begin()
 	m.users.begin(m.meta.LastUser)
 	m.rights.begin()
+	m.before = outboxMark{m.outbox.mark(), m.meta.OutboxVersion, m.meta.OutboxQueues, m.meta.OutboxHeld}
 }
 
 func (m *Machine) rollback() {
 	m.ledger.Rollback()
 	m.meta.LastUser = m.users.rollback()
 	m.rights.rollback()
+	m.outbox.rollback(m.before.rows)
+	m.meta.OutboxVersion, m.meta.OutboxQueues, m.meta.OutboxHeld = m.before.version, m.before.queues, m.before.held
 }
 
 // deriveIDs gives the transfers that have no id theirs.
@@ -274,12 +303,12 @@ func deriveIDs(tx *txnpb.Transaction) {
 
 // note keeps which stamps a committed transaction took, from first on, and what it
 // says of itself.
-func (m *Machine) note(tx *txnpb.Transaction, first uint64) {
+func (m *Machine) note(tx *txnpb.Transaction, first uint64, stamps int) {
 	b := &m.batch
 	if len(b.Spans) == 0 {
 		b.FirstCSN = m.meta.Csn
 	}
-	b.Spans = append(b.Spans, store.Span{First: first, Last: first + uint64(max(1, operations(tx))) - 1})
+	b.Spans = append(b.Spans, store.Span{First: first, Last: first + uint64(stamps) - 1})
 	if tx.Memo != "" || len(tx.Metadata) > 0 {
 		n := txnpb.Note{TransactionId: tx.Id, Memo: tx.Memo, Metadata: tx.Metadata, Csn: m.meta.Csn}
 		b.Notes = append(b.Notes, store.Note{CSN: m.meta.Csn, Row: message.Marshal(&n)})

@@ -116,6 +116,8 @@ type Machine struct {
 	rows   map[u128.Int]int // transactions of this entry: index into batch.Txns
 	users  userChanges
 	rights accessRights
+	outbox outbox
+	before outboxMark // when the scope began
 	batch  store.Batch
 	digest hash.Hash
 
@@ -187,6 +189,9 @@ func (m *Machine) Stamp() uint64 { return m.meta.Stamp }
 // NextExpiry is the earliest time-out of a pending transfer, nanoseconds since
 // 1970; 0 when there is none.
 func (m *Machine) NextExpiry() uint64 { return m.ledger.NextExpiry() }
+
+// OutboxVersion rises with every entry that brings work to the outbox.
+func (m *Machine) OutboxVersion() uint64 { return m.meta.OutboxVersion }
 
 // skip moves the applied index over an entry that changes nothing else.
 func (m *Machine) skip(index, term uint64) {
@@ -260,6 +265,12 @@ func (m *Machine) Apply(index, term uint64, data []byte, out []entry.Result) ([]
 	for i := range m.users.list {
 		m.hash(&m.users.list[i])
 	}
+	for _, key := range m.outbox.order {
+		m.hash(&txnpb.Row{Key: []byte(key)})
+		if row := m.outbox.changed[key]; row != nil {
+			m.hash(row)
+		}
+	}
 	for _, account := range m.rights.order {
 		m.hash(&txnpb.AccountAccess{AccountId: account, Access: m.rights.changed[account]})
 	}
@@ -316,6 +327,7 @@ func (m *Machine) hash(v message.Message) {
 func (m *Machine) commit() {
 	m.users.appendTo(&m.batch)
 	m.rights.appendTo(&m.batch)
+	m.outbox.appendTo(&m.batch)
 	m.batch.Applied = m.meta.AppliedIndex
 	m.batch.Changes = m.ledger.Changes()
 	m.batch.Stamp = m.meta.Stamp

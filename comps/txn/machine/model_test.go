@@ -132,6 +132,9 @@ func genEntry(t *rapid.T, now uint64) *txnpb.Entry {
 					Measure: txnpb.MeasureCreditBalance, Comparison: txnpb.ComparisonAtLeast, Value: u128.From64(uint64(rapid.IntRange(0, 3).Draw(t, "value")))}}
 			}
 		}
+		if rapid.IntRange(0, 2).Draw(t, "version 6") == 0 {
+			tx.Effects = genEffects(t, 2)
+		}
 		s := txnpb.Submission{Principal: uint64(rapid.IntRange(1, 2).Draw(t, "principal")), Role: uint32(message.RoleClient)}
 		if rapid.IntRange(0, 2).Draw(t, "operator") == 0 {
 			s.Role = uint32(message.RoleOperator)
@@ -144,6 +147,10 @@ func genEntry(t *rapid.T, now uint64) *txnpb.Entry {
 				tx.Users = append(tx.Users, u)
 			}
 		}
+		if rapid.IntRange(0, 2).Draw(t, "changes") == 0 {
+			s.Role = uint32(rapid.SampledFrom([]message.Role{message.RoleSFU, message.RoleSFU, message.RoleOperator}).Draw(t, "changer"))
+			tx.Users, tx.EffectChanges = nil, genChanges(t, message.Role(s.Role))
+		}
 		s.Transaction = message.Marshal(&tx)
 		e.Submissions = append(e.Submissions, s)
 		if rapid.IntRange(0, 4).Draw(t, "twice") == 0 {
@@ -154,6 +161,93 @@ func genEntry(t *rapid.T, now uint64) *txnpb.Entry {
 		e.Resolves = append(e.Resolves, txnpb.ResolveRequest{Id: genID(), Principal: uint64(rapid.IntRange(0, 2).Draw(t, "resolver"))})
 	}
 	return e
+}
+
+// genEffects draws effects of few queues, some of them followed by others.
+func genEffects(t *rapid.T, depth int) (out []txnpb.Effect) {
+	for range rapid.IntRange(1, 2).Draw(t, "effects") {
+		e := txnpb.Effect{Service: rapid.SampledFrom([]string{"mail", "sql"}).Draw(t, "service"), Operation: "x"}
+		if depth > 0 && rapid.Bool().Draw(t, "followed") {
+			e.Done = &txnpb.Continuation{Effects: genEffects(t, depth-1)}
+			e.Failed = &txnpb.Continuation{Effects: genEffects(t, depth-1)}
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+func genChanges(t *rapid.T, role message.Role) (out []txnpb.EffectChange) {
+	actions := []txnpb.EffectAction{txnpb.EffectActionTake, txnpb.EffectActionKeep, txnpb.EffectActionClaim, txnpb.EffectActionClaim, txnpb.EffectActionDone,
+		txnpb.EffectActionRetry, txnpb.EffectActionQuarantine, txnpb.EffectActionFail}
+	if role == message.RoleOperator {
+		actions = []txnpb.EffectAction{txnpb.EffectActionRequeue, txnpb.EffectActionDiscard, txnpb.EffectActionRelease}
+	}
+	for range rapid.IntRange(1, 4).Draw(t, "changes") {
+		c := txnpb.EffectChange{Action: rapid.SampledFrom(actions).Draw(t, "action"), Service: rapid.SampledFrom([]string{"mail", "sql"}).Draw(t, "service"),
+			Sequence: uint64(rapid.IntRange(1, 5).Draw(t, "sequence")), Fence: 1<<32 | uint64(rapid.IntRange(1, 2).Draw(t, "fence")),
+			Holder: uint32(rapid.IntRange(1, 2).Draw(t, "holder")), LeaseMillis: minLease, DelayMillis: uint32(rapid.IntRange(0, 1).Draw(t, "delay"))}
+		if rapid.Bool().Draw(t, "result") {
+			c.Result = []byte("r")
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+// outboxModel is the outbox in its plainest form: what became of each effect, once.
+type outboxModel struct {
+	owed, ended map[string]bool // service and sequence
+}
+
+// check holds the outbox of a store against itself and against what was there before.
+func (o *outboxModel) check(t *rapid.T, m *Machine) {
+	a, err := Outbox(m.store, &txnpb.OutboxFilter{Limit: maxListed})
+	if err != nil {
+		t.Fatal(err)
+	}
+	here, left := map[string]bool{}, map[uint64]txnpb.Completion{}
+	queues := map[string]txnpb.EffectQueue{}
+	for i := range a.Effects {
+		e := &a.Effects[i]
+		name := fmt.Sprintf("%s %d", e.Effect.Service, e.Sequence)
+		if o.ended[name] {
+			t.Fatalf("effect %s is there again", name)
+		}
+		here[name] = true
+		c, q := left[e.Csn], queues[e.Effect.Service]
+		c.Owed++
+		q.Effects++
+		if e.State == txnpb.EffectStateQuarantined {
+			c.Quarantined++
+			q.Quarantined++
+		}
+		left[e.Csn], queues[e.Effect.Service] = c, q
+	}
+	for name := range o.owed {
+		if !here[name] {
+			o.ended[name] = true
+		}
+	}
+	o.owed = here
+	for i := range a.Queues {
+		q := &a.Queues[i]
+		if want := queues[q.Service]; want.Effects != q.Effects || want.Quarantined != q.Quarantined {
+			t.Fatalf("queue %v, and in it are %d effects, %d of them in quarantine", q, want.Effects, want.Quarantined)
+		}
+	}
+	for csn := range m.meta.Csn {
+		c, err := readOutbox[txnpb.Completion](m.store, completionKey(csn+1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := left[csn+1]
+		switch {
+		case c == nil && want.Owed > 0:
+			t.Fatalf("CSN %d owes %d effects and has no completion", csn+1, want.Owed)
+		case c != nil && (c.Owed-c.Done-c.Failed-c.Discarded != want.Owed || c.Quarantined != want.Quarantined):
+			t.Fatalf("CSN %d: %v, and %d effects are owed, %d in quarantine", csn+1, c, want.Owed, want.Quarantined)
+		}
+	}
 }
 
 // memory is the rule of exactly once in its plainest form: what was final stays
@@ -228,6 +322,7 @@ func TestReplicasAgree(t *testing.T) {
 		first := &follower{state: newForgetful(1)}
 		first.open(t)
 		rules := &memory{rows: map[u128.Int]*remembered{}}
+		outbox := &outboxModel{owed: map[string]bool{}, ended: map[string]bool{}}
 		now := uint64(1_790_000_000 * time.Second)
 		for range rapid.IntRange(1, 25).Draw(t, "entries") {
 			e := genEntry(t, now)
@@ -243,6 +338,7 @@ func TestReplicasAgree(t *testing.T) {
 				t.Fatalf("ledger time went from %d to %d", stamp, first.Stamp())
 			}
 			rules.checkEntry(t, e, results, stamp)
+			outbox.check(t, first.Machine)
 			log = append(log, logEntry{data, results, first.Digest().Chain})
 			now = max(now, e.Proposed)
 		}

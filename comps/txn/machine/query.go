@@ -55,8 +55,10 @@ func Query(v store.View, q *txnpb.Query, user uint64) (*txnpb.QueryAnswer, error
 		a.Transactions, a.NextId, err = r.transactions(q.ListTransactions)
 	case q.GetAccess != nil:
 		a.Access, err = r.access(q.GetAccess.Ids)
+	case q.ListEffects != nil && user == Everything:
+		a.Outbox, err = Outbox(v, q.ListEffects)
 	case user != Everything:
-		err = fmt.Errorf("%w: only operators and auditors see all accounts; ask for your own by their ids", ErrDenied)
+		err = fmt.Errorf("%w: only operators and auditors see all accounts and effects; ask for your own by their ids", ErrDenied)
 	case q.QueryAccounts != nil:
 		a.Accounts = ledger.QueryAccounts(v, q.QueryAccounts, nil)
 	case q.QueryTransfers != nil:
@@ -232,8 +234,7 @@ func (r reader) transactions(f *txnpb.TransactionsFilter) (out []txnpb.Transacti
 		if principal != 0 && row.Principal != principal {
 			return true
 		}
-		row.Outcome.Id = id
-		if row.Outcome.Note, err = readNote(r, row.Outcome.Csn); err != nil {
+		if err = complete(r, id, row.Outcome); err != nil {
 			return false
 		}
 		out = append(out, txnpb.TransactionRow{Outcome: row.Outcome, Principal: row.Principal, Committed: row.Committed})
@@ -272,9 +273,18 @@ func Status(v store.View, id u128.Int) (row *txnpb.StoredOutcome, err error) {
 			err = fmt.Errorf("machine: row of transaction %v: %w", id, err)
 			return false
 		}
-		row.Outcome.Id = id
-		row.Outcome.Note, err = readNote(v, row.Outcome.Csn)
+		err = complete(v, id, row.Outcome)
 		return false
 	})
 	return row, err
+}
+
+// complete adds to a stored outcome what answers have beside it.
+func complete(v store.View, id u128.Int, o *txnpb.Outcome) (err error) {
+	o.Id = id
+	if o.Note, err = readNote(v, o.Csn); err != nil || o.Effects == 0 {
+		return err
+	}
+	o.Completion, err = Completion(v, o)
+	return err
 }

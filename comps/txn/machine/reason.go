@@ -29,6 +29,9 @@ func firstFailure(tx *txnpb.Transaction, o *txnpb.Outcome) string {
 				continue
 			}
 			kind, status, chained = "transfer", s.String(), s == ledgerpb.CreateTransferStatusLinkedEventFailed
+		case i >= nA+nT+len(tx.Users)+len(tx.Access):
+			i -= nA + nT + len(tx.Users) + len(tx.Access)
+			kind, status = "effect change", txnpb.EffectStatus(x.Status).String()
 		case i >= nA+nT+len(tx.Users):
 			i -= nA + nT + len(tx.Users)
 			kind, status = "access", txnpb.AccessStatus(x.Status).String()

@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strconv"
@@ -176,6 +177,8 @@ func (w words) submission() txnpb.Submission {
 				u.PublicName = strings.Repeat("x", int(w.parse(value)))
 			case "role":
 				u.Role = uint32(w.parse(value))
+			case "address":
+				u.SealedAddress = []byte(value)
 			case "noverifier":
 				u.Verifier = ""
 			case "keep":
@@ -185,6 +188,7 @@ func (w words) submission() txnpb.Submission {
 		tx.Users = append(tx.Users, u)
 	})
 	w.version3(&tx)
+	w.version6(&tx)
 	s := txnpb.Submission{Transaction: message.Marshal(&tx), Principal: w.number("by"), Role: uint32(message.RoleOperator), UserVersion: uint32(w.number("session"))}
 	for word, role := range map[string]message.Role{"client": message.RoleClient, "auditor": message.RoleAuditor, "nobody": message.RoleNone, "component": message.RoleSFU} {
 		if w.has(word) {
@@ -231,6 +235,130 @@ func (w words) version3(tx *txnpb.Transaction) {
 		tx.Metadata = append(tx.Metadata, txnpb.Label{Name: name, Value: []byte(value)})
 	})
 	tx.DeriveTransferIds = w.has("derive")
+}
+
+// version6 reads what came with apply version 6. An effect is
+// service[@target]/operation[#key]; `>` and `!` put behind it what follows when it is done
+// and when it has failed: post21, void21 or move1:2:10 in the ledger, or another effect.
+//
+//	effects=(mail/receipt#anna,payment@sandbox/capture>post21>mail/receipt!void21)
+//	arguments=(to=anna,amount:decimal=12.50) of the first effect
+//	change=(take:mail:holder=1:token=5:lease=2000,claim:mail:1:fence=1:lease=2000,done:mail:1:fence=1:result=x)
+func (w words) version6(tx *txnpb.Transaction) {
+	w.each("effects", func(item string) { tx.Effects = append(tx.Effects, w.effect(item)) })
+	w.each("arguments", func(item string) {
+		name, value, _ := strings.Cut(item, "=")
+		name, kind, typed := strings.Cut(name, ":")
+		a := txnpb.Argument{Name: name, Value: []byte(value)}
+		if typed {
+			a.Kind = named[txnpb.ArgumentKind](w.t, kind)
+		}
+		if v, ok := strings.CutPrefix(value, "bytes"); ok {
+			a.Value = bytes.Repeat([]byte("x"), int(w.parse(v)))
+		}
+		if value == "latin1" {
+			a.Value = []byte{0xe9}
+		}
+		tx.Effects[0].Arguments = append(tx.Effects[0].Arguments, a)
+	})
+	w.each("change", func(item string) {
+		f := strings.Split(item, ":")
+		c := txnpb.EffectChange{Action: named[txnpb.EffectAction](w.t, f[0])}
+		if len(f) > 1 {
+			c.Service, c.Target, _ = strings.Cut(f[1], "@")
+		}
+		for _, f := range f[min(2, len(f)):] {
+			switch key, value, _ := strings.Cut(f, "="); key {
+			case "fence":
+				c.Fence = 1<<32 | w.parse(value) // of the entries' epoch
+			case "holder":
+				c.Holder = uint32(w.parse(value))
+			case "token":
+				c.Token = w.parse(value)
+			case "lease":
+				c.LeaseMillis = uint32(w.parse(value))
+			case "delay":
+				c.DelayMillis = uint32(w.parse(value))
+			case "reason":
+				c.Reason = value
+			case "result":
+				c.Result = []byte(value)
+			default:
+				c.Sequence = w.parse(key)
+			}
+		}
+		tx.EffectChanges = append(tx.EffectChanges, c)
+	})
+}
+
+func (w words) effect(item string) txnpb.Effect {
+	head, rest := item, ""
+	if i := strings.IndexAny(item, ">!"); i >= 0 {
+		head, rest = item[:i], item[i:]
+	}
+	var e txnpb.Effect
+	head, e.Key, _ = strings.Cut(head, "#")
+	queue, operation, _ := strings.Cut(head, "/")
+	e.Service, e.Target, _ = strings.Cut(queue, "@")
+	e.Operation = operation
+	for rest != "" {
+		next, then := &e.Done, rest[1:]
+		if rest[0] == '!' {
+			next = &e.Failed
+		}
+		rest = ""
+		if i := strings.IndexAny(then, ">!"); i >= 0 {
+			then, rest = then[:i], then[i:]
+		}
+		if *next == nil {
+			*next = &txnpb.Continuation{}
+		}
+		switch {
+		case strings.HasPrefix(then, "post"):
+			(*next).Transfers = append((*next).Transfers, ledgerpb.Transfer{Amount: u128.Max, PendingId: u128.From64(w.parse(then[4:])), Flags: uint32(ledgerpb.TransferFlagsPostPendingTransfer)})
+		case strings.HasPrefix(then, "void"):
+			(*next).Transfers = append((*next).Transfers, ledgerpb.Transfer{PendingId: u128.From64(w.parse(then[4:])), Flags: uint32(ledgerpb.TransferFlagsVoidPendingTransfer)})
+		default:
+			(*next).Effects = append((*next).Effects, w.effect(then))
+		}
+	}
+	return e
+}
+
+// outboxLines prints the outbox: its queues, what is owed and how far the transactions are.
+func (b *bench) outboxLines(completions uint64) string {
+	a, err := Outbox(b.store, &txnpb.OutboxFilter{Limit: maxListed})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	var out strings.Builder
+	fmt.Fprintf(&out, "version %d held=%v queues %d\n", a.Version, a.Held, b.meta.OutboxQueues)
+	for i := range a.Queues {
+		q := &a.Queues[i]
+		fmt.Fprintf(&out, "queue %s@%s: fence %d holder %d until %s effects %d quarantined %d revision %d\n",
+			q.Service, q.Target, uint32(q.Fence), q.Holder, stamp(q.Until), q.Effects, q.Quarantined, q.Revision)
+	}
+	for i := range a.Effects {
+		e := &a.Effects[i]
+		fmt.Fprintf(&out, "%s@%s %d: %s key %q of %d.%d by %d: %v attempts %d fence %d due %s %s\n", e.Effect.Service, e.Effect.Target, e.Sequence,
+			e.Effect.Operation, e.Effect.Key, e.TransactionId.Lo, e.Ordinal, e.Principal, e.State, e.Attempts, uint32(e.Fence), stamp(e.Due), e.Reason)
+	}
+	for csn := uint64(1); csn <= completions; csn++ {
+		c, err := readOutbox[txnpb.Completion](b.store, completionKey(csn))
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		if c == nil {
+			continue
+		}
+		fmt.Fprintf(&out, "csn %d: owed %d done %d failed %d discarded %d quarantined %d", csn, c.Owed, c.Done, c.Failed, c.Discarded, c.Quarantined)
+		for i := range c.Ends {
+			x := &c.Ends[i]
+			fmt.Fprintf(&out, " [%d %s %s %v %q %s]", x.Ordinal, x.Service, x.Operation, x.State, x.Result, x.Reason)
+		}
+		out.WriteByte('\n')
+	}
+	return out.String()
 }
 
 // named returns the value of an enumeration that has a name, or a number.
@@ -281,6 +409,9 @@ func line(o *txnpb.Outcome) string {
 			b.WriteByte(']')
 		}
 	}
+	if o.Effects > 0 {
+		fmt.Fprintf(&b, " effects %d", o.Effects)
+	}
 	if len(o.UserNumbers) > 0 {
 		fmt.Fprintf(&b, " users %v", o.UserNumbers)
 	}
@@ -328,16 +459,25 @@ func TestTranscripts(t *testing.T) {
 					return "none\n"
 				}
 				return fmt.Sprintf("debits %v+%v credits %v+%v\n", a.DebitsPosted, a.DebitsPending, a.CreditsPosted, a.CreditsPending)
-			case "user": // number=1, or login=alice
+			case "user": // number=1, login=alice, or name=alice
 				u, err := FindUser(b.store, w.number("number"), loginOf(w.get("login")))
 				if err != nil {
 					t.Fatal(err)
 				}
+				if name := w.get("name"); name != "" {
+					if u, err = FindNamed(b.store, name); err != nil {
+						t.Fatal(err)
+					}
+				}
 				if u == nil {
 					return "none\n"
 				}
-				return fmt.Sprintf("%d: %s login %q role %d disabled=%v version %d created %s\n", u.Number, u.PublicName,
-					strings.TrimSpace(string(u.LoginHash)), u.Role, u.Disabled, u.Version, stamp(u.Created))
+				address := ""
+				if len(u.SealedAddress) > 0 {
+					address = fmt.Sprintf(" address %q", u.SealedAddress)
+				}
+				return fmt.Sprintf("%d: %s login %q role %d disabled=%v version %d created %s%s\n", u.Number, u.PublicName,
+					strings.TrimSpace(string(u.LoginHash)), u.Role, u.Disabled, u.Version, stamp(u.Created), address)
 			case "access": // account=5
 				a, err := readAccess(b.store, u128.From64(w.number("account")))
 				if err != nil {
@@ -351,6 +491,13 @@ func TestTranscripts(t *testing.T) {
 					line += fmt.Sprintf(", %d: %d", g.User, g.Rights)
 				}
 				return line + "\n"
+			case "outbox": // what of effects is there
+				return b.outboxLines(b.meta.Csn)
+			case "refound": // another cluster begins with this state
+				if err := Refound(b.store, testMembers, []byte("the old cluster!")); err != nil {
+					t.Fatal(err)
+				}
+				b.open()
 			case "row":
 				row, err := Lookup(b.store, idAt(w.number("id"), w.number("at")))
 				if err != nil {

@@ -18,6 +18,8 @@ const (
 	maxPublicName = 64
 	// loginHashBytes is the length of an HMAC-SHA-256.
 	loginHashBytes = 32
+	// maxSealedAddress bounds where mails for a user go, sealed.
+	maxSealedAddress = 512
 	// maxVerifier bounds a password verifier in PHC format.
 	maxVerifier = 256
 )
@@ -81,6 +83,19 @@ func (u *userChanges) appendTo(b *store.Batch) {
 		v := &u.list[i]
 		b.Users = append(b.Users, store.User{Number: v.Number, LoginHash: v.LoginHash, PublicName: v.PublicName, Row: message.Marshal(v)})
 	}
+}
+
+// FindNamed returns the stored user who has that public name now, nil when nobody has.
+func FindNamed(s store.State, name string) (*txnpb.User, error) {
+	number, ok := s.UserByName(name)
+	if !ok {
+		return nil, nil
+	}
+	u, err := FindUser(s, number, nil)
+	if u != nil && u.PublicName != name { // which the user had once
+		return nil, err
+	}
+	return u, err
 }
 
 // FindUser returns the stored user of that number, or, when it is 0, of that login
@@ -180,10 +195,19 @@ func (m *Machine) changeUser(c *txnpb.UserChange, stamp uint64) (txnpb.UserStatu
 	if c.Role != 0 {
 		u.Role = c.Role
 	}
+	switch len(c.SealedAddress) {
+	case 0:
+	case 1:
+		u.SealedAddress = nil
+	default:
+		u.SealedAddress = slices.Clone(c.SealedAddress)
+	}
+	if !addressOnly(c, &u) {
+		u.Version++
+	}
 	if !c.KeepStanding {
 		u.Disabled = c.Disabled
 	}
-	u.Version++
 	status := txnpb.UserStatusUpdated
 	if c.Number == 0 {
 		m.meta.LastUser++
@@ -195,13 +219,19 @@ func (m *Machine) changeUser(c *txnpb.UserChange, stamp uint64) (txnpb.UserStatu
 	return status, u.Number
 }
 
+// addressOnly reports whether a change gives a user another address and nothing else: then
+// its sessions go on.
+func addressOnly(c *txnpb.UserChange, u *txnpb.User) bool {
+	return len(c.SealedAddress) > 0 && c.Number != 0 && len(c.LoginHash) == 0 && c.PublicName == "" && c.Verifier == "" && c.Role == 0 && (c.KeepStanding || c.Disabled == u.Disabled)
+}
+
 // validUser reports whether a change is well-formed; a new user needs all of it.
 func validUser(c *txnpb.UserChange) bool {
 	if c.Number == 0 && (len(c.LoginHash) == 0 || c.PublicName == "" || c.Verifier == "" || c.Role == 0) {
 		return false
 	}
 	role := message.Role(c.Role)
-	return (len(c.LoginHash) == 0 || len(c.LoginHash) == loginHashBytes) &&
+	return len(c.SealedAddress) <= maxSealedAddress && (len(c.LoginHash) == 0 || len(c.LoginHash) == loginHashBytes) &&
 		len(c.PublicName) <= maxPublicName && utf8.ValidString(c.PublicName) && len(c.Verifier) <= maxVerifier &&
 		(c.Role == 0 || role == message.RoleClient || role == message.RoleOperator || role == message.RoleAuditor)
 }

@@ -76,6 +76,9 @@ func (w *Witness) NextExpiry() uint64 { return 0 }
 // TakeUsers returns nothing: a witness knows no users.
 func (w *Witness) TakeUsers() []txnpb.UserStanding { return nil }
 
+// OutboxVersion is 0: nothing is owed here.
+func (w *Witness) OutboxVersion() uint64 { return 0 }
+
 // Digest says how far it has read, and nothing of the state.
 func (w *Witness) Digest() txnpb.StateDigest {
 	return txnpb.StateDigest{AppliedIndex: w.marker.AppliedIndex}

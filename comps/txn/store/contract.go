@@ -25,6 +25,11 @@ type State interface {
 	UserByName(name string) (number uint64, ok bool)
 	// Access returns the row of the rights on an account. The caller must not change it.
 	Access(account u128.Int) (row []byte, ok bool)
+	// Outbox returns a row of the outbox. The caller must not change it.
+	Outbox(key []byte) (row []byte, ok bool)
+	// OutboxRows calls f with the rows of the outbox whose keys lie between two, without
+	// the latter, in their order, until f returns false. Key and row are valid until then.
+	OutboxRows(from, to []byte, f func(key, row []byte) bool)
 	// Meta returns a row of the transaction layer's own, nil when there is none.
 	Meta(key string) []byte
 
@@ -89,6 +94,9 @@ type View interface {
 	// least up or from the greatest down, until f returns false. A row is valid until
 	// then.
 	Txns(min, max u128.Int, reversed bool, f func(id u128.Int, row []byte) bool)
+	// Outbox and OutboxRows are State's as of the view.
+	Outbox(key []byte) (row []byte, ok bool)
+	OutboxRows(from, to []byte, f func(key, row []byte) bool)
 	// Meta is Store.Meta as of the view.
 	Meta(key string) []byte
 	Close() error
@@ -142,6 +150,7 @@ type Batch struct {
 	Spans    []Span
 	Notes    []Note
 	Access   []Access
+	Outbox   []OutboxRow
 	// Imports are those of the Spans that imported something.
 	Imports []Imports
 }
@@ -158,6 +167,13 @@ type Imports struct {
 	// TransfersAt is the stamp of the transaction's first transfer.
 	TransfersAt uint64
 }
+
+// OutboxRow is one row of the outbox; an empty one takes it away. A key, at most
+// MaxOutboxKey bytes long, stands in a batch once.
+type OutboxRow struct{ Key, Row []byte }
+
+// MaxOutboxKey is the longest key of the outbox.
+const MaxOutboxKey = 128
 
 // Note is the row of what a committed transaction says of itself.
 type Note struct {
@@ -195,5 +211,5 @@ type MetaRow struct {
 
 // Reset empties the batch and keeps its memory.
 func (b *Batch) Reset() {
-	*b = Batch{Txns: b.Txns[:0], Users: b.Users[:0], Metas: b.Metas[:0], Spans: b.Spans[:0], Notes: b.Notes[:0], Access: b.Access[:0], Imports: b.Imports[:0]}
+	*b = Batch{Txns: b.Txns[:0], Users: b.Users[:0], Metas: b.Metas[:0], Spans: b.Spans[:0], Notes: b.Notes[:0], Access: b.Access[:0], Outbox: b.Outbox[:0], Imports: b.Imports[:0]}
 }

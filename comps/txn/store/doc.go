@@ -47,6 +47,7 @@
 //	15 spans           first stamp (8)                committed transactions, see appendSpans
 //	16 notes           CSN (8)                        the transaction layer's own
 //	17 access          id (16) of an account          the transaction layer's own
+//	18 outbox          the transaction layer's own    the transaction layer's own
 //	19 imports         first stamp (8)                what a transaction imported, see appendImports
 //	66 index           set, field, value (16), first timestamp (8)
 //	                                                  see appendTimes; not in snapshots

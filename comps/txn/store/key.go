@@ -28,6 +28,7 @@ const (
 	tableSpans        table = 15
 	tableNotes        table = 16
 	tableAccess       table = 17
+	tableOutbox       table = 18
 	tableImports      table = 19
 
 	// From here on a store has its own rows, which are no part of the state.

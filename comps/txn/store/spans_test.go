@@ -76,6 +76,50 @@ func TestSpans(t *testing.T) {
 	}
 }
 
+// TestOutbox: rows come in the order of their keys, and a view goes on seeing those of its
+// moment.
+func TestOutbox(t *testing.T) {
+	db := open(t, vfs.NewCrashableMem())
+	led, _ := ledger.New(db, ledger.Config{})
+	rows := func(pairs ...string) (out []store.OutboxRow) {
+		for i := 0; i < len(pairs); i += 2 {
+			out = append(out, store.OutboxRow{Key: []byte(pairs[i]), Row: []byte(pairs[i+1])})
+		}
+		return out
+	}
+	list := func(s interface {
+		OutboxRows(from, to []byte, f func(key, row []byte) bool)
+	}, from, to string, most int) (out string) {
+		s.OutboxRows([]byte(from), []byte(to), func(key, row []byte) bool {
+			out += string(key) + "=" + string(row) + " "
+			most--
+			return most > 0
+		})
+		return out
+	}
+	db.Commit(&store.Batch{Applied: 1, Changes: led.Changes(), Outbox: rows("eb", "2", "ea", "1", "ec", "3", "q", "9")})
+	before, err := db.View()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer before.Close()
+	db.Commit(&store.Batch{Applied: 2, Changes: led.Changes(), Outbox: rows("eb", "", "ec", "33")})
+	for _, c := range []struct{ got, want string }{
+		{list(db, "e", "f", 9), "ea=1 ec=33 "}, {list(before, "e", "f", 9), "ea=1 eb=2 ec=3 "},
+		{list(db, "", "z", 2), "ea=1 ec=33 "}, {list(db, "ea", "ec", 9), "ea=1 "}, {list(db, "eb", "z", 9), "ec=33 q=9 "},
+	} {
+		if c.got != c.want {
+			t.Errorf("%q, want %q", c.got, c.want)
+		}
+	}
+	if row, ok := db.Outbox([]byte("eb")); ok {
+		t.Errorf("a row that was taken away: %q", row)
+	}
+	if row, ok := before.Outbox([]byte("eb")); !ok || string(row) != "2" {
+		t.Errorf("before: %q, %v", row, ok)
+	}
+}
+
 // TestNotesAndAccess: rows of the transaction layer that a view reads.
 func TestNotesAndAccess(t *testing.T) {
 	db := open(t, vfs.NewCrashableMem())

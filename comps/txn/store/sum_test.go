@@ -61,6 +61,7 @@ func someState(t testing.TB, db *store.DB) {
 			Txns:     []store.Txn{{ID: id, Until: clock + uint64(3*time.Hour), Row: []byte("row")}},
 			Users:    []store.User{{Number: n%3 + 1, LoginHash: []byte{byte(n % 3)}, PublicName: string('a' + rune(n%3)), Row: []byte{byte(n)}}, {Number: n%3 + 1, LoginHash: []byte{byte(n % 3)}, PublicName: string('a' + rune(n%3)), Row: []byte{byte(n), 1}}},
 			Access:   []store.Access{{Account: account(n % 2), Row: make([]byte, n%4)}, {Account: account(n % 2), Row: make([]byte, n%3)}},
+			Outbox:   []store.OutboxRow{{Key: []byte{'e', byte(n % 5)}, Row: make([]byte, n%4)}, {Key: []byte{'q', byte(n % 3)}, Row: []byte{byte(n)}}},
 			FirstCSN: n + 1, Spans: []store.Span{{First: clock + 100, Last: clock + 100}}, Notes: []store.Note{{CSN: n + 1, Row: []byte("note")}},
 		})
 	}

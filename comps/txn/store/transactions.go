@@ -38,7 +38,36 @@ func (v *view) Txns(min, max u128.Int, reversed bool, f func(id u128.Int, row []
 	}
 }
 
-// addNotes adds the rows of spans, notes, rights and imports.
+func (k keys) outbox(b, key []byte) []byte { return append(k.table(b, tableOutbox), key...) }
+
+// Outbox implements State.
+func (d *DB) Outbox(key []byte) (row []byte, ok bool) { return d.rows().outboxRow(key) }
+
+// Outbox implements View.
+func (v *view) Outbox(key []byte) (row []byte, ok bool) { return v.rows.outboxRow(key) }
+
+// OutboxRows implements State.
+func (d *DB) OutboxRows(from, to []byte, f func(key, row []byte) bool) {
+	d.rows().outboxRows(from, to, f)
+}
+
+// OutboxRows implements View.
+func (v *view) OutboxRows(from, to []byte, f func(key, row []byte) bool) {
+	v.rows.outboxRows(from, to, f)
+}
+
+func (r rows) outboxRow(key []byte) (row []byte, ok bool) {
+	return r.copyOf("an effect", r.outbox(nil, key))
+}
+
+func (r rows) outboxRows(from, to []byte, f func(key, row []byte) bool) {
+	it := r.iter("the outbox", r.outbox(nil, from), r.outbox(nil, to))
+	defer finish("the outbox", it)
+	for ok := it.First(); ok && f(it.Key()[prefixLen:], valueOf("the outbox", it)); ok = it.Next() {
+	}
+}
+
+// addNotes adds the rows of spans, notes, rights, imports and the outbox.
 func (d *DB) addNotes(b *commitBatch, in *Batch) {
 	d.addSpans(b, in.FirstCSN, in.Spans)
 	for i := range in.Notes {
@@ -51,6 +80,14 @@ func (d *DB) addNotes(b *commitBatch, in *Batch) {
 			row = nil
 		}
 		d.replace(b, d.id(b.key[:0], tableAccess, a.Account), row)
+	}
+	for i := range in.Outbox {
+		o := &in.Outbox[i]
+		row := o.Row
+		if len(row) == 0 {
+			row = nil
+		}
+		d.replace(b, d.outbox(b.key[:0], o.Key), row)
 	}
 	for i := range in.Imports {
 		b.value = appendImports(b.value[:0], &in.Imports[i])

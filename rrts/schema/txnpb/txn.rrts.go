@@ -31,6 +31,18 @@ var Schema = message.Schema{
 	},
 	Messages: []message.Type{
 		{Name: "rrts.txn.Transaction", New: func() message.Message { return new(Transaction) }},
+		{Name: "rrts.txn.Effect", New: func() message.Message { return new(Effect) }},
+		{Name: "rrts.txn.Argument", New: func() message.Message { return new(Argument) }},
+		{Name: "rrts.txn.Continuation", New: func() message.Message { return new(Continuation) }},
+		{Name: "rrts.txn.EffectChange", New: func() message.Message { return new(EffectChange) }},
+		{Name: "rrts.txn.OwedEffect", New: func() message.Message { return new(OwedEffect) }},
+		{Name: "rrts.txn.EffectQueue", New: func() message.Message { return new(EffectQueue) }},
+		{Name: "rrts.txn.Completion", New: func() message.Message { return new(Completion) }},
+		{Name: "rrts.txn.EffectEnd", New: func() message.Message { return new(EffectEnd) }},
+		{Name: "rrts.txn.OutboxFilter", New: func() message.Message { return new(OutboxFilter) }},
+		{Name: "rrts.txn.OutboxAnswer", New: func() message.Message { return new(OutboxAnswer) }},
+		{Name: "rrts.txn.AwaitRequest", New: func() message.Message { return new(AwaitRequest) }},
+		{Name: "rrts.txn.EffectsReady", New: func() message.Message { return new(EffectsReady) }},
 		{Name: "rrts.txn.Label", New: func() message.Message { return new(Label) }},
 		{Name: "rrts.txn.Precondition", New: func() message.Message { return new(Precondition) }},
 		{Name: "rrts.txn.AccessChange", New: func() message.Message { return new(AccessChange) }},
@@ -127,6 +139,183 @@ func (e Mode) String() string {
 		return "independent"
 	}
 	return "mode_" + strconv.FormatUint(uint64(e), 10)
+}
+
+// ArgumentKind says what an argument's value is. Append-only.
+type ArgumentKind uint32
+
+// The values of ArgumentKind. Numbers that are not among them are kept as they came.
+const (
+	ArgumentKindText ArgumentKind = 0
+	ArgumentKindNull ArgumentKind = 1
+	// Decimal digits, with a '-' in front where it is below zero.
+	ArgumentKindInteger ArgumentKind = 2
+	// The same with at most one point between digits.
+	ArgumentKindDecimal ArgumentKind = 3
+	// "true" or "false".
+	ArgumentKindBoolean ArgumentKind = 4
+	// RFC 3339, with a zone and up to nine digits of a second: 2026-01-31T12:00:00.5+01:00.
+	ArgumentKindTime  ArgumentKind = 5
+	ArgumentKindBytes ArgumentKind = 6
+)
+
+// String returns the value's name in lower case, or its number.
+func (e ArgumentKind) String() string {
+	switch e {
+	case ArgumentKindText:
+		return "text"
+	case ArgumentKindNull:
+		return "null"
+	case ArgumentKindInteger:
+		return "integer"
+	case ArgumentKindDecimal:
+		return "decimal"
+	case ArgumentKindBoolean:
+		return "boolean"
+	case ArgumentKindTime:
+		return "time"
+	case ArgumentKindBytes:
+		return "bytes"
+	}
+	return "argument_kind_" + strconv.FormatUint(uint64(e), 10)
+}
+
+// EffectAction is what becomes of an effect or of its queue. Append-only.
+type EffectAction uint32
+
+// The values of EffectAction. Numbers that are not among them are kept as they came.
+const (
+	// not valid
+	EffectActionNone EffectAction = 0
+	// Take the queue: its fence rises and nobody reports under an older one any more.
+	// Possible when its lease is over, or for the SFU that holds it.
+	EffectActionTake EffectAction = 1
+	// Hold the queue for longer, or, with a lease of 0, no longer.
+	EffectActionKeep EffectAction = 2
+	// Count an attempt, before it is made; holds the queue for longer, too.
+	EffectActionClaim EffectAction = 3
+	// The attempt did it. What follows an effect happens now, or this does not.
+	EffectActionDone EffectAction = 4
+	// It did not; try again after delay_millis.
+	EffectActionRetry EffectAction = 5
+	// It did not, and an operator must look at it.
+	EffectActionQuarantine EffectAction = 6
+	// It failed for good as a matter of business: a card was declined.
+	EffectActionFail EffectAction = 7
+	// Try again what is in quarantine, with attempts counted from 0.
+	EffectActionRequeue EffectAction = 8
+	// Give up what is in quarantine or waits for another attempt, as if it had failed.
+	EffectActionDiscard EffectAction = 9
+	// Let effects be done that a restore holds back.
+	EffectActionRelease EffectAction = 10
+)
+
+// String returns the value's name in lower case, or its number.
+func (e EffectAction) String() string {
+	switch e {
+	case EffectActionNone:
+		return "none"
+	case EffectActionTake:
+		return "take"
+	case EffectActionKeep:
+		return "keep"
+	case EffectActionClaim:
+		return "claim"
+	case EffectActionDone:
+		return "done"
+	case EffectActionRetry:
+		return "retry"
+	case EffectActionQuarantine:
+		return "quarantine"
+	case EffectActionFail:
+		return "fail"
+	case EffectActionRequeue:
+		return "requeue"
+	case EffectActionDiscard:
+		return "discard"
+	case EffectActionRelease:
+		return "release"
+	}
+	return "effect_action_" + strconv.FormatUint(uint64(e), 10)
+}
+
+// EffectStatus is the result of an EffectChange. Append-only.
+type EffectStatus uint32
+
+// The values of EffectStatus. Numbers that are not among them are kept as they came.
+const (
+	EffectStatusChanged EffectStatus = 0
+	EffectStatusInvalid EffectStatus = 1
+	// The effect is done already, or was never owed.
+	EffectStatusNotFound EffectStatus = 2
+	// The queue is held under another fence.
+	EffectStatusFenced EffectStatus = 3
+	// Another SFU holds the queue.
+	EffectStatusHeld EffectStatus = 4
+	// Nothing is claimed before a restored outbox is released.
+	EffectStatusNotReleased EffectStatus = 5
+	// It is not in a state in which that can be done: not due yet, not claimed, not in
+	// quarantine.
+	EffectStatusWrongState EffectStatus = 6
+	// What follows the effect cannot be done: nothing has changed.
+	EffectStatusContinuationFailed EffectStatus = 7
+)
+
+// String returns the value's name in lower case, or its number.
+func (e EffectStatus) String() string {
+	switch e {
+	case EffectStatusChanged:
+		return "changed"
+	case EffectStatusInvalid:
+		return "invalid"
+	case EffectStatusNotFound:
+		return "not_found"
+	case EffectStatusFenced:
+		return "fenced"
+	case EffectStatusHeld:
+		return "held"
+	case EffectStatusNotReleased:
+		return "not_released"
+	case EffectStatusWrongState:
+		return "wrong_state"
+	case EffectStatusContinuationFailed:
+		return "continuation_failed"
+	}
+	return "effect_status_" + strconv.FormatUint(uint64(e), 10)
+}
+
+// EffectState is where an effect stands. Append-only.
+type EffectState uint32
+
+// The values of EffectState. Numbers that are not among them are kept as they came.
+const (
+	// It waits for its first attempt, or the next.
+	EffectStateOwed EffectState = 0
+	// An attempt is under way, or whoever made it is gone.
+	EffectStateClaimed     EffectState = 1
+	EffectStateQuarantined EffectState = 2
+	EffectStateDone        EffectState = 3
+	EffectStateFailed      EffectState = 4
+	EffectStateDiscarded   EffectState = 5
+)
+
+// String returns the value's name in lower case, or its number.
+func (e EffectState) String() string {
+	switch e {
+	case EffectStateOwed:
+		return "owed"
+	case EffectStateClaimed:
+		return "claimed"
+	case EffectStateQuarantined:
+		return "quarantined"
+	case EffectStateDone:
+		return "done"
+	case EffectStateFailed:
+		return "failed"
+	case EffectStateDiscarded:
+		return "discarded"
+	}
+	return "effect_state_" + strconv.FormatUint(uint64(e), 10)
 }
 
 // Measure is what a precondition looks at. Append-only.
@@ -542,6 +731,11 @@ type Transaction struct {
 	// Transfers with the id 0 get one: DerivedTransferID of the transaction's id and
 	// their place among the transfers.
 	DeriveTransferIds bool
+	// Work outside the ledger that the transaction owes once it is committed. At most 64,
+	// and only in mode ATOMIC: the other one commits even when its operations fail.
+	Effects []Effect
+	// What becomes of effects that are owed already. For effect Components and operators.
+	EffectChanges []EffectChange
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -587,6 +781,16 @@ func (m *Transaction) AppendTo(b []byte) []byte {
 	}
 	if m.DeriveTransferIds {
 		b = append(b, 0x58, 1)
+	}
+	for i := range m.Effects {
+		b = append(b, 0x62, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Effects[i].AppendTo(b), at)
+	}
+	for i := range m.EffectChanges {
+		b = append(b, 0x6a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.EffectChanges[i].AppendTo(b), at)
 	}
 	return b
 }
@@ -641,6 +845,18 @@ func (m *Transaction) Size() int {
 	}
 	if m.DeriveTransferIds {
 		n += 1 + 1
+	}
+	if len(m.Effects) > 0 {
+		n += len(m.Effects)
+		for i := range m.Effects {
+			n += message.SizeBytes(m.Effects[i].Size())
+		}
+	}
+	if len(m.EffectChanges) > 0 {
+		n += len(m.EffectChanges)
+		for i := range m.EffectChanges {
+			n += message.SizeBytes(m.EffectChanges[i].Size())
+		}
 	}
 	return n
 }
@@ -796,6 +1012,39 @@ func (m *Transaction) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Transaction.derive_transfer_ids")
 			}
 			m.DeriveTransferIds = v != 0
+			if i == len(b) || b[i] != 0x62 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x62: // effects
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Transaction.effects")
+			}
+			if len(m.Effects) == cap(m.Effects) {
+				m.Effects = slices.Grow(m.Effects, message.CountRun(b, i, 0x62))
+			}
+			n := len(m.Effects)
+			m.Effects = m.Effects[:n+1]
+			m.Effects[n].Reset()
+			if err := m.Effects[n].ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x6a: // effect_changes
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Transaction.effect_changes")
+			}
+			if len(m.EffectChanges) == cap(m.EffectChanges) {
+				m.EffectChanges = slices.Grow(m.EffectChanges, message.CountRun(b, i, 0x6a))
+			}
+			n := len(m.EffectChanges)
+			m.EffectChanges = m.EffectChanges[:n+1]
+			m.EffectChanges[n].Reset()
+			if err := m.EffectChanges[n].ParseNested(p, depth-1); err != nil {
+				return err
+			}
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.Transaction: unknown field")
@@ -814,6 +1063,8 @@ func (m *Transaction) Reset() {
 		Preconditions: m.Preconditions[:0],
 		Access:        m.Access[:0],
 		Metadata:      m.Metadata[:0],
+		Effects:       m.Effects[:0],
+		EffectChanges: m.EffectChanges[:0],
 	}
 }
 
@@ -850,6 +1101,12 @@ func (m Transaction) String() string {
 	if m.DeriveTransferIds {
 		t.Add("derive_transfer_ids", m.DeriveTransferIds)
 	}
+	if len(m.Effects) > 0 {
+		message.AddList(&t, "effects", m.Effects)
+	}
+	if len(m.EffectChanges) > 0 {
+		message.AddList(&t, "effect_changes", m.EffectChanges)
+	}
 	return t.String()
 }
 
@@ -858,6 +1115,2529 @@ func (m Transaction) Format(f fmt.State, _ rune) { io.WriteString(f, m.String())
 
 // MarshalText returns String, so that no encoder of log attributes goes around it.
 func (m Transaction) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// Effect is work outside the ledger that a committed transaction owes. It stands in the
+// outbox until it is done, failed for good or discarded.
+type Effect struct {
+	// Who does it: "sql", "mail", "payment". With target it names the queue that the effect
+	// waits in: 1 to 32 characters of a-z, 0-9, '.', '_' and '-'.
+	Service string
+	// Where: a data source, a provider. At most 64 of the same characters.
+	Target string
+	// What: a statement, a template, a step of a payment. 1 to 64 of the same characters.
+	Operation string
+	// Effects of one queue with the same key are done one after the other, in the order in
+	// which they were owed. Empty: in no order. At most 64 bytes of UTF-8.
+	Key string
+	// At most 256 with different names, 262144 bytes in all.
+	Arguments []Argument
+	// What happens in the ledger, and is owed next, in the same transaction in which the
+	// effect is reported as done.
+	Done *Continuation
+	// The same where it has failed for good, or an operator discards it.
+	Failed *Continuation
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *Effect) AppendTo(b []byte) []byte {
+	if m.Service != "" {
+		b = message.AppendString(append(b, 0x0a), m.Service)
+	}
+	if m.Target != "" {
+		b = message.AppendString(append(b, 0x12), m.Target)
+	}
+	if m.Operation != "" {
+		b = message.AppendString(append(b, 0x1a), m.Operation)
+	}
+	if m.Key != "" {
+		b = message.AppendString(append(b, 0x22), m.Key)
+	}
+	for i := range m.Arguments {
+		b = append(b, 0x2a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Arguments[i].AppendTo(b), at)
+	}
+	if m.Done != nil {
+		b = append(b, 0x32, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Done.AppendTo(b), at)
+	}
+	if m.Failed != nil {
+		b = append(b, 0x3a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Failed.AppendTo(b), at)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *Effect) Size() int {
+	n := 0
+	if m.Service != "" {
+		n += 1 + message.SizeBytes(len(m.Service))
+	}
+	if m.Target != "" {
+		n += 1 + message.SizeBytes(len(m.Target))
+	}
+	if m.Operation != "" {
+		n += 1 + message.SizeBytes(len(m.Operation))
+	}
+	if m.Key != "" {
+		n += 1 + message.SizeBytes(len(m.Key))
+	}
+	if len(m.Arguments) > 0 {
+		n += len(m.Arguments)
+		for i := range m.Arguments {
+			n += message.SizeBytes(m.Arguments[i].Size())
+		}
+	}
+	if m.Done != nil {
+		n += 1 + message.SizeBytes(m.Done.Size())
+	}
+	if m.Failed != nil {
+		n += 1 + message.SizeBytes(m.Failed.Size())
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *Effect) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *Effect) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.Effect: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.Effect: tag")
+		}
+		switch tag {
+		case 0x0a: // service
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Effect.service")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.Effect.service: not UTF-8")
+			}
+			m.Service = string(p)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x12: // target
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Effect.target")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.Effect.target: not UTF-8")
+			}
+			m.Target = string(p)
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x1a: // operation
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Effect.operation")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.Effect.operation: not UTF-8")
+			}
+			m.Operation = string(p)
+			if i == len(b) || b[i] != 0x22 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x22: // key
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Effect.key")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.Effect.key: not UTF-8")
+			}
+			m.Key = string(p)
+			if i == len(b) || b[i] != 0x2a {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x2a: // arguments
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Effect.arguments")
+			}
+			if len(m.Arguments) == cap(m.Arguments) {
+				m.Arguments = slices.Grow(m.Arguments, message.CountRun(b, i, 0x2a))
+			}
+			n := len(m.Arguments)
+			m.Arguments = m.Arguments[:n+1]
+			m.Arguments[n].Reset()
+			if err := m.Arguments[n].ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x32: // done
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Effect.done")
+			}
+			if m.Done == nil {
+				m.Done = new(Continuation)
+			}
+			if err := m.Done.ParseNested(p, depth-1); err != nil {
+				return err
+			}
+			if i == len(b) || b[i] != 0x3a {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x3a: // failed
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Effect.failed")
+			}
+			if m.Failed == nil {
+				m.Failed = new(Continuation)
+			}
+			if err := m.Failed.ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.Effect: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *Effect) Reset() {
+	*m = Effect{
+		Arguments: m.Arguments[:0],
+	}
+}
+
+// String returns m for people and logs, without its sensitive fields.
+func (m Effect) String() string {
+	t := message.NewText("Effect")
+	if m.Service != "" {
+		t.Add("service", m.Service)
+	}
+	if m.Target != "" {
+		t.Add("target", m.Target)
+	}
+	if m.Operation != "" {
+		t.Add("operation", m.Operation)
+	}
+	if m.Key != "" {
+		t.Add("key", m.Key)
+	}
+	if len(m.Arguments) > 0 {
+		message.AddList(&t, "arguments", m.Arguments)
+	}
+	if m.Done != nil {
+		t.Add("done", m.Done)
+	}
+	if m.Failed != nil {
+		t.Add("failed", m.Failed)
+	}
+	return t.String()
+}
+
+// Format prints m as String does, whatever the verb.
+func (m Effect) Format(f fmt.State, _ rune) { io.WriteString(f, m.String()) }
+
+// MarshalText returns String, so that no encoder of log attributes goes around it.
+func (m Effect) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// Argument is a named value that an effect is done with.
+type Argument struct {
+	// 1 to 64 bytes of UTF-8.
+	Name string
+	Kind ArgumentKind
+	// Of BYTES: the bytes. Of NULL: nothing. Otherwise UTF-8 text, see ArgumentKind.
+	Value []byte
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *Argument) AppendTo(b []byte) []byte {
+	if m.Name != "" {
+		b = message.AppendString(append(b, 0x0a), m.Name)
+	}
+	if m.Kind != 0 {
+		b = message.AppendVarint(append(b, 0x10), uint64(int32(m.Kind)))
+	}
+	if len(m.Value) > 0 {
+		b = message.AppendBytes(append(b, 0x1a), m.Value)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *Argument) Size() int {
+	n := 0
+	if m.Name != "" {
+		n += 1 + message.SizeBytes(len(m.Name))
+	}
+	if m.Kind != 0 {
+		n += 1 + message.SizeVarint(uint64(int32(m.Kind)))
+	}
+	if len(m.Value) > 0 {
+		n += 1 + message.SizeBytes(len(m.Value))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *Argument) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *Argument) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.Argument: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.Argument: tag")
+		}
+		switch tag {
+		case 0x0a: // name
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Argument.name")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.Argument.name: not UTF-8")
+			}
+			m.Name = string(p)
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x10: // kind
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Argument.kind")
+			}
+			m.Kind = ArgumentKind(v)
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x1a: // value
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Argument.value")
+			}
+			m.Value = p
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.Argument: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *Argument) Reset() {
+	*m = Argument{}
+}
+
+// String returns m for people and logs, without its sensitive fields.
+func (m Argument) String() string {
+	t := message.NewText("Argument")
+	if m.Name != "" {
+		t.Add("name", m.Name)
+	}
+	if m.Kind != 0 {
+		t.Add("kind", m.Kind)
+	}
+	if len(m.Value) > 0 {
+		t.Redact("value")
+	}
+	return t.String()
+}
+
+// Format prints m as String does, whatever the verb.
+func (m Argument) Format(f fmt.State, _ rune) { io.WriteString(f, m.String()) }
+
+// MarshalText returns String, so that no encoder of log attributes goes around it.
+func (m Argument) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// Continuation follows an effect: all of it, or none.
+type Continuation struct {
+	// Moved by the rights of who owed the effect. Transfers with the id 0 get a derived one.
+	// At most 64.
+	Transfers []ledgerpb.Transfer
+	// Owed by the same transaction. A transaction may name 256 effects in all, six deep.
+	Effects []Effect
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *Continuation) AppendTo(b []byte) []byte {
+	for i := range m.Transfers {
+		b = append(b, 0x0a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Transfers[i].AppendTo(b), at)
+	}
+	for i := range m.Effects {
+		b = append(b, 0x12, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Effects[i].AppendTo(b), at)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *Continuation) Size() int {
+	n := 0
+	if len(m.Transfers) > 0 {
+		n += len(m.Transfers)
+		for i := range m.Transfers {
+			n += message.SizeBytes(m.Transfers[i].Size())
+		}
+	}
+	if len(m.Effects) > 0 {
+		n += len(m.Effects)
+		for i := range m.Effects {
+			n += message.SizeBytes(m.Effects[i].Size())
+		}
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *Continuation) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *Continuation) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.Continuation: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.Continuation: tag")
+		}
+		switch tag {
+		case 0x0a: // transfers
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Continuation.transfers")
+			}
+			if len(m.Transfers) == cap(m.Transfers) {
+				m.Transfers = slices.Grow(m.Transfers, message.CountRun(b, i, 0x0a))
+			}
+			n := len(m.Transfers)
+			m.Transfers = m.Transfers[:n+1]
+			m.Transfers[n].Reset()
+			if err := m.Transfers[n].ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x12: // effects
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Continuation.effects")
+			}
+			if len(m.Effects) == cap(m.Effects) {
+				m.Effects = slices.Grow(m.Effects, message.CountRun(b, i, 0x12))
+			}
+			n := len(m.Effects)
+			m.Effects = m.Effects[:n+1]
+			m.Effects[n].Reset()
+			if err := m.Effects[n].ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.Continuation: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *Continuation) Reset() {
+	*m = Continuation{
+		Transfers: m.Transfers[:0],
+		Effects:   m.Effects[:0],
+	}
+}
+
+// String returns m for people and logs, without its sensitive fields.
+func (m Continuation) String() string {
+	t := message.NewText("Continuation")
+	if len(m.Transfers) > 0 {
+		message.AddList(&t, "transfers", m.Transfers)
+	}
+	if len(m.Effects) > 0 {
+		message.AddList(&t, "effects", m.Effects)
+	}
+	return t.String()
+}
+
+// Format prints m as String does, whatever the verb.
+func (m Continuation) Format(f fmt.State, _ rune) { io.WriteString(f, m.String()) }
+
+// MarshalText returns String, so that no encoder of log attributes goes around it.
+func (m Continuation) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// EffectChange is one change of an effect or of its queue.
+type EffectChange struct {
+	Action EffectAction
+	// The queue; of RELEASE nothing.
+	Service string
+	Target  string
+	// The effect's place in the queue. Of TAKE and KEEP nothing.
+	Sequence uint64
+	// Under which the caller holds the queue; of TAKE nothing.
+	Fence uint64
+	// Of TAKE: the SFU and a number that it has drawn for this life of the Component.
+	Holder uint32
+	Token  uint64
+	// Of TAKE, KEEP and CLAIM: how long the queue is held from now on, 1000 to 60000.
+	LeaseMillis uint32
+	// Of RETRY: at most a day.
+	DelayMillis uint32
+	// Of RETRY, QUARANTINE, FAIL and DISCARD: why, in one line, at most 512 bytes of UTF-8.
+	Reason string
+	// Of DONE and FAIL: what came of it, such as a provider's reference. At most 512 bytes.
+	Result []byte
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *EffectChange) AppendTo(b []byte) []byte {
+	if m.Action != 0 {
+		b = message.AppendVarint(append(b, 0x08), uint64(int32(m.Action)))
+	}
+	if m.Service != "" {
+		b = message.AppendString(append(b, 0x12), m.Service)
+	}
+	if m.Target != "" {
+		b = message.AppendString(append(b, 0x1a), m.Target)
+	}
+	if m.Sequence != 0 {
+		b = message.AppendVarint(append(b, 0x20), m.Sequence)
+	}
+	if m.Fence != 0 {
+		b = message.AppendVarint(append(b, 0x28), m.Fence)
+	}
+	if m.Holder != 0 {
+		b = message.AppendVarint(append(b, 0x30), uint64(m.Holder))
+	}
+	if m.Token != 0 {
+		b = message.AppendVarint(append(b, 0x38), m.Token)
+	}
+	if m.LeaseMillis != 0 {
+		b = message.AppendVarint(append(b, 0x40), uint64(m.LeaseMillis))
+	}
+	if m.DelayMillis != 0 {
+		b = message.AppendVarint(append(b, 0x48), uint64(m.DelayMillis))
+	}
+	if m.Reason != "" {
+		b = message.AppendString(append(b, 0x52), m.Reason)
+	}
+	if len(m.Result) > 0 {
+		b = message.AppendBytes(append(b, 0x5a), m.Result)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *EffectChange) Size() int {
+	n := 0
+	if m.Action != 0 {
+		n += 1 + message.SizeVarint(uint64(int32(m.Action)))
+	}
+	if m.Service != "" {
+		n += 1 + message.SizeBytes(len(m.Service))
+	}
+	if m.Target != "" {
+		n += 1 + message.SizeBytes(len(m.Target))
+	}
+	if m.Sequence != 0 {
+		n += 1 + message.SizeVarint(m.Sequence)
+	}
+	if m.Fence != 0 {
+		n += 1 + message.SizeVarint(m.Fence)
+	}
+	if m.Holder != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Holder))
+	}
+	if m.Token != 0 {
+		n += 1 + message.SizeVarint(m.Token)
+	}
+	if m.LeaseMillis != 0 {
+		n += 1 + message.SizeVarint(uint64(m.LeaseMillis))
+	}
+	if m.DelayMillis != 0 {
+		n += 1 + message.SizeVarint(uint64(m.DelayMillis))
+	}
+	if m.Reason != "" {
+		n += 1 + message.SizeBytes(len(m.Reason))
+	}
+	if len(m.Result) > 0 {
+		n += 1 + message.SizeBytes(len(m.Result))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *EffectChange) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *EffectChange) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.EffectChange: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.EffectChange: tag")
+		}
+		switch tag {
+		case 0x08: // action
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.EffectChange.action")
+			}
+			m.Action = EffectAction(v)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x12: // service
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.EffectChange.service")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.EffectChange.service: not UTF-8")
+			}
+			m.Service = string(p)
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x1a: // target
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.EffectChange.target")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.EffectChange.target: not UTF-8")
+			}
+			m.Target = string(p)
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x20: // sequence
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.EffectChange.sequence")
+			}
+			m.Sequence = v
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x28: // fence
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.EffectChange.fence")
+			}
+			m.Fence = v
+			if i == len(b) || b[i] != 0x30 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x30: // holder
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.EffectChange.holder")
+			}
+			m.Holder = uint32(v)
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x38: // token
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.EffectChange.token")
+			}
+			m.Token = v
+			if i == len(b) || b[i] != 0x40 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x40: // lease_millis
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.EffectChange.lease_millis")
+			}
+			m.LeaseMillis = uint32(v)
+			if i == len(b) || b[i] != 0x48 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x48: // delay_millis
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.EffectChange.delay_millis")
+			}
+			m.DelayMillis = uint32(v)
+			if i == len(b) || b[i] != 0x52 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x52: // reason
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.EffectChange.reason")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.EffectChange.reason: not UTF-8")
+			}
+			m.Reason = string(p)
+			if i == len(b) || b[i] != 0x5a {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x5a: // result
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.EffectChange.result")
+			}
+			m.Result = p
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.EffectChange: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *EffectChange) Reset() {
+	*m = EffectChange{}
+}
+
+// String returns m for people and logs.
+func (m EffectChange) String() string {
+	t := message.NewText("EffectChange")
+	if m.Action != 0 {
+		t.Add("action", m.Action)
+	}
+	if m.Service != "" {
+		t.Add("service", m.Service)
+	}
+	if m.Target != "" {
+		t.Add("target", m.Target)
+	}
+	if m.Sequence != 0 {
+		t.Add("sequence", m.Sequence)
+	}
+	if m.Fence != 0 {
+		t.Add("fence", m.Fence)
+	}
+	if m.Holder != 0 {
+		t.Add("holder", m.Holder)
+	}
+	if m.Token != 0 {
+		t.Add("token", m.Token)
+	}
+	if m.LeaseMillis != 0 {
+		t.Add("lease_millis", m.LeaseMillis)
+	}
+	if m.DelayMillis != 0 {
+		t.Add("delay_millis", m.DelayMillis)
+	}
+	if m.Reason != "" {
+		t.Add("reason", m.Reason)
+	}
+	if len(m.Result) > 0 {
+		t.Add("result", m.Result)
+	}
+	return t.String()
+}
+
+// OwedEffect is an effect as the outbox holds it.
+type OwedEffect struct {
+	Effect *Effect
+	// The transaction that owes it, and the effect's place there: with cluster_id, the
+	// effect's key for all times.
+	TransactionId u128.Int
+	Csn           uint64
+	Ordinal       uint32
+	// The cluster in which it was first owed; stored only where a restore gave its state to
+	// another one.
+	ClusterId []byte
+	// Who owed it.
+	Principal uint64
+	Role      uint32
+	// Ledger time when it was, nanoseconds since 1970.
+	Owed  uint64
+	State EffectState
+	// Made, or begun.
+	Attempts uint32
+	// Of the newest attempt.
+	Fence uint64
+	// Not before this ledger time.
+	Due uint64
+	// Why the newest attempt failed.
+	Reason string
+	// Its place in its queue, from 1 on.
+	Sequence uint64
+	// An attempt was never reported: it may have been done, or may be done yet.
+	InDoubt bool
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *OwedEffect) AppendTo(b []byte) []byte {
+	if m.Effect != nil {
+		b = append(b, 0x0a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Effect.AppendTo(b), at)
+	}
+	if !m.TransactionId.IsZero() {
+		b = message.AppendU128(append(b, 0x12), m.TransactionId)
+	}
+	if m.Csn != 0 {
+		b = message.AppendVarint(append(b, 0x18), m.Csn)
+	}
+	if m.Ordinal != 0 {
+		b = message.AppendVarint(append(b, 0x20), uint64(m.Ordinal))
+	}
+	if len(m.ClusterId) > 0 {
+		b = message.AppendBytes(append(b, 0x2a), m.ClusterId)
+	}
+	if m.Principal != 0 {
+		b = message.AppendVarint(append(b, 0x30), m.Principal)
+	}
+	if m.Role != 0 {
+		b = message.AppendVarint(append(b, 0x38), uint64(m.Role))
+	}
+	if m.Owed != 0 {
+		b = message.AppendVarint(append(b, 0x40), m.Owed)
+	}
+	if m.State != 0 {
+		b = message.AppendVarint(append(b, 0x48), uint64(int32(m.State)))
+	}
+	if m.Attempts != 0 {
+		b = message.AppendVarint(append(b, 0x50), uint64(m.Attempts))
+	}
+	if m.Fence != 0 {
+		b = message.AppendVarint(append(b, 0x58), m.Fence)
+	}
+	if m.Due != 0 {
+		b = message.AppendVarint(append(b, 0x60), m.Due)
+	}
+	if m.Reason != "" {
+		b = message.AppendString(append(b, 0x6a), m.Reason)
+	}
+	if m.Sequence != 0 {
+		b = message.AppendVarint(append(b, 0x70), m.Sequence)
+	}
+	if m.InDoubt {
+		b = append(b, 0x78, 1)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *OwedEffect) Size() int {
+	n := 0
+	if m.Effect != nil {
+		n += 1 + message.SizeBytes(m.Effect.Size())
+	}
+	if !m.TransactionId.IsZero() {
+		n += 1 + 1 + m.TransactionId.WireSize()
+	}
+	if m.Csn != 0 {
+		n += 1 + message.SizeVarint(m.Csn)
+	}
+	if m.Ordinal != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Ordinal))
+	}
+	if len(m.ClusterId) > 0 {
+		n += 1 + message.SizeBytes(len(m.ClusterId))
+	}
+	if m.Principal != 0 {
+		n += 1 + message.SizeVarint(m.Principal)
+	}
+	if m.Role != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Role))
+	}
+	if m.Owed != 0 {
+		n += 1 + message.SizeVarint(m.Owed)
+	}
+	if m.State != 0 {
+		n += 1 + message.SizeVarint(uint64(int32(m.State)))
+	}
+	if m.Attempts != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Attempts))
+	}
+	if m.Fence != 0 {
+		n += 1 + message.SizeVarint(m.Fence)
+	}
+	if m.Due != 0 {
+		n += 1 + message.SizeVarint(m.Due)
+	}
+	if m.Reason != "" {
+		n += 1 + message.SizeBytes(len(m.Reason))
+	}
+	if m.Sequence != 0 {
+		n += 1 + message.SizeVarint(m.Sequence)
+	}
+	if m.InDoubt {
+		n += 1 + 1
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *OwedEffect) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *OwedEffect) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.OwedEffect: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.OwedEffect: tag")
+		}
+		switch tag {
+		case 0x0a: // effect
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.OwedEffect.effect")
+			}
+			if m.Effect == nil {
+				m.Effect = new(Effect)
+			}
+			if err := m.Effect.ParseNested(p, depth-1); err != nil {
+				return err
+			}
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x12: // transaction_id
+			var v u128.Int
+			if v, i = message.U128(b, i); i < 0 {
+				return message.BadField("rrts.txn.OwedEffect.transaction_id")
+			}
+			m.TransactionId = v
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x18: // csn
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.OwedEffect.csn")
+			}
+			m.Csn = v
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x20: // ordinal
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.OwedEffect.ordinal")
+			}
+			m.Ordinal = uint32(v)
+			if i == len(b) || b[i] != 0x2a {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x2a: // cluster_id
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.OwedEffect.cluster_id")
+			}
+			m.ClusterId = p
+			if i == len(b) || b[i] != 0x30 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x30: // principal
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.OwedEffect.principal")
+			}
+			m.Principal = v
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x38: // role
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.OwedEffect.role")
+			}
+			m.Role = uint32(v)
+			if i == len(b) || b[i] != 0x40 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x40: // owed
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.OwedEffect.owed")
+			}
+			m.Owed = v
+			if i == len(b) || b[i] != 0x48 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x48: // state
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.OwedEffect.state")
+			}
+			m.State = EffectState(v)
+			if i == len(b) || b[i] != 0x50 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x50: // attempts
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.OwedEffect.attempts")
+			}
+			m.Attempts = uint32(v)
+			if i == len(b) || b[i] != 0x58 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x58: // fence
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.OwedEffect.fence")
+			}
+			m.Fence = v
+			if i == len(b) || b[i] != 0x60 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x60: // due
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.OwedEffect.due")
+			}
+			m.Due = v
+			if i == len(b) || b[i] != 0x6a {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x6a: // reason
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.OwedEffect.reason")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.OwedEffect.reason: not UTF-8")
+			}
+			m.Reason = string(p)
+			if i == len(b) || b[i] != 0x70 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x70: // sequence
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.OwedEffect.sequence")
+			}
+			m.Sequence = v
+			if i == len(b) || b[i] != 0x78 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x78: // in_doubt
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.OwedEffect.in_doubt")
+			}
+			m.InDoubt = v != 0
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.OwedEffect: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *OwedEffect) Reset() {
+	*m = OwedEffect{}
+}
+
+// String returns m for people and logs, without its sensitive fields.
+func (m OwedEffect) String() string {
+	t := message.NewText("OwedEffect")
+	if m.Effect != nil {
+		t.Add("effect", m.Effect)
+	}
+	if !m.TransactionId.IsZero() {
+		t.Add("transaction_id", m.TransactionId)
+	}
+	if m.Csn != 0 {
+		t.Add("csn", m.Csn)
+	}
+	if m.Ordinal != 0 {
+		t.Add("ordinal", m.Ordinal)
+	}
+	if len(m.ClusterId) > 0 {
+		t.Add("cluster_id", m.ClusterId)
+	}
+	if m.Principal != 0 {
+		t.Add("principal", m.Principal)
+	}
+	if m.Role != 0 {
+		t.Add("role", m.Role)
+	}
+	if m.Owed != 0 {
+		t.Add("owed", m.Owed)
+	}
+	if m.State != 0 {
+		t.Add("state", m.State)
+	}
+	if m.Attempts != 0 {
+		t.Add("attempts", m.Attempts)
+	}
+	if m.Fence != 0 {
+		t.Add("fence", m.Fence)
+	}
+	if m.Due != 0 {
+		t.Add("due", m.Due)
+	}
+	if m.Reason != "" {
+		t.Add("reason", m.Reason)
+	}
+	if m.Sequence != 0 {
+		t.Add("sequence", m.Sequence)
+	}
+	if m.InDoubt {
+		t.Add("in_doubt", m.InDoubt)
+	}
+	return t.String()
+}
+
+// Format prints m as String does, whatever the verb.
+func (m OwedEffect) Format(f fmt.State, _ rune) { io.WriteString(f, m.String()) }
+
+// MarshalText returns String, so that no encoder of log attributes goes around it.
+func (m OwedEffect) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// EffectQueue is the effects of one service and target.
+type EffectQueue struct {
+	Service string
+	Target  string
+	// Rises with every TAKE, in this cluster and in those restored from it: the epoch stands
+	// in its upper half. 0: nobody ever held the queue.
+	Fence  uint64
+	Holder uint32
+	Token  uint64
+	// Ledger time up to which it is held.
+	Until uint64
+	// Effects in it, and how many of them are in quarantine.
+	Effects     uint64
+	Quarantined uint64
+	// Rises when an operator changes something in it: the holder must read it anew.
+	Revision uint64
+	// The sequence of the newest effect.
+	Last uint64
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *EffectQueue) AppendTo(b []byte) []byte {
+	if m.Service != "" {
+		b = message.AppendString(append(b, 0x0a), m.Service)
+	}
+	if m.Target != "" {
+		b = message.AppendString(append(b, 0x12), m.Target)
+	}
+	if m.Fence != 0 {
+		b = message.AppendVarint(append(b, 0x18), m.Fence)
+	}
+	if m.Holder != 0 {
+		b = message.AppendVarint(append(b, 0x20), uint64(m.Holder))
+	}
+	if m.Token != 0 {
+		b = message.AppendVarint(append(b, 0x28), m.Token)
+	}
+	if m.Until != 0 {
+		b = message.AppendVarint(append(b, 0x30), m.Until)
+	}
+	if m.Effects != 0 {
+		b = message.AppendVarint(append(b, 0x38), m.Effects)
+	}
+	if m.Quarantined != 0 {
+		b = message.AppendVarint(append(b, 0x40), m.Quarantined)
+	}
+	if m.Revision != 0 {
+		b = message.AppendVarint(append(b, 0x48), m.Revision)
+	}
+	if m.Last != 0 {
+		b = message.AppendVarint(append(b, 0x50), m.Last)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *EffectQueue) Size() int {
+	n := 0
+	if m.Service != "" {
+		n += 1 + message.SizeBytes(len(m.Service))
+	}
+	if m.Target != "" {
+		n += 1 + message.SizeBytes(len(m.Target))
+	}
+	if m.Fence != 0 {
+		n += 1 + message.SizeVarint(m.Fence)
+	}
+	if m.Holder != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Holder))
+	}
+	if m.Token != 0 {
+		n += 1 + message.SizeVarint(m.Token)
+	}
+	if m.Until != 0 {
+		n += 1 + message.SizeVarint(m.Until)
+	}
+	if m.Effects != 0 {
+		n += 1 + message.SizeVarint(m.Effects)
+	}
+	if m.Quarantined != 0 {
+		n += 1 + message.SizeVarint(m.Quarantined)
+	}
+	if m.Revision != 0 {
+		n += 1 + message.SizeVarint(m.Revision)
+	}
+	if m.Last != 0 {
+		n += 1 + message.SizeVarint(m.Last)
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *EffectQueue) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *EffectQueue) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.EffectQueue: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.EffectQueue: tag")
+		}
+		switch tag {
+		case 0x0a: // service
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.EffectQueue.service")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.EffectQueue.service: not UTF-8")
+			}
+			m.Service = string(p)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x12: // target
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.EffectQueue.target")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.EffectQueue.target: not UTF-8")
+			}
+			m.Target = string(p)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x18: // fence
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.EffectQueue.fence")
+			}
+			m.Fence = v
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x20: // holder
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.EffectQueue.holder")
+			}
+			m.Holder = uint32(v)
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x28: // token
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.EffectQueue.token")
+			}
+			m.Token = v
+			if i == len(b) || b[i] != 0x30 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x30: // until
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.EffectQueue.until")
+			}
+			m.Until = v
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x38: // effects
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.EffectQueue.effects")
+			}
+			m.Effects = v
+			if i == len(b) || b[i] != 0x40 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x40: // quarantined
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.EffectQueue.quarantined")
+			}
+			m.Quarantined = v
+			if i == len(b) || b[i] != 0x48 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x48: // revision
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.EffectQueue.revision")
+			}
+			m.Revision = v
+			if i == len(b) || b[i] != 0x50 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x50: // last
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.EffectQueue.last")
+			}
+			m.Last = v
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.EffectQueue: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *EffectQueue) Reset() {
+	*m = EffectQueue{}
+}
+
+// String returns m for people and logs.
+func (m EffectQueue) String() string {
+	t := message.NewText("EffectQueue")
+	if m.Service != "" {
+		t.Add("service", m.Service)
+	}
+	if m.Target != "" {
+		t.Add("target", m.Target)
+	}
+	if m.Fence != 0 {
+		t.Add("fence", m.Fence)
+	}
+	if m.Holder != 0 {
+		t.Add("holder", m.Holder)
+	}
+	if m.Token != 0 {
+		t.Add("token", m.Token)
+	}
+	if m.Until != 0 {
+		t.Add("until", m.Until)
+	}
+	if m.Effects != 0 {
+		t.Add("effects", m.Effects)
+	}
+	if m.Quarantined != 0 {
+		t.Add("quarantined", m.Quarantined)
+	}
+	if m.Revision != 0 {
+		t.Add("revision", m.Revision)
+	}
+	if m.Last != 0 {
+		t.Add("last", m.Last)
+	}
+	return t.String()
+}
+
+// Completion is how far the effects of one transaction are. It is COMPLETED when
+// owed = done + failed + discarded.
+type Completion struct {
+	// Those that came to be owed by continuations count.
+	Owed        uint32
+	Done        uint32
+	Failed      uint32
+	Discarded   uint32
+	Quarantined uint32
+	// Those that failed or were discarded, and those with a result.
+	Ends []EffectEnd
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *Completion) AppendTo(b []byte) []byte {
+	if m.Owed != 0 {
+		b = message.AppendVarint(append(b, 0x08), uint64(m.Owed))
+	}
+	if m.Done != 0 {
+		b = message.AppendVarint(append(b, 0x10), uint64(m.Done))
+	}
+	if m.Failed != 0 {
+		b = message.AppendVarint(append(b, 0x18), uint64(m.Failed))
+	}
+	if m.Discarded != 0 {
+		b = message.AppendVarint(append(b, 0x20), uint64(m.Discarded))
+	}
+	if m.Quarantined != 0 {
+		b = message.AppendVarint(append(b, 0x28), uint64(m.Quarantined))
+	}
+	for i := range m.Ends {
+		b = append(b, 0x32, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Ends[i].AppendTo(b), at)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *Completion) Size() int {
+	n := 0
+	if m.Owed != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Owed))
+	}
+	if m.Done != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Done))
+	}
+	if m.Failed != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Failed))
+	}
+	if m.Discarded != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Discarded))
+	}
+	if m.Quarantined != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Quarantined))
+	}
+	if len(m.Ends) > 0 {
+		n += len(m.Ends)
+		for i := range m.Ends {
+			n += message.SizeBytes(m.Ends[i].Size())
+		}
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *Completion) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *Completion) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.Completion: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.Completion: tag")
+		}
+		switch tag {
+		case 0x08: // owed
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Completion.owed")
+			}
+			m.Owed = uint32(v)
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x10: // done
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Completion.done")
+			}
+			m.Done = uint32(v)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x18: // failed
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Completion.failed")
+			}
+			m.Failed = uint32(v)
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x20: // discarded
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Completion.discarded")
+			}
+			m.Discarded = uint32(v)
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x28: // quarantined
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Completion.quarantined")
+			}
+			m.Quarantined = uint32(v)
+			if i == len(b) || b[i] != 0x32 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x32: // ends
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Completion.ends")
+			}
+			if len(m.Ends) == cap(m.Ends) {
+				m.Ends = slices.Grow(m.Ends, message.CountRun(b, i, 0x32))
+			}
+			n := len(m.Ends)
+			m.Ends = m.Ends[:n+1]
+			m.Ends[n].Reset()
+			if err := m.Ends[n].ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.Completion: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *Completion) Reset() {
+	*m = Completion{
+		Ends: m.Ends[:0],
+	}
+}
+
+// String returns m for people and logs.
+func (m Completion) String() string {
+	t := message.NewText("Completion")
+	if m.Owed != 0 {
+		t.Add("owed", m.Owed)
+	}
+	if m.Done != 0 {
+		t.Add("done", m.Done)
+	}
+	if m.Failed != 0 {
+		t.Add("failed", m.Failed)
+	}
+	if m.Discarded != 0 {
+		t.Add("discarded", m.Discarded)
+	}
+	if m.Quarantined != 0 {
+		t.Add("quarantined", m.Quarantined)
+	}
+	if len(m.Ends) > 0 {
+		message.AddList(&t, "ends", m.Ends)
+	}
+	return t.String()
+}
+
+// EffectEnd is what became of one effect.
+type EffectEnd struct {
+	Ordinal   uint32
+	Service   string
+	Operation string
+	State     EffectState
+	Reason    string
+	Result    []byte
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *EffectEnd) AppendTo(b []byte) []byte {
+	if m.Ordinal != 0 {
+		b = message.AppendVarint(append(b, 0x08), uint64(m.Ordinal))
+	}
+	if m.Service != "" {
+		b = message.AppendString(append(b, 0x12), m.Service)
+	}
+	if m.Operation != "" {
+		b = message.AppendString(append(b, 0x1a), m.Operation)
+	}
+	if m.State != 0 {
+		b = message.AppendVarint(append(b, 0x20), uint64(int32(m.State)))
+	}
+	if m.Reason != "" {
+		b = message.AppendString(append(b, 0x2a), m.Reason)
+	}
+	if len(m.Result) > 0 {
+		b = message.AppendBytes(append(b, 0x32), m.Result)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *EffectEnd) Size() int {
+	n := 0
+	if m.Ordinal != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Ordinal))
+	}
+	if m.Service != "" {
+		n += 1 + message.SizeBytes(len(m.Service))
+	}
+	if m.Operation != "" {
+		n += 1 + message.SizeBytes(len(m.Operation))
+	}
+	if m.State != 0 {
+		n += 1 + message.SizeVarint(uint64(int32(m.State)))
+	}
+	if m.Reason != "" {
+		n += 1 + message.SizeBytes(len(m.Reason))
+	}
+	if len(m.Result) > 0 {
+		n += 1 + message.SizeBytes(len(m.Result))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *EffectEnd) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *EffectEnd) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.EffectEnd: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.EffectEnd: tag")
+		}
+		switch tag {
+		case 0x08: // ordinal
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.EffectEnd.ordinal")
+			}
+			m.Ordinal = uint32(v)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x12: // service
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.EffectEnd.service")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.EffectEnd.service: not UTF-8")
+			}
+			m.Service = string(p)
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x1a: // operation
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.EffectEnd.operation")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.EffectEnd.operation: not UTF-8")
+			}
+			m.Operation = string(p)
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x20: // state
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.EffectEnd.state")
+			}
+			m.State = EffectState(v)
+			if i == len(b) || b[i] != 0x2a {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x2a: // reason
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.EffectEnd.reason")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.EffectEnd.reason: not UTF-8")
+			}
+			m.Reason = string(p)
+			if i == len(b) || b[i] != 0x32 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x32: // result
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.EffectEnd.result")
+			}
+			m.Result = p
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.EffectEnd: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *EffectEnd) Reset() {
+	*m = EffectEnd{}
+}
+
+// String returns m for people and logs.
+func (m EffectEnd) String() string {
+	t := message.NewText("EffectEnd")
+	if m.Ordinal != 0 {
+		t.Add("ordinal", m.Ordinal)
+	}
+	if m.Service != "" {
+		t.Add("service", m.Service)
+	}
+	if m.Operation != "" {
+		t.Add("operation", m.Operation)
+	}
+	if m.State != 0 {
+		t.Add("state", m.State)
+	}
+	if m.Reason != "" {
+		t.Add("reason", m.Reason)
+	}
+	if len(m.Result) > 0 {
+		t.Add("result", m.Result)
+	}
+	return t.String()
+}
+
+// OutboxFilter selects effects that are owed.
+type OutboxFilter struct {
+	// Empty: of all services.
+	Service string
+	Target  string
+	// All targets of the service.
+	AnyTarget bool
+	// Only from this effect of a queue on; with any_target not.
+	Sequence uint64
+	// The longest answer that is wanted; 0 wants queues alone. At most 1024 effects and
+	// 4 MiB come, but one effect always.
+	Limit uint32
+	// Only in quarantine.
+	Quarantined bool
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *OutboxFilter) AppendTo(b []byte) []byte {
+	if m.Service != "" {
+		b = message.AppendString(append(b, 0x0a), m.Service)
+	}
+	if m.Target != "" {
+		b = message.AppendString(append(b, 0x12), m.Target)
+	}
+	if m.AnyTarget {
+		b = append(b, 0x18, 1)
+	}
+	if m.Sequence != 0 {
+		b = message.AppendVarint(append(b, 0x20), m.Sequence)
+	}
+	if m.Limit != 0 {
+		b = message.AppendVarint(append(b, 0x28), uint64(m.Limit))
+	}
+	if m.Quarantined {
+		b = append(b, 0x30, 1)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *OutboxFilter) Size() int {
+	n := 0
+	if m.Service != "" {
+		n += 1 + message.SizeBytes(len(m.Service))
+	}
+	if m.Target != "" {
+		n += 1 + message.SizeBytes(len(m.Target))
+	}
+	if m.AnyTarget {
+		n += 1 + 1
+	}
+	if m.Sequence != 0 {
+		n += 1 + message.SizeVarint(m.Sequence)
+	}
+	if m.Limit != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Limit))
+	}
+	if m.Quarantined {
+		n += 1 + 1
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *OutboxFilter) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *OutboxFilter) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.OutboxFilter: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.OutboxFilter: tag")
+		}
+		switch tag {
+		case 0x0a: // service
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.OutboxFilter.service")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.OutboxFilter.service: not UTF-8")
+			}
+			m.Service = string(p)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x12: // target
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.OutboxFilter.target")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.OutboxFilter.target: not UTF-8")
+			}
+			m.Target = string(p)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x18: // any_target
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.OutboxFilter.any_target")
+			}
+			m.AnyTarget = v != 0
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x20: // sequence
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.OutboxFilter.sequence")
+			}
+			m.Sequence = v
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x28: // limit
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.OutboxFilter.limit")
+			}
+			m.Limit = uint32(v)
+			if i == len(b) || b[i] != 0x30 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x30: // quarantined
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.OutboxFilter.quarantined")
+			}
+			m.Quarantined = v != 0
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.OutboxFilter: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *OutboxFilter) Reset() {
+	*m = OutboxFilter{}
+}
+
+// String returns m for people and logs.
+func (m OutboxFilter) String() string {
+	t := message.NewText("OutboxFilter")
+	if m.Service != "" {
+		t.Add("service", m.Service)
+	}
+	if m.Target != "" {
+		t.Add("target", m.Target)
+	}
+	if m.AnyTarget {
+		t.Add("any_target", m.AnyTarget)
+	}
+	if m.Sequence != 0 {
+		t.Add("sequence", m.Sequence)
+	}
+	if m.Limit != 0 {
+		t.Add("limit", m.Limit)
+	}
+	if m.Quarantined {
+		t.Add("quarantined", m.Quarantined)
+	}
+	return t.String()
+}
+
+// OutboxAnswer is what stands in the outbox.
+type OutboxAnswer struct {
+	Queues  []EffectQueue
+	Effects []OwedEffect
+	// There are more.
+	More bool
+	// A restore holds all back.
+	Held bool
+	// Ledger time of the state, nanoseconds since 1970.
+	Stamp uint64
+	// The cluster's own id, which is that of effects without one.
+	ClusterId []byte
+	// Rises with every change of the outbox that brings work.
+	Version uint64
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *OutboxAnswer) AppendTo(b []byte) []byte {
+	for i := range m.Queues {
+		b = append(b, 0x0a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Queues[i].AppendTo(b), at)
+	}
+	for i := range m.Effects {
+		b = append(b, 0x12, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Effects[i].AppendTo(b), at)
+	}
+	if m.More {
+		b = append(b, 0x18, 1)
+	}
+	if m.Held {
+		b = append(b, 0x20, 1)
+	}
+	if m.Stamp != 0 {
+		b = message.AppendVarint(append(b, 0x28), m.Stamp)
+	}
+	if len(m.ClusterId) > 0 {
+		b = message.AppendBytes(append(b, 0x32), m.ClusterId)
+	}
+	if m.Version != 0 {
+		b = message.AppendVarint(append(b, 0x38), m.Version)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *OutboxAnswer) Size() int {
+	n := 0
+	if len(m.Queues) > 0 {
+		n += len(m.Queues)
+		for i := range m.Queues {
+			n += message.SizeBytes(m.Queues[i].Size())
+		}
+	}
+	if len(m.Effects) > 0 {
+		n += len(m.Effects)
+		for i := range m.Effects {
+			n += message.SizeBytes(m.Effects[i].Size())
+		}
+	}
+	if m.More {
+		n += 1 + 1
+	}
+	if m.Held {
+		n += 1 + 1
+	}
+	if m.Stamp != 0 {
+		n += 1 + message.SizeVarint(m.Stamp)
+	}
+	if len(m.ClusterId) > 0 {
+		n += 1 + message.SizeBytes(len(m.ClusterId))
+	}
+	if m.Version != 0 {
+		n += 1 + message.SizeVarint(m.Version)
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *OutboxAnswer) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *OutboxAnswer) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.OutboxAnswer: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.OutboxAnswer: tag")
+		}
+		switch tag {
+		case 0x0a: // queues
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.OutboxAnswer.queues")
+			}
+			if len(m.Queues) == cap(m.Queues) {
+				m.Queues = slices.Grow(m.Queues, message.CountRun(b, i, 0x0a))
+			}
+			n := len(m.Queues)
+			m.Queues = m.Queues[:n+1]
+			m.Queues[n].Reset()
+			if err := m.Queues[n].ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x12: // effects
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.OutboxAnswer.effects")
+			}
+			if len(m.Effects) == cap(m.Effects) {
+				m.Effects = slices.Grow(m.Effects, message.CountRun(b, i, 0x12))
+			}
+			n := len(m.Effects)
+			m.Effects = m.Effects[:n+1]
+			m.Effects[n].Reset()
+			if err := m.Effects[n].ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x18: // more
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.OutboxAnswer.more")
+			}
+			m.More = v != 0
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x20: // held
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.OutboxAnswer.held")
+			}
+			m.Held = v != 0
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x28: // stamp
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.OutboxAnswer.stamp")
+			}
+			m.Stamp = v
+			if i == len(b) || b[i] != 0x32 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x32: // cluster_id
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.OutboxAnswer.cluster_id")
+			}
+			m.ClusterId = p
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x38: // version
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.OutboxAnswer.version")
+			}
+			m.Version = v
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.OutboxAnswer: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *OutboxAnswer) Reset() {
+	*m = OutboxAnswer{
+		Queues:  m.Queues[:0],
+		Effects: m.Effects[:0],
+	}
+}
+
+// String returns m for people and logs, without its sensitive fields.
+func (m OutboxAnswer) String() string {
+	t := message.NewText("OutboxAnswer")
+	if len(m.Queues) > 0 {
+		message.AddList(&t, "queues", m.Queues)
+	}
+	if len(m.Effects) > 0 {
+		message.AddList(&t, "effects", m.Effects)
+	}
+	if m.More {
+		t.Add("more", m.More)
+	}
+	if m.Held {
+		t.Add("held", m.Held)
+	}
+	if m.Stamp != 0 {
+		t.Add("stamp", m.Stamp)
+	}
+	if len(m.ClusterId) > 0 {
+		t.Add("cluster_id", m.ClusterId)
+	}
+	if m.Version != 0 {
+		t.Add("version", m.Version)
+	}
+	return t.String()
+}
+
+// Format prints m as String does, whatever the verb.
+func (m OutboxAnswer) Format(f fmt.State, _ rune) { io.WriteString(f, m.String()) }
+
+// MarshalText returns String, so that no encoder of log attributes goes around it.
+func (m OutboxAnswer) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// AwaitRequest asks for the moment in which the outbox has other work than it had.
+type AwaitRequest struct {
+	// Of an earlier OutboxAnswer or EffectsReady; 0 is answered at once.
+	Version uint64
+	// At most 30000; 0 means that.
+	Millis uint32
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *AwaitRequest) AppendTo(b []byte) []byte {
+	if m.Version != 0 {
+		b = message.AppendVarint(append(b, 0x08), m.Version)
+	}
+	if m.Millis != 0 {
+		b = message.AppendVarint(append(b, 0x10), uint64(m.Millis))
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *AwaitRequest) Size() int {
+	n := 0
+	if m.Version != 0 {
+		n += 1 + message.SizeVarint(m.Version)
+	}
+	if m.Millis != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Millis))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *AwaitRequest) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *AwaitRequest) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.AwaitRequest: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.AwaitRequest: tag")
+		}
+		switch tag {
+		case 0x08: // version
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.AwaitRequest.version")
+			}
+			m.Version = v
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x10: // millis
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.AwaitRequest.millis")
+			}
+			m.Millis = uint32(v)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.AwaitRequest: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *AwaitRequest) Reset() {
+	*m = AwaitRequest{}
+}
+
+// String returns m for people and logs.
+func (m AwaitRequest) String() string {
+	t := message.NewText("AwaitRequest")
+	if m.Version != 0 {
+		t.Add("version", m.Version)
+	}
+	if m.Millis != 0 {
+		t.Add("millis", m.Millis)
+	}
+	return t.String()
+}
+
+// EffectsReady answers an AwaitRequest.
+type EffectsReady struct {
+	Version uint64
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *EffectsReady) AppendTo(b []byte) []byte {
+	if m.Version != 0 {
+		b = message.AppendVarint(append(b, 0x08), m.Version)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *EffectsReady) Size() int {
+	n := 0
+	if m.Version != 0 {
+		n += 1 + message.SizeVarint(m.Version)
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *EffectsReady) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *EffectsReady) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.EffectsReady: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.EffectsReady: tag")
+		}
+		switch tag {
+		case 0x08: // version
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.EffectsReady.version")
+			}
+			m.Version = v
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.EffectsReady: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *EffectsReady) Reset() {
+	*m = EffectsReady{}
+}
+
+// String returns m for people and logs.
+func (m EffectsReady) String() string {
+	t := message.NewText("EffectsReady")
+	if m.Version != 0 {
+		t.Add("version", m.Version)
+	}
+	return t.String()
+}
 
 // Label is one piece of metadata.
 type Label struct {
@@ -1618,6 +4398,9 @@ type UserChange struct {
 	// Since apply version 6: whether the user is disabled stays as it is, whatever
 	// disabled says.
 	KeepStanding bool
+	// Since apply version 6, for the mail Component alone: where mails for the user go,
+	// sealed; one byte takes it away. At most 512 bytes.
+	SealedAddress []byte
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -1642,6 +4425,9 @@ func (m *UserChange) AppendTo(b []byte) []byte {
 	}
 	if m.KeepStanding {
 		b = append(b, 0x38, 1)
+	}
+	if len(m.SealedAddress) > 0 {
+		b = message.AppendBytes(append(b, 0x42), m.SealedAddress)
 	}
 	return b
 }
@@ -1669,6 +4455,9 @@ func (m *UserChange) Size() int {
 	}
 	if m.KeepStanding {
 		n += 1 + 1
+	}
+	if len(m.SealedAddress) > 0 {
+		n += 1 + message.SizeBytes(len(m.SealedAddress))
 	}
 	return n
 }
@@ -1780,6 +4569,17 @@ func (m *UserChange) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.UserChange.keep_standing")
 			}
 			m.KeepStanding = v != 0
+			if i == len(b) || b[i] != 0x42 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x42: // sealed_address
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.UserChange.sealed_address")
+			}
+			m.SealedAddress = p
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.UserChange: unknown field")
@@ -1818,6 +4618,9 @@ func (m UserChange) String() string {
 	if m.KeepStanding {
 		t.Add("keep_standing", m.KeepStanding)
 	}
+	if len(m.SealedAddress) > 0 {
+		t.Redact("sealed_address")
+	}
 	return t.String()
 }
 
@@ -1839,6 +4642,8 @@ type User struct {
 	Created uint64
 	// Rises with every change; a session token of an older version is refused.
 	Version uint32
+	// Where mails for the user go, sealed under a key of the SFUs that send mails.
+	SealedAddress []byte
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -1866,6 +4671,9 @@ func (m *User) AppendTo(b []byte) []byte {
 	}
 	if m.Version != 0 {
 		b = message.AppendVarint(append(b, 0x40), uint64(m.Version))
+	}
+	if len(m.SealedAddress) > 0 {
+		b = message.AppendBytes(append(b, 0x4a), m.SealedAddress)
 	}
 	return b
 }
@@ -1896,6 +4704,9 @@ func (m *User) Size() int {
 	}
 	if m.Version != 0 {
 		n += 1 + message.SizeVarint(uint64(m.Version))
+	}
+	if len(m.SealedAddress) > 0 {
+		n += 1 + message.SizeBytes(len(m.SealedAddress))
 	}
 	return n
 }
@@ -2020,6 +4831,17 @@ func (m *User) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.User.version")
 			}
 			m.Version = uint32(v)
+			if i == len(b) || b[i] != 0x4a {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x4a: // sealed_address
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.User.sealed_address")
+			}
+			m.SealedAddress = p
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.User: unknown field")
@@ -2061,6 +4883,9 @@ func (m User) String() string {
 	if m.Version != 0 {
 		t.Add("version", m.Version)
 	}
+	if len(m.SealedAddress) > 0 {
+		t.Redact("sealed_address")
+	}
 	return t.String()
 }
 
@@ -2071,7 +4896,7 @@ func (m User) Format(f fmt.State, _ rune) { io.WriteString(f, m.String()) }
 func (m User) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
 // Results says what became of each event (operation) of a transaction, in the
-// order accounts, transfers, users, access. An event that is not among the exceptions was
+// order accounts, transfers, users, access, effect changes. An event that is not among the exceptions was
 // created, at timestamp plus its index.
 type Results struct {
 	Timestamp  uint64
@@ -2208,8 +5033,8 @@ func (m Results) String() string {
 // Exception is the result of one event that was not simply created.
 type Exception struct {
 	Index uint32
-	// CreateAccountStatus, CreateTransferStatus, UserStatus or AccessStatus, by the
-	// event's kind.
+	// CreateAccountStatus, CreateTransferStatus, UserStatus, AccessStatus or EffectStatus,
+	// by the event's kind.
 	Status    uint32
 	Timestamp uint64
 }
@@ -2341,6 +5166,10 @@ type Outcome struct {
 	// What the transaction said of itself; only in answers to Status and
 	// list_transactions.
 	Note *Note
+	// How many effects it owed when it was committed, and how far they are; the latter only
+	// in answers to Status and list_transactions. COMMITTED is final either way.
+	Effects    uint32
+	Completion *Completion
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -2373,6 +5202,14 @@ func (m *Outcome) AppendTo(b []byte) []byte {
 		at := len(b)
 		b = message.CloseBytes(m.Note.AppendTo(b), at)
 	}
+	if m.Effects != 0 {
+		b = message.AppendVarint(append(b, 0x40), uint64(m.Effects))
+	}
+	if m.Completion != nil {
+		b = append(b, 0x4a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Completion.AppendTo(b), at)
+	}
 	return b
 }
 
@@ -2403,6 +5240,12 @@ func (m *Outcome) Size() int {
 	}
 	if m.Note != nil {
 		n += 1 + message.SizeBytes(m.Note.Size())
+	}
+	if m.Effects != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Effects))
+	}
+	if m.Completion != nil {
+		n += 1 + message.SizeBytes(m.Completion.Size())
 	}
 	return n
 }
@@ -2523,6 +5366,35 @@ func (m *Outcome) ParseNested(b []byte, depth int) error {
 			if err := m.Note.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x40 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x40: // effects
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Outcome.effects")
+			}
+			m.Effects = uint32(v)
+			if i == len(b) || b[i] != 0x4a {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x4a: // completion
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Outcome.completion")
+			}
+			if m.Completion == nil {
+				m.Completion = new(Completion)
+			}
+			if err := m.Completion.ParseNested(p, depth-1); err != nil {
+				return err
+			}
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.Outcome: unknown field")
@@ -2562,6 +5434,12 @@ func (m Outcome) String() string {
 	}
 	if m.Note != nil {
 		t.Add("note", m.Note)
+	}
+	if m.Effects != 0 {
+		t.Add("effects", m.Effects)
+	}
+	if m.Completion != nil {
+		t.Add("completion", m.Completion)
 	}
 	return t.String()
 }
@@ -2995,10 +5873,11 @@ func (m StatusRequest) String() string {
 	return t.String()
 }
 
-// UserQuery asks for one user, by number or by login hash.
+// UserQuery asks for one user, by number, login hash or public name.
 type UserQuery struct {
-	Number    uint64
-	LoginHash []byte
+	Number     uint64
+	LoginHash  []byte
+	PublicName string
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -3008,6 +5887,9 @@ func (m *UserQuery) AppendTo(b []byte) []byte {
 	}
 	if len(m.LoginHash) > 0 {
 		b = message.AppendBytes(append(b, 0x12), m.LoginHash)
+	}
+	if m.PublicName != "" {
+		b = message.AppendString(append(b, 0x1a), m.PublicName)
 	}
 	return b
 }
@@ -3020,6 +5902,9 @@ func (m *UserQuery) Size() int {
 	}
 	if len(m.LoginHash) > 0 {
 		n += 1 + message.SizeBytes(len(m.LoginHash))
+	}
+	if m.PublicName != "" {
+		n += 1 + message.SizeBytes(len(m.PublicName))
 	}
 	return n
 }
@@ -3064,6 +5949,20 @@ func (m *UserQuery) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.UserQuery.login_hash")
 			}
 			m.LoginHash = p
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x1a: // public_name
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.UserQuery.public_name")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.UserQuery.public_name: not UTF-8")
+			}
+			m.PublicName = string(p)
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.UserQuery: unknown field")
@@ -3086,6 +5985,9 @@ func (m UserQuery) String() string {
 	}
 	if len(m.LoginHash) > 0 {
 		t.Redact("login_hash")
+	}
+	if m.PublicName != "" {
+		t.Add("public_name", m.PublicName)
 	}
 	return t.String()
 }
@@ -3621,6 +6523,8 @@ type Query struct {
 	ListTransactions *TransactionsFilter
 	// The rights on these accounts; of accounts without any nothing.
 	GetAccess *ledgerpb.Lookup
+	// For all but clients.
+	ListEffects *OutboxFilter
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -3686,6 +6590,11 @@ func (m *Query) AppendTo(b []byte) []byte {
 		at := len(b)
 		b = message.CloseBytes(m.GetAccess.AppendTo(b), at)
 	}
+	if m.ListEffects != nil {
+		b = append(b, 0x72, 0)
+		at := len(b)
+		b = message.CloseBytes(m.ListEffects.AppendTo(b), at)
+	}
 	return b
 }
 
@@ -3730,6 +6639,9 @@ func (m *Query) Size() int {
 	}
 	if m.GetAccess != nil {
 		n += 1 + message.SizeBytes(m.GetAccess.Size())
+	}
+	if m.ListEffects != nil {
+		n += 1 + message.SizeBytes(m.ListEffects.Size())
 	}
 	return n
 }
@@ -3952,6 +6864,22 @@ func (m *Query) ParseNested(b []byte, depth int) error {
 			if err := m.GetAccess.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x72 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x72: // list_effects
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Query.list_effects")
+			}
+			if m.ListEffects == nil {
+				m.ListEffects = new(OutboxFilter)
+			}
+			if err := m.ListEffects.ParseNested(p, depth-1); err != nil {
+				return err
+			}
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.Query: unknown field")
@@ -4007,6 +6935,9 @@ func (m Query) String() string {
 	}
 	if m.GetAccess != nil {
 		t.Add("get_access", m.GetAccess)
+	}
+	if m.ListEffects != nil {
+		t.Add("list_effects", m.ListEffects)
 	}
 	return t.String()
 }
@@ -5356,6 +8287,7 @@ type QueryAnswer struct {
 	// Of list_transactions: the id from which the list goes on, as the bound of the
 	// next question; 0 when it is at its end.
 	NextId u128.Int
+	Outbox *OutboxAnswer
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -5411,6 +8343,11 @@ func (m *QueryAnswer) AppendTo(b []byte) []byte {
 	}
 	if !m.NextId.IsZero() {
 		b = message.AppendU128(append(b, 0x62), m.NextId)
+	}
+	if m.Outbox != nil {
+		b = append(b, 0x6a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Outbox.AppendTo(b), at)
 	}
 	return b
 }
@@ -5474,6 +8411,9 @@ func (m *QueryAnswer) Size() int {
 	}
 	if !m.NextId.IsZero() {
 		n += 1 + 1 + m.NextId.WireSize()
+	}
+	if m.Outbox != nil {
+		n += 1 + message.SizeBytes(m.Outbox.Size())
 	}
 	return n
 }
@@ -5658,6 +8598,22 @@ func (m *QueryAnswer) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.QueryAnswer.next_id")
 			}
 			m.NextId = v
+			if i == len(b) || b[i] != 0x6a {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x6a: // outbox
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.QueryAnswer.outbox")
+			}
+			if m.Outbox == nil {
+				m.Outbox = new(OutboxAnswer)
+			}
+			if err := m.Outbox.ParseNested(p, depth-1); err != nil {
+				return err
+			}
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.QueryAnswer: unknown field")
@@ -5680,7 +8636,7 @@ func (m *QueryAnswer) Reset() {
 	}
 }
 
-// String returns m for people and logs.
+// String returns m for people and logs, without its sensitive fields.
 func (m QueryAnswer) String() string {
 	t := message.NewText("QueryAnswer")
 	if len(m.Accounts) > 0 {
@@ -5719,8 +8675,17 @@ func (m QueryAnswer) String() string {
 	if !m.NextId.IsZero() {
 		t.Add("next_id", m.NextId)
 	}
+	if m.Outbox != nil {
+		t.Add("outbox", m.Outbox)
+	}
 	return t.String()
 }
+
+// Format prints m as String does, whatever the verb.
+func (m QueryAnswer) Format(f fmt.State, _ rune) { io.WriteString(f, m.String()) }
+
+// MarshalText returns String, so that no encoder of log attributes goes around it.
+func (m QueryAnswer) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
 // DigestRequest asks a replica for its state's hash at its applied index.
 type DigestRequest struct {
@@ -8801,6 +11766,12 @@ type Meta struct {
 	MembersIndex uint64
 	// The apply version that was activated last; 0 where none was.
 	ApplyVersion uint32
+	// The outbox is that of a restored state, and was not released yet.
+	OutboxHeld bool
+	// Rises with every entry that brings work to the outbox.
+	OutboxVersion uint64
+	// Queues, with effects or without.
+	OutboxQueues uint64
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -8837,6 +11808,15 @@ func (m *Meta) AppendTo(b []byte) []byte {
 	}
 	if m.ApplyVersion != 0 {
 		b = message.AppendVarint(append(b, 0x58), uint64(m.ApplyVersion))
+	}
+	if m.OutboxHeld {
+		b = append(b, 0x60, 1)
+	}
+	if m.OutboxVersion != 0 {
+		b = message.AppendVarint(append(b, 0x68), m.OutboxVersion)
+	}
+	if m.OutboxQueues != 0 {
+		b = message.AppendVarint(append(b, 0x70), m.OutboxQueues)
 	}
 	return b
 }
@@ -8876,6 +11856,15 @@ func (m *Meta) Size() int {
 	}
 	if m.ApplyVersion != 0 {
 		n += 1 + message.SizeVarint(uint64(m.ApplyVersion))
+	}
+	if m.OutboxHeld {
+		n += 1 + 1
+	}
+	if m.OutboxVersion != 0 {
+		n += 1 + message.SizeVarint(m.OutboxVersion)
+	}
+	if m.OutboxQueues != 0 {
+		n += 1 + message.SizeVarint(m.OutboxQueues)
 	}
 	return n
 }
@@ -9035,6 +12024,45 @@ func (m *Meta) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.txn.Meta.apply_version")
 			}
 			m.ApplyVersion = uint32(v)
+			if i == len(b) || b[i] != 0x60 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x60: // outbox_held
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Meta.outbox_held")
+			}
+			m.OutboxHeld = v != 0
+			if i == len(b) || b[i] != 0x68 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x68: // outbox_version
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Meta.outbox_version")
+			}
+			m.OutboxVersion = v
+			if i == len(b) || b[i] != 0x70 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x70: // outbox_queues
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.Meta.outbox_queues")
+			}
+			m.OutboxQueues = v
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.Meta: unknown field")
@@ -9084,6 +12112,15 @@ func (m Meta) String() string {
 	}
 	if m.ApplyVersion != 0 {
 		t.Add("apply_version", m.ApplyVersion)
+	}
+	if m.OutboxHeld {
+		t.Add("outbox_held", m.OutboxHeld)
+	}
+	if m.OutboxVersion != 0 {
+		t.Add("outbox_version", m.OutboxVersion)
+	}
+	if m.OutboxQueues != 0 {
+		t.Add("outbox_queues", m.OutboxQueues)
 	}
 	return t.String()
 }
@@ -12436,14 +15473,15 @@ func (m TraceMark) String() string {
 
 // The numbers by which engines route to Txn.
 const (
-	TxnService        uint16 = 2
-	TxnSubmitMethod   uint16 = 1
-	TxnStatusMethod   uint16 = 2
-	TxnResolveMethod  uint16 = 3
-	TxnReadMethod     uint16 = 4
-	TxnFindUserMethod uint16 = 5
-	TxnSessionsMethod uint16 = 6
-	TxnEventsMethod   uint16 = 7
+	TxnService            uint16 = 2
+	TxnSubmitMethod       uint16 = 1
+	TxnStatusMethod       uint16 = 2
+	TxnResolveMethod      uint16 = 3
+	TxnReadMethod         uint16 = 4
+	TxnFindUserMethod     uint16 = 5
+	TxnSessionsMethod     uint16 = 6
+	TxnEventsMethod       uint16 = 7
+	TxnAwaitEffectsMethod uint16 = 8
 )
 
 // TxnDescriptor is what routing knows of Txn.
@@ -12485,6 +15523,7 @@ var TxnDescriptor = message.ServiceDescriptor{
 			Name:       "Read",
 			Lane:       message.LaneRequest,
 			Idempotent: true,
+			Sensitive:  true,
 			MaxBytes:   1048576,
 			Request:    "rrts.txn.Query",
 			Reply:      "rrts.txn.QueryAnswer",
@@ -12517,6 +15556,15 @@ var TxnDescriptor = message.ServiceDescriptor{
 			Request:    "rrts.txn.EventsRequest",
 			Reply:      "rrts.txn.EventsAnswer",
 		},
+		{
+			Number:     TxnAwaitEffectsMethod,
+			Name:       "AwaitEffects",
+			Lane:       message.LaneRequest,
+			Idempotent: true,
+			MaxBytes:   1024,
+			Request:    "rrts.txn.AwaitRequest",
+			Reply:      "rrts.txn.EffectsReady",
+		},
 	},
 }
 
@@ -12538,6 +15586,8 @@ type TxnHandler interface {
 	Sessions(r message.Responder[*SessionsAnswer], in *SessionsRequest)
 	// Answered by any replica from what it has applied.
 	Events(r message.Responder[*EventsAnswer], in *EventsRequest)
+	// For the SFUs' Components: answered when there is other work, or the time is over.
+	AwaitEffects(r message.Responder[*EffectsReady], in *AwaitRequest)
 }
 
 // ServeTxn gives r to the method of h that it is for. A malformed request is
@@ -12578,6 +15628,11 @@ func ServeTxn(h TxnHandler, r message.Request) {
 		in := new(EventsRequest)
 		if message.Accept(r, &TxnDescriptor.Methods[6], in) {
 			h.Events(message.Responder[*EventsAnswer]{Request: r}, in)
+		}
+	case TxnAwaitEffectsMethod:
+		in := new(AwaitRequest)
+		if message.Accept(r, &TxnDescriptor.Methods[7], in) {
+			h.AwaitEffects(message.Responder[*EffectsReady]{Request: r}, in)
 		}
 	default:
 		message.Refuse(r, &TxnDescriptor)
@@ -12673,6 +15728,19 @@ func (c TxnClient) Events(ctx context.Context, in *EventsRequest) (*EventsAnswer
 	}
 	out := new(EventsAnswer)
 	if err := message.Finish(&TxnDescriptor.Methods[6], body, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// For the SFUs' Components: answered when there is other work, or the time is over.
+func (c TxnClient) AwaitEffects(ctx context.Context, in *AwaitRequest) (*EffectsReady, error) {
+	body, err := c.Call(ctx, &TxnDescriptor.Methods[7], TxnService, message.Marshal(in))
+	if err != nil {
+		return nil, err
+	}
+	out := new(EffectsReady)
+	if err := message.Finish(&TxnDescriptor.Methods[7], body, out); err != nil {
 		return nil, err
 	}
 	return out, nil

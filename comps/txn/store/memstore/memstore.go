@@ -32,6 +32,7 @@ type content struct {
 	names   map[string]uint64
 	metas   map[string][]byte
 	access  map[u128.Int][]byte
+	outbox  map[string][]byte
 	applied uint64
 }
 
@@ -42,6 +43,7 @@ func New() *Store {
 	empty := content{
 		State: memstate.New(), txns: map[u128.Int][]byte{}, users: map[uint64][]byte{},
 		logins: map[string]uint64{}, names: map[string]uint64{}, metas: map[string][]byte{}, access: map[u128.Int][]byte{},
+		outbox: map[string][]byte{},
 	}
 	return &Store{content: empty, flushed: empty.clone()}
 }
@@ -49,7 +51,8 @@ func New() *Store {
 func (c *content) clone() content {
 	return content{
 		State: c.State.Clone(), txns: maps.Clone(c.txns), users: maps.Clone(c.users),
-		logins: maps.Clone(c.logins), names: maps.Clone(c.names), metas: maps.Clone(c.metas), access: maps.Clone(c.access), applied: c.applied,
+		logins: maps.Clone(c.logins), names: maps.Clone(c.names), metas: maps.Clone(c.metas), access: maps.Clone(c.access),
+		outbox: maps.Clone(c.outbox), applied: c.applied,
 	}
 }
 
@@ -83,6 +86,21 @@ func (s *Store) Access(account u128.Int) ([]byte, bool) {
 	return row, ok
 }
 
+// Outbox implements store.State.
+func (s *Store) Outbox(key []byte) ([]byte, bool) {
+	row, ok := s.outbox[string(key)]
+	return row, ok
+}
+
+// OutboxRows implements store.State.
+func (s *Store) OutboxRows(from, to []byte, f func(key, row []byte) bool) {
+	for _, key := range slices.Sorted(maps.Keys(s.outbox)) {
+		if key >= string(from) && key < string(to) && !f([]byte(key), s.outbox[key]) {
+			return
+		}
+	}
+}
+
 // Meta implements store.State.
 func (s *Store) Meta(key string) []byte { return s.metas[key] }
 
@@ -105,6 +123,13 @@ func (s *Store) Commit(b *store.Batch) {
 			delete(s.access, a.Account)
 		} else {
 			s.access[a.Account] = slices.Clone(a.Row)
+		}
+	}
+	for _, o := range b.Outbox {
+		if len(o.Row) == 0 {
+			delete(s.outbox, string(o.Key))
+		} else {
+			s.outbox[string(o.Key)] = slices.Clone(o.Row)
 		}
 	}
 	s.applied = b.Applied
