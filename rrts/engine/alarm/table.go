@@ -452,4 +452,34 @@ var Kinds = []Kind{
 		Do:    "Nothing, if you know who it was.",
 		Proof: "comps/monitor.TestAlarmTest",
 	},
+	{
+		Name: "effects-quarantined", Severity: Warning, Subject: "Effects wait for an operator",
+		Means: "A committed transaction owes something outside the ledger (a statement in a data source, a mail, a payment) " +
+			"that cannot be done, or was not done in as many attempts as there may be. The queue stands behind the alarm's name.",
+		Done: "The effect is kept, with the reason; the transaction stays committed and is not completed. Effects of the " +
+			"same queue go on, except those with the same key, which wait behind it.",
+		Do: "`rrts effects list --quarantined` shows them and why. Mend the cause, then `rrts effects retry`; or " +
+			"`rrts effects discard`: then what the transaction said should follow a failure happens.",
+		Proof: "comps/effects.TestAlarms",
+	},
+	{
+		Name: "effects-failing", Severity: Warning, Subject: "Effects are not done",
+		Means: "The newest attempts of a queue have all failed: its data source, mail relay or provider does not answer, or " +
+			"refuses. The queue stands behind the alarm's name, the newest reason in its text.",
+		Done: "The effects are tried again, later and later; none is lost, and their order is kept. Transactions are committed " +
+			"as before. The alarm ends with the first attempt that succeeds.",
+		Do: "Look at the data source, relay or provider, and at the network to it. `rrts effects list` shows what waits and " +
+			"since when.",
+		Proof: "comps/effects.TestAlarms",
+	},
+	{
+		Name: "effects-held", Severity: Warning, Subject: "Effects of a restored cluster are held back",
+		Means: "The cluster was restored from a backup, and transactions in it owe effects. The cluster before may have done " +
+			"them after the backup was made.",
+		Done: "None of them is done, nor any that was owed since, until an operator says so. Transactions are committed as " +
+			"before.",
+		Do: "`rrts effects list` shows them. Discard those that must not be done (again) with `rrts effects discard`, then " +
+			"let the others go on: `rrts effects release`.",
+		Proof: "comps/effects.TestAlarms",
+	},
 }

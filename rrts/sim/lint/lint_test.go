@@ -93,7 +93,8 @@ var may = []struct {
 	{"comps/ledger", []string{"rrts/message", "rrts/schema/ledgerpb"}},
 	{"comps/connector", []string{"rrts/engine", "rrts/message", "rrts/schema", "net"}},
 	{"comps/txn", []string{"rrts/engine", "rrts/message", "rrts/schema", "rrts/journal", "comps/ledger"}},
-	{"comps", []string{"rrts/engine", "rrts/message", "rrts/schema"}},
+	{"comps/effects", []string{"rrts/engine", "rrts/message", "rrts/schema"}}, // no Component: what some are built on
+	{"comps", []string{"rrts/engine", "rrts/message", "rrts/schema", "comps/effects"}},
 }
 
 // clientMay is what of others the Go SDK may import: its users inherit it.
