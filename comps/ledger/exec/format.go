@@ -7,7 +7,7 @@ import (
 )
 
 // AppendTransaction appends a transaction as the JSON object that ParseTransaction reads.
-// Changes of users, which no file may hold, are left out.
+// Changes of users and of effects, which no file may hold, are left out.
 func AppendTransaction(b []byte, tx *txnpb.Transaction) []byte {
 	b = append(b, `{"id":"`...)
 	b = tx.Id.Append(b)
@@ -32,6 +32,10 @@ func AppendTransaction(b []byte, tx *txnpb.Transaction) []byte {
 	b = appendNamed(b, "transfers", transferFields, tx.Transfers)
 	if tx.DeriveTransferIds {
 		b = append(b, `,"derive_transfer_ids":true`...)
+	}
+	if len(tx.Effects) > 0 {
+		b = append(b, `,"effects":`...)
+		b = appendEffects(b, tx.Effects)
 	}
 	return append(b, '}')
 }

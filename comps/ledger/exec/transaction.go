@@ -16,9 +16,10 @@ const transactionExample = `{"transfers":[{"debit_account_id":"1","credit_accoun
 //	{"id":"…", "mode":"atomic", "memo":"rent", "metadata":{"invoice":"17"},
 //	 "preconditions":[{"account_id":"1","measure":"credit_available","comparison":"at_least","value":"5"}],
 //	 "accounts":[{…}], "access":[{"account_id":"1","user":7,"rights":["read","debit"]}],
-//	 "transfers":[{…}], "derive_transfer_ids":true}
+//	 "transfers":[{…}], "derive_transfer_ids":true, "effects":[{…}]}
 //
-// Everything may be left out; accounts and transfers are those of a request. The
+// Everything may be left out; accounts and transfers are those of a request, effects those
+// of readEffects. The
 // error is one line that names the field and the cure.
 func ParseTransaction(text []byte) (*txnpb.Transaction, error) {
 	s, err := newScanner(text)
@@ -53,10 +54,12 @@ func ParseTransaction(text []byte) (*txnpb.Transaction, error) {
 			tx.Access, err = readEvents(&s, "a list of access changes belongs", "an access change", accessFields, tx.Access)
 		case "transfers":
 			tx.Transfers, err = readEvents(&s, "a list of transfers belongs", "a transfer", transferFields, tx.Transfers)
+		case "effects":
+			tx.Effects, err = readEffects(&s, maxDepth)
 		case "derive_transfer_ids":
 			tx.DeriveTransferIds, err = readBool(&s)
 		default:
-			return faultf("no field %q; a transaction has id, mode, memo, metadata, preconditions, accounts, access, transfers, derive_transfer_ids", quoted(key))
+			return faultf("no field %q; a transaction has id, mode, memo, metadata, preconditions, accounts, access, transfers, derive_transfer_ids, effects", quoted(key))
 		}
 		return within(name, err)
 	})

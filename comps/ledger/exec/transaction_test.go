@@ -69,3 +69,48 @@ func FuzzParseTransaction(f *testing.F) {
 		}
 	})
 }
+
+// TestEffects: what is owed, in all kinds of values, read and written.
+func TestEffects(t *testing.T) {
+	got, err := ParseTransaction([]byte(`{"id":1,"effects":[{"service":"payment","target":"sandbox","operation":"capture","key":"o17",
+		"arguments":{"text":"a\u00e9","none":null,"yes":true,"no":false,"n":-3,"d":1.50,"big":{"integer":"99999999999999999999"},
+			"dec":{"decimal":"-0.1"},"at":{"time":"2026-01-31T12:00:00Z"},"raw":{"bytes":"AP8="}},
+		"done":{"transfers":[{"pending_id":5,"flags":["post_pending_transfer"]}],"effects":[{"service":"mail","operation":"receipt"}]},
+		"failed":{"effects":[{"service":"mail","operation":"sorry"}]}}]}`))
+	arg := func(name string, kind txnpb.ArgumentKind, value string) txnpb.Argument {
+		return txnpb.Argument{Name: name, Kind: kind, Value: []byte(value)}
+	}
+	want := &txnpb.Transaction{Id: u128.From64(1), Effects: []txnpb.Effect{{
+		Service: "payment", Target: "sandbox", Operation: "capture", Key: "o17",
+		Arguments: []txnpb.Argument{arg("text", 0, "aé"), {Name: "none", Kind: txnpb.ArgumentKindNull}, arg("yes", txnpb.ArgumentKindBoolean, "true"),
+			arg("no", txnpb.ArgumentKindBoolean, "false"), arg("n", txnpb.ArgumentKindInteger, "-3"), arg("d", txnpb.ArgumentKindDecimal, "1.50"),
+			arg("big", txnpb.ArgumentKindInteger, "99999999999999999999"), arg("dec", txnpb.ArgumentKindDecimal, "-0.1"),
+			arg("at", txnpb.ArgumentKindTime, "2026-01-31T12:00:00Z"), arg("raw", txnpb.ArgumentKindBytes, "\x00\xff")},
+		Done: &txnpb.Continuation{Transfers: []ledgerpb.Transfer{{PendingId: u128.From64(5), Flags: uint32(ledgerpb.TransferFlagsPostPendingTransfer)}},
+			Effects: []txnpb.Effect{{Service: "mail", Operation: "receipt"}}},
+		Failed: &txnpb.Continuation{Effects: []txnpb.Effect{{Service: "mail", Operation: "sorry"}}},
+	}}}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, %v\nwant %v", got, err, want)
+	}
+	if again, err := ParseTransaction(AppendTransaction(nil, want)); err != nil || !reflect.DeepEqual(again, want) {
+		t.Errorf("written as %s, that is %v, %v", AppendTransaction(nil, want), again, err)
+	}
+	deep := `{"effects":[` + strings.Repeat(`{"done":{"effects":[`, 7) + strings.Repeat(`]}}`, 7) + `]}`
+	for text, fault := range map[string]string{
+		`{"effects":{}}`:                                   "effects: an object stands where a list of effects belongs",
+		`{"effects":[{"to":1}]}`:                           `effects[0]: no field "to"; an effect has service,`,
+		`{"effects":[{"key":"a","key":"b"}]}`:              "effects[0].key: stands twice",
+		`{"effects":[{"arguments":{"a":1e3}}]}`:            `effects[0].arguments.a: "1e3": write the digits`,
+		`{"effects":[{"arguments":{"a":[]}}]}`:             "effects[0].arguments.a: a list stands where a value belongs",
+		`{"effects":[{"arguments":{"a":{}}}]}`:             "effects[0].arguments.a: an empty object",
+		`{"effects":[{"arguments":{"a":{"bytes":"?"}}}]}`:  "effects[0].arguments.a: the bytes are not in base64",
+		`{"effects":[{"arguments":{"a":{"number":"1"}}}]}`: `effects[0].arguments.a: "number" is no kind of a value`,
+		`{"effects":[{"done":{"mails":[]}}]}`:              `effects[0].done: no field "mails"; what follows has transfers, effects`,
+		deep:                                               "effects that follow effects, more than 6 deep",
+	} {
+		if _, err := ParseTransaction([]byte(text)); err == nil || !strings.Contains(err.Error(), fault) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v, want %s", text, err, fault)
+		}
+	}
+}
