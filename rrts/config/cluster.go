@@ -34,6 +34,9 @@ func (t Type) Transactions() bool { return t == TypeAll || t == TypeCore || t ==
 // Gateway reports whether SFUs of the type run a gateway and logins.
 func (t Type) Gateway() bool { return t == TypeAll || t == TypeEdge }
 
+// Effects reports whether SFUs of the type do effects, where they are told how.
+func (t Type) Effects() bool { return t == TypeAll || t == TypeData }
+
 // Carrier is what carries an SFU's frames to other machines.
 type Carrier string
 

@@ -108,6 +108,15 @@ client_ca = "/etc/rrts/tls/clients.pem"
 cache = "8MiB"
 balances = 5000
 journal_segment = "16MiB"
+[mail]
+relay = "relay.example:465"
+security = "tls"
+user = "shop"
+from = "Shop <shop@shop.example>"
+templates = "/etc/shop/mail"
+client_templates = ["receipt", "invoice"]
+parallel = 8
+per_domain = 3
 [alarms]
 network_loss = "above 1% for 5s, until below 0.5%"
 commit_latency = "above 50ms for 1m, until below 40ms"

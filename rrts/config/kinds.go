@@ -94,6 +94,9 @@ var (
 	nicName     = matching(`the name of a network interface, at most 15 characters, such as "enp3s0"`, regexp.MustCompile(`^[^\s/:]{1,15}$`))
 )
 
+// line is a line of text.
+var line = matching("a line of text in quotes, at most 200 characters", regexp.MustCompile(`^[^\x00-\x1f\x7f]{1,200}$`))
+
 // absolute is the path of a directory, in its shortest form.
 var absolute = quoted(`an absolute path in quotes, without "." or ".." in it and "/" at its end`,
 	func(s string) (string, string) {

@@ -103,7 +103,7 @@ cluster.toml:44:1: key sfu[2].name: is the number 5; write 1 to 32 letters a-z, 
 machine.toml:1:1: key name: missing; write name = "pc1", as in the machine key of its SFUs in cluster.toml
 machine.toml:1:1: key nmae: unknown key; did you mean name?
 sfu/alpha.toml:1:1: key memory: is the number 5; write a size from "64MiB" to "1024GiB", in quotes, with its unit: KiB, MiB or GiB
-sfu/alpha.toml:2:1: key state: unknown key; remove it; keys here are state_dir, log_level, memory, gateway, login, txn, alarms, metrics`},
+sfu/alpha.toml:2:1: key state: unknown key; remove it; keys here are state_dir, log_level, memory, gateway, login, txn, mail, alarms, metrics`},
 		{"no such SFU", "delta", map[string]string{"cluster.toml": goodCluster, "machine.toml": goodMachine}, `
 cluster.toml: there is no SFU named "delta"; its SFUs are alpha, core-2, wit`},
 		{"no settings", "alpha", map[string]string{"cluster.toml": goodCluster, "machine.toml": goodMachine}, `

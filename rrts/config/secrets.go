@@ -22,9 +22,12 @@ const (
 	FileInterconnect = "interconnect.key" // every SFU: its X25519 private key
 	FilePSK          = "psk.key"          // every SFU: the cluster's pre-shared key
 	FileStore        = "store.key"        // type all, core, witness: seals journal and store
-	FilePepper       = "pepper.key"       // type all, edge, with a login service: login names are hashed under it
+	FilePepper       = "pepper.key"       // type all, edge with a login service, data: login names are hashed under it, and addresses sealed
 	FileToken        = "token.key"        // type all, edge: seals session tokens
 	FileGatewayKey   = "gateway.key"      // type all, edge
+	// FileRelayPassword is what the relay of mails that transactions owe asks for, on one
+	// line, where sfu/NAME.toml names a user for it. An operator writes it.
+	FileRelayPassword = "relay.password"
 	// FileMailPassword is what the mail server asks for, on one line, where machine.toml
 	// names a user for it. An operator writes it.
 	FileMailPassword = "mail.password"
@@ -93,6 +96,7 @@ type Secrets struct {
 	Pepper       Key
 	Token        Key
 	Certificate  *tls.Certificate // nil without a gateway
+	Relay        string           // the password for the relay of mails; "" without one
 }
 
 // Format hides the secrets from every verb of package fmt.
@@ -107,8 +111,11 @@ func SecretFiles(t Type) []string {
 	if t.Transactions() {
 		files = append(files, FileStore)
 	}
+	if t.Gateway() || t.Effects() {
+		files = append(files, FilePepper)
+	}
 	if t.Gateway() {
-		files = append(files, FilePepper, FileToken, FileGatewayKey)
+		files = append(files, FileToken, FileGatewayKey)
 	}
 	return files
 }
@@ -131,6 +138,12 @@ func (c *Config) Secrets(credentials string) (*Secrets, error) {
 		}
 		s.Token = r.key(FileToken)
 		s.Certificate = r.certificate(c.Dir, c.Self.Name)
+	}
+	if c.SFU != nil && c.Self.Type.Effects() && c.SFU.Mail.Relay != "" {
+		s.Pepper = r.key(FilePepper)
+		if c.SFU.Mail.User != "" {
+			s.Relay = r.password(FileRelayPassword)
+		}
 	}
 	if len(r.faults) == 0 {
 		r.match(s.Interconnect, c)
@@ -194,6 +207,19 @@ func (r *secretReader) key(name string) Key {
 		r.faults.add(Fault{File: path, Problem: err.Error(), Cure: "restore it"})
 	}
 	return k
+}
+
+// password reads a secret that is a line of text.
+func (r *secretReader) password(name string) string {
+	data, path := r.file(name)
+	if data == nil {
+		return ""
+	}
+	text := strings.TrimRight(string(data), "\r\n")
+	if text == "" || strings.ContainsAny(text, "\r\n\x00") {
+		r.faults.add(Fault{File: path, Problem: "is not one line of text", Cure: "write the password alone into it"})
+	}
+	return text
 }
 
 func (r *secretReader) certificate(dir, name string) *tls.Certificate {

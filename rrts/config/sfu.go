@@ -11,8 +11,21 @@ type SFU struct {
 	Gateway GatewaySettings
 	Login   LoginSettings
 	Txn     TxnSettings
+	Mail    MailSettings
 	Alarms  SFUAlarms
 	Metrics MetricsSettings
+}
+
+// MailSettings says through which relay the SFU sends mails; without one it sends none.
+type MailSettings struct {
+	Relay           string
+	Security        string // "starttls", "tls" or "none"
+	User            string // its password is the secret relay.password
+	From            string
+	Templates       string
+	ClientTemplates []string
+	Parallel        int
+	PerDomain       int
 }
 
 // GatewaySettings bounds the gateway.
@@ -71,8 +84,34 @@ func (s *SFU) keys(name string, listen []string) func(*keys) {
 			key(k, "witness_log", &s.Txn.WitnessLog, otherwise(4*gib), size(128*mib, 1024*gib),
 				"How much of the log a witness keeps for an SFU that is away. It needs that much of the disk.")
 		})
+		k.section("mail", "Mails that transactions owe, where the SFU's type is all or data.", s.Mail.keys)
 		k.section("alarms", "When an alarm about this SFU is raised, and when it ends.", s.Alarms.keys)
 		k.section("metrics", "The SFU's figures, for Prometheus.", s.Metrics.keys)
+	}
+}
+
+func (m *MailSettings) keys(k *keys) {
+	key(k, "relay", &m.Relay, optional[string](`"smtp.example.com:587"`), gatewayAddress,
+		"The mail server that takes all mails. Without one this SFU sends none.")
+	key(k, "security", &m.Security, otherwise("starttls"), oneOf("starttls", "tls", "none"),
+		`How the connection to it is protected: "starttls", "tls" from the first byte, or "none", for one on this machine.`)
+	key(k, "user", &m.User, optional[string](`"shop"`), line,
+		"Who logs in there. The password is in the secret relay.password: keys/NAME/relay.password, or a systemd credential.")
+	key(k, "from", &m.From, optional[string](`"Shop <shop@example.com>"`), line,
+		"Who the mails are from.")
+	key(k, "templates", &m.Templates, otherwise("/etc/rrts/mail"), absolute,
+		"The directory of templates: NAME.subject with NAME.txt, NAME.html or both.")
+	key(k, "client_templates", &m.ClientTemplates, optional[[]string](`["receipt"]`), list(line, 1000),
+		"Templates that transactions of clients may use; the others are for operators and Components.")
+	key(k, "parallel", &m.Parallel, otherwise(4), integer(1, 64),
+		"Mails that are sent at a time, and those to one domain.")
+	key(k, "per_domain", &m.PerDomain, otherwise(2), integer(1, 64), "")
+}
+
+// relate checks what the settings owe each other.
+func (m *MailSettings) relate(d *document) {
+	if m.Relay != "" && m.From == "" && !d.anyFault("mail") {
+		d.fault("mail.from", "missing, although there is a relay", `write from = "Shop <shop@example.com>"`)
 	}
 }
 
@@ -100,5 +139,6 @@ func ParseSFU(name string, data []byte, m *Member) (*SFU, error) {
 func decodeSFU(d *document, m *Member) *SFU {
 	s := &SFU{}
 	readFile(d, s.keys(m.Name, listenPorts(m)))
+	s.Mail.relate(d)
 	return s
 }

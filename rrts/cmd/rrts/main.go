@@ -116,6 +116,8 @@ func root() *cobra.Command {
 		c.loginCommand(),
 		c.ledgerCommand(),
 		c.txCommand(),
+		c.effectsCommand(),
+		c.mailCommand(),
 		c.eventsCommand(),
 		c.backupCommand(),
 		c.restoreCommand(),

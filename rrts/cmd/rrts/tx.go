@@ -37,7 +37,8 @@ outcome.
    "accounts":[{"id":"9","ledger":1,"code":1}],
    "access":[{"account_id":"9","user":3,"rights":["owner"]}],
    "transfers":[{"debit_account_id":"1","credit_account_id":"9","amount":"500","ledger":1,"code":1}],
-   "derive_transfer_ids":true}
+   "derive_transfer_ids":true,
+   "effects":[{"service":"mail","operation":"receipt","key":"order-17","arguments":{"to":"Anna","amount":{"decimal":"5.00"}}}]}
 
 All of it takes effect or none; with "mode":"independent" each event has its own result. The transaction's
 id is printed before it is submitted. Whatever happens then, the same file under the same id (--id, or "id"
@@ -86,16 +87,34 @@ Exit status: 0 when it was committed, 1 otherwise.`,
 }
 
 func (c *cli) txStatusCommand() *cobra.Command {
-	return &cobra.Command{
+	var completed bool
+	cmd := &cobra.Command{
 		Use:   "status ID",
 		Short: "print where a transaction stands",
 		Long: `Prints where the transaction with that id stands. "unknown" means that nothing stands under the id now:
-it may still be on its way. "rrts tx resolve" makes it final.`,
+it may still be on its way. "rrts tx resolve" makes it final. A transaction that is committed and owes
+effects, such as a mail, is completed when these are done; --completed waits for that, for at most ten
+minutes.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if completed {
+				return c.askWithin(cmd, args, completedTimeout, func(op *client.Client, ctx context.Context, id u128.Int) (*txnpb.Outcome, error) {
+					o, err := op.Completed(ctx, id)
+					var no *client.NotCompletedError
+					if errors.As(err, &no) { // the table says so
+						err = nil
+					}
+					return o, err
+				})
+			}
 			return c.ask(cmd, args, (*client.Client).Status)
 		},
 	}
+	cmd.Flags().BoolVar(&completed, "completed", false, "wait until all effects have come to an end")
+	return cmd
 }
+
+// completedTimeout bounds the wait for effects.
+const completedTimeout = 10 * time.Minute
 
 func (c *cli) txResolveCommand() *cobra.Command {
 	return &cobra.Command{
@@ -111,6 +130,10 @@ func (c *cli) txResolveCommand() *cobra.Command {
 
 // ask asks about the transaction that the arguments name.
 func (c *cli) ask(cmd *cobra.Command, args []string, question func(*client.Client, context.Context, u128.Int) (*txnpb.Outcome, error)) error {
+	return c.askWithin(cmd, args, lineTimeout, question)
+}
+
+func (c *cli) askWithin(cmd *cobra.Command, args []string, within time.Duration, question func(*client.Client, context.Context, u128.Int) (*txnpb.Outcome, error)) error {
 	if len(args) != 1 {
 		return usageError{fmt.Errorf("name the transaction: %s ID", cmd.CommandPath())}
 	}
@@ -123,7 +146,7 @@ func (c *cli) ask(cmd *cobra.Command, args []string, question func(*client.Clien
 		return err
 	}
 	defer op.Close()
-	ctx, cancel := context.WithTimeout(cmd.Context(), lineTimeout)
+	ctx, cancel := context.WithTimeout(cmd.Context(), within)
 	defer cancel()
 	o, err := question(op, ctx, id)
 	if err != nil {
@@ -204,6 +227,55 @@ type txRow struct {
 	Exceptions []exception       `json:"exceptions,omitempty"`
 	Memo       string            `json:"memo,omitempty"`
 	Metadata   map[string]string `json:"metadata,omitempty"`
+	Effects    *effectCounts     `json:"effects,omitempty"`
+}
+
+// effectCounts is how far the effects of a transaction are.
+type effectCounts struct {
+	Owed        uint32      `json:"owed"`
+	Done        uint32      `json:"done"`
+	Failed      uint32      `json:"failed,omitempty"`
+	Discarded   uint32      `json:"discarded,omitempty"`
+	Quarantined uint32      `json:"quarantined,omitempty"`
+	Completed   bool        `json:"completed"`
+	Ends        []effectEnd `json:"ends,omitempty"`
+}
+
+// effectEnd is what became of an effect that failed, was discarded or has a reference.
+type effectEnd struct {
+	Ordinal   uint32 `json:"ordinal"`
+	Service   string `json:"service"`
+	Operation string `json:"operation"`
+	State     string `json:"state"`
+	Reason    string `json:"reason,omitempty"`
+	Reference string `json:"reference,omitempty"`
+}
+
+func (e *effectCounts) String() string {
+	switch {
+	case e == nil:
+		return ""
+	case e.Completed && e.Done == e.Owed:
+		return "completed"
+	case e.Completed:
+		return fmt.Sprintf("completed, %d failed, %d discarded", e.Failed, e.Discarded)
+	case e.Quarantined > 0:
+		return fmt.Sprintf("%d of %d done, %d in quarantine", e.Done, e.Owed, e.Quarantined)
+	}
+	return fmt.Sprintf("%d of %d done", e.Done, e.Owed)
+}
+
+func effectCountsOf(o *txnpb.Outcome) *effectCounts {
+	if o.Effects == 0 || o.Completion == nil {
+		return nil
+	}
+	c := o.Completion
+	e := &effectCounts{Owed: c.Owed, Done: c.Done, Failed: c.Failed, Discarded: c.Discarded, Quarantined: c.Quarantined, Completed: client.Completed(o)}
+	for i := range c.Ends {
+		x := &c.Ends[i]
+		e.Ends = append(e.Ends, effectEnd{x.Ordinal, x.Service, x.Operation, x.State.String(), x.Reason, string(x.Result)})
+	}
+	return e
 }
 
 // exception is one event that was not simply created: its place among accounts,
@@ -215,7 +287,7 @@ type exception struct {
 
 func txRowOf(r *txnpb.TransactionRow) txRow {
 	o := r.Outcome
-	row := txRow{ID: o.Id.String(), State: o.State.String(), CSN: o.Csn, Reason: o.Reason, User: r.Principal}
+	row := txRow{ID: o.Id.String(), State: o.State.String(), CSN: o.Csn, Reason: o.Reason, User: r.Principal, Effects: effectCountsOf(o)}
 	if r.Committed != 0 {
 		row.Committed = timeText(r.Committed)
 	}
@@ -249,10 +321,10 @@ func (c *cli) printTransactions(rows ...*txnpb.TransactionRow) error {
 			continue
 		}
 		table = append(table, []string{row.ID, row.State, strconv.FormatUint(row.CSN, 10), strconv.Itoa(int(row.Events)),
-			strconv.Itoa(len(row.Exceptions)), strconv.FormatUint(row.User, 10), row.Committed, row.Memo, row.Reason})
+			strconv.Itoa(len(row.Exceptions)), strconv.FormatUint(row.User, 10), row.Committed, row.Effects.String(), row.Memo, row.Reason})
 	}
 	if c.json {
 		return nil
 	}
-	return c.out.Table([]string{"TRANSACTION", "STATE", "CSN", "EVENTS", "EXCEPTIONS", "USER", "FINAL SINCE", "MEMO", "REASON"}, table)
+	return c.out.Table([]string{"TRANSACTION", "STATE", "CSN", "EVENTS", "EXCEPTIONS", "USER", "FINAL SINCE", "EFFECTS", "MEMO", "REASON"}, table)
 }

@@ -18,7 +18,7 @@ import (
 
 func (c *cli) userCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "user", Short: "users of the cluster"}
-	cmd.AddCommand(c.userAddCommand(), c.userGrantCommand(), c.userRightsCommand(), c.userPasswordCommand(), c.userRoleCommand(),
+	cmd.AddCommand(c.userAddCommand(), c.userAddressCommand(), c.userGrantCommand(), c.userRightsCommand(), c.userPasswordCommand(), c.userRoleCommand(),
 		c.userChangeCommand("disable", "end a user's sessions and let the user in no more", loginpb.StandingDisabled),
 		c.userChangeCommand("enable", "let a disabled user in again", loginpb.StandingEnabled),
 		c.userChangeCommand("revoke", "end a user's sessions, at every gateway within a second", loginpb.StandingUnchanged))

@@ -22,6 +22,7 @@ import (
 	"virtualservicesinc.com/comps/gateway"
 	"virtualservicesinc.com/comps/ledger"
 	"virtualservicesinc.com/comps/login"
+	"virtualservicesinc.com/comps/mail"
 	"virtualservicesinc.com/comps/monitor"
 	"virtualservicesinc.com/comps/txn"
 	"virtualservicesinc.com/comps/txn/backup"
@@ -41,6 +42,7 @@ import (
 	"virtualservicesinc.com/rrts/schema/enginepb"
 	"virtualservicesinc.com/rrts/schema/gatewaypb"
 	"virtualservicesinc.com/rrts/schema/loginpb"
+	"virtualservicesinc.com/rrts/schema/mailpb"
 	"virtualservicesinc.com/rrts/schema/monitorpb"
 	"virtualservicesinc.com/rrts/schema/txnpb"
 	"virtualservicesinc.com/rrts/statedir"
@@ -107,7 +109,7 @@ func assemble(cfg *config.Config, log *slog.Logger) (*sfu, error) {
 		return nil, errors.Join(err, release())
 	}
 	a.sockets = sysd.InheritSockets()
-	registry, err := message.NewRegistry(&enginepb.Schema, &txnpb.Schema, &loginpb.Schema, &gatewaypb.Schema, &monitorpb.Schema)
+	registry, err := message.NewRegistry(&enginepb.Schema, &txnpb.Schema, &loginpb.Schema, &gatewaypb.Schema, &monitorpb.Schema, &mailpb.Schema)
 	if err != nil {
 		return nil, errors.Join(err, release())
 	}
@@ -185,6 +187,9 @@ func (a *assembler) addComponents() error {
 			add = append(add, a.login)
 		}
 		add = append(add, a.gateway)
+	}
+	if a.cfg.Self.Type.Effects() && a.cfg.SFU.Mail.Relay != "" {
+		add = append(add, a.mail)
 	}
 	for _, make := range add {
 		if err := a.engine.Add(make); err != nil {
@@ -343,6 +348,16 @@ func (a *assembler) clientCAs() (*x509.CertPool, error) {
 		return nil, fmt.Errorf("gateway.client_ca: %s holds no certificate: write those of the authorities as PEM", path)
 	}
 	return pool, nil
+}
+
+// mail makes the Component that sends mails.
+func (a *assembler) mail() (engine.Component, error) {
+	m := &a.cfg.SFU.Mail
+	return mail.New(mail.Config{
+		Relay: m.Relay, Security: mail.Security(m.Security), User: m.User, Password: a.secrets.Relay, From: m.From,
+		Templates: m.Templates, ClientTemplates: m.ClientTemplates, Parallel: m.Parallel, PerDomain: m.PerDomain,
+		AddressKey: mail.AddressKey(a.secrets.Pepper[:]),
+	}), nil
 }
 
 // adminGroup is the group whose members operate the cluster; 0 where there is none.

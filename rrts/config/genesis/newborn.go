@@ -39,8 +39,8 @@ type Welcome struct {
 	Kit         []byte          // client-kit.toml
 	Certificate []byte          // of the SFU's gateway, as PEM; nil where its type has none
 	PSK         config.Key
-	Pepper      config.Key // zero where the type has no gateway, as Token
-	Token       config.Key
+	Pepper      config.Key // zero where the type has neither gateway nor effects
+	Token       config.Key // zero where it has no gateway
 }
 
 // SFUFiles returns what the SFU adds to the configuration of its machine.

@@ -109,6 +109,9 @@ func (a *Admission) grant(self *config.Member, r *join.Request) (*join.Grant, er
 	kit.Gateways = a.After.Gateways()
 	a.Kit = kit.Marshal()
 	g := &join.Grant{Cluster: a.After.Marshal(), ClientKit: a.Kit, PSK: a.Master.PSK[:]}
+	if self.Type.Gateway() || self.Type.Effects() {
+		g.Pepper = a.Master.Pepper[:]
+	}
 	if !self.Type.Gateway() {
 		return g, nil
 	}
@@ -116,7 +119,7 @@ func (a *Admission) grant(self *config.Member, r *join.Request) (*join.Grant, er
 	if g.Certificate, err = a.Master.CA.Sign(self, ed25519.PublicKey(r.Gateway), a.Now(), a.Rand); err != nil {
 		return nil, fmt.Errorf("the gateway's certificate: %w", err)
 	}
-	g.Pepper, g.Token = a.Master.Pepper[:], a.Master.Token[:]
+	g.Token = a.Master.Token[:]
 	return g, nil
 }
 

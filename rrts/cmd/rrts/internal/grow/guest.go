@@ -217,17 +217,17 @@ func (g *Guest) Install(grant *join.Grant) error {
 	if self == nil || self.PublicKey != g.newborn.Public {
 		return fmt.Errorf("the cluster that was granted has no SFU %s with this machine's key", g.offer.SFU)
 	}
-	secrets := []struct {
+	type secret struct {
 		name string
 		from []byte
 		to   *config.Key
-	}{{"psk", grant.PSK, &w.PSK}}
+	}
+	secrets := []secret{{"psk", grant.PSK, &w.PSK}}
+	if self.Type.Gateway() || self.Type.Effects() {
+		secrets = append(secrets, secret{"pepper", grant.Pepper, &w.Pepper})
+	}
 	if self.Type.Gateway() {
-		secrets = append(secrets, []struct {
-			name string
-			from []byte
-			to   *config.Key
-		}{{"pepper", grant.Pepper, &w.Pepper}, {"token", grant.Token, &w.Token}}...)
+		secrets = append(secrets, secret{"token", grant.Token, &w.Token})
 	}
 	for _, s := range secrets {
 		if len(s.from) != len(s.to) {
