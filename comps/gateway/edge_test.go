@@ -194,7 +194,7 @@ func TestAccess(t *testing.T) {
 		"Txn.Submit": {never, never, never}, "Txn.Status": {yes, yes, yes}, "Txn.Resolve": {yes, denied, yes},
 		"Txn.Read": {yes, yes, yes}, "Txn.Events": {yes, yes, yes}, "Txn.FindUser": {never, never, never}, "Txn.Sessions": {never, never, never},
 		"Txn.AwaitEffects": {never, never, never},
-		"Replica.Control": {never, never, never}, "Replica.Append": {never, never, never}, "Replica.Install": {never, never, never},
+		"Replica.Control":  {never, never, never}, "Replica.Append": {never, never, never}, "Replica.Install": {never, never, never},
 		"Replica.Entries": {never, never, never}, "Replica.Mark": {never, never, never}, "Replica.Rest": {never, never, never}, "Replica.State": {never, never, never},
 		"Replica.Status": {yes, yes, denied}, "Replica.Digest": {yes, yes, denied}, "Replica.Trace": {yes, yes, denied},
 		"Replica.Force":   {yes, denied, denied},
