@@ -64,7 +64,7 @@ func (d *DB) Commit(in *Batch) {
 	}
 	d.addNotes(b, in)
 	d.sweep(b, in.Stamp)
-	d.addSums(b)
+	d.addSums(b, in.Applied)
 
 	d.gate.Lock()
 	defer d.gate.Unlock()

@@ -81,7 +81,7 @@ func (r *restore) Switch() error {
 		return errors.Join(fmt.Errorf("store: restore: %w", err), r.Abandon())
 	}
 	b := r.db.NewBatch()
-	r.sums.write(r.d.keys, b)
+	r.sums.write(rows{r.d.keys, r.db}, b)
 	if err := errors.Join(b.Commit(pebble.NoSync), b.Close()); err != nil {
 		return errors.Join(fmt.Errorf("store: restore: %w", err), r.Abandon())
 	}

@@ -191,6 +191,12 @@ func (r rows) applied() (applied uint64) {
 	return applied
 }
 
+// settledTo returns the timestamp of the last settled event, 0 for none.
+func (r rows) settledTo() uint64 {
+	ts, _ := r.uint64("the settled row", r.table(nil, tableSettled))
+	return ts
+}
+
 // caught calls f and returns the error that it panics with when it cannot read.
 func caught(f func()) (err error) {
 	defer func() {

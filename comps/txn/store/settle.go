@@ -147,6 +147,8 @@ func (d *DB) settle(o *overlay) {
 	if o.last != 0 {
 		key, value = d.table(key[:0], tableSettled), binary.BigEndian.AppendUint64(value[:0], o.last)
 		set()
+		key = d.sum(key[:0], sumSettledTo)
+		set()
 	}
 	commit()
 	b.Close()
@@ -184,7 +186,7 @@ func (d *DB) settleAll() {
 // unsettled fills the young overlay from the history behind the settled event. It
 // needs mu.
 func (d *DB) unsettled(r rows) {
-	settled, _ := r.uint64("the settled row", r.table(nil, tableSettled))
+	settled := r.settledTo()
 	if settled >= d.lastEvent {
 		return
 	}

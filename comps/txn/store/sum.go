@@ -21,13 +21,19 @@ import (
 //	table 68, key 0           what Commits have added, less what they took away
 //	          key 1           the same of settling, which runs beside them
 //	          key 2, hour     of the transactions of an hour of ids, which are dropped at once
+//	          key 3           the applied index that they are of
+//	          key 4           likewise, the timestamp of the last settled event
 //
-// each a number (8). It finds what has become another row than was written. It is no
+// each a number (8). Older software that was installed again changes rows and keeps no sum:
+// the state then stands elsewhere than keys 3 and 4 say, and the sum is worked out anew. It
+// finds what has become another row than was written. It is no
 // protection against somebody who makes rows up: the pages are sealed for that.
 const (
 	sumCommits byte = iota
 	sumSettled
 	sumHour
+	sumApplied
+	sumSettledTo
 )
 
 // hashed reports whether the rows of a table are part of the digest and of the sum.
@@ -55,10 +61,12 @@ type sums struct {
 	settled uint64            // the background's
 }
 
-// loadSums reads the sums. A store of software that kept none has its own worked out once.
+// loadSums reads the sums. After software that kept none they are worked out once.
 func (d *DB) loadSums(r rows) error {
 	d.sums = sums{hours: make(map[uint64]uint64)}
-	if _, kept := r.uint64("a sum", r.sum(nil, sumCommits)); !kept {
+	applied, kept := r.uint64("a sum", r.sum(nil, sumApplied))
+	settledTo, _ := r.uint64("a sum", r.sum(nil, sumSettledTo))
+	if !kept || applied != r.applied() || settledTo != r.settledTo() {
 		return d.foundSums(r)
 	}
 	d.sums.commits, _ = r.uint64("a sum", r.sum(nil, sumCommits))
@@ -86,7 +94,11 @@ func (d *DB) foundSums(r rows) error {
 	}
 	b := d.db.NewBatch()
 	defer b.Close()
-	d.sums.write(d.keys, b)
+	from, to = r.bounds(tableSums)
+	if err := b.DeleteRange(from, to, nil); err != nil {
+		panic(err) // only of a batch that was committed
+	}
+	d.sums.write(r, b)
 	if err := b.Commit(pebble.NoSync); err != nil {
 		return fmt.Errorf("store: the sum: %w", err)
 	}
@@ -104,18 +116,20 @@ func (s *sums) found(key, value []byte) {
 	}
 }
 
-// write puts all sums into a batch.
-func (s *sums) write(k keys, b *pebble.Batch) {
+// write puts all sums, which are of the rows of r, into a batch.
+func (s *sums) write(r rows, b *pebble.Batch) {
 	set := func(key []byte, n uint64) {
 		if err := b.Set(key, binary.BigEndian.AppendUint64(nil, n), nil); err != nil {
 			panic(err) // only of a batch that was committed
 		}
 	}
-	set(k.sum(nil, sumCommits), s.commits)
-	set(k.sum(nil, sumSettled), s.settled)
+	set(r.sum(nil, sumCommits), s.commits)
+	set(r.sum(nil, sumSettled), s.settled)
 	for hour, n := range s.hours { // in any order
-		set(k.hourSum(nil, hour), n)
+		set(r.hourSum(nil, hour), n)
 	}
+	set(r.sum(nil, sumApplied), r.applied())
+	set(r.sum(nil, sumSettledTo), r.settledTo())
 }
 
 // total is the sum of all.
@@ -174,8 +188,10 @@ func (d *DB) addTxn(b *commitBatch, t *Txn) {
 	b.set(key, t.Row)
 }
 
-// addSums adds the sums that the batch has changed.
-func (d *DB) addSums(b *commitBatch) {
+// addSums adds the sums that the batch has changed, and of which index they are.
+func (d *DB) addSums(b *commitBatch, applied uint64) {
+	b.value = binary.BigEndian.AppendUint64(b.value[:0], applied)
+	b.set(d.sum(b.key[:0], sumApplied), b.value)
 	if b.sum != 0 {
 		d.sums.commits += b.sum
 		b.value = binary.BigEndian.AppendUint64(b.value[:0], d.sums.commits)
@@ -251,8 +267,7 @@ func (s *Scrub) begin() (err error) {
 
 // kept is the sum as it was kept.
 func (r rows) kept() (total uint64) {
-	from, to := r.bounds(tableSums)
-	it := r.iter("sums", from, to)
+	it := r.iter("sums", r.sum(nil, sumCommits), r.sum(nil, sumApplied))
 	defer finish("sums", it)
 	for ok := it.First(); ok; ok = it.Next() {
 		v := valueOf("sums", it)

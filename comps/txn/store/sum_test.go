@@ -104,6 +104,20 @@ func TestScrub(t *testing.T) {
 	if err := scrub(t, db); err != nil {
 		t.Fatal("without sums: ", err)
 	}
+	older := func() {
+		db.Commit(&store.Batch{Applied: db.Applied() + 1, Notes: []store.Note{{CSN: 5000, Row: []byte("of older software")}}})
+	}
+	if err := db.WithoutSums(older); err != nil {
+		t.Fatal(err)
+	}
+	reopen()
+	if err := scrub(t, db); err != nil {
+		t.Fatal("after older software: ", err)
+	}
+	reopen()
+	if err := scrub(t, db); err != nil {
+		t.Fatal("once more: ", err)
+	}
 	if err := db.Rot(account(1)); err != nil {
 		t.Fatal(err)
 	}
