@@ -1,0 +1,62 @@
+package odbc
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// MaxValueBytes bounds one value in memory: what a message can carry, with room.
+const MaxValueBytes = 16 << 20
+
+// Decimal is a number as its digits, such as "-12.30". It goes to the database and
+// comes from it without a floating-point number in between.
+type Decimal string
+
+// Date is a day without a time and without a zone.
+type Date struct {
+	Year  int
+	Month time.Month
+	Day   int
+}
+
+// String returns the date as 2026-11-27.
+func (d Date) String() string { return fmt.Sprintf("%04d-%02d-%02d", d.Year, d.Month, d.Day) }
+
+// Diagnostic is one record of what unixODBC or a driver says of an error.
+type Diagnostic struct {
+	State   string // the SQLSTATE, five characters
+	Native  int    // the database's own number
+	Message string
+}
+
+// Error is what a call to unixODBC answered.
+type Error struct {
+	Call        string // such as "SQLExecute"
+	Diagnostics []Diagnostic
+}
+
+// Error returns the call and every diagnostic on one line.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString("odbc: " + e.Call)
+	if len(e.Diagnostics) == 0 {
+		b.WriteString(": failed, and the driver does not say why")
+	}
+	for i, d := range e.Diagnostics {
+		sep := "; "
+		if i == 0 {
+			sep = ": "
+		}
+		fmt.Fprintf(&b, "%s%s (%s, %d)", sep, strings.Join(strings.Fields(d.Message), " "), d.State, d.Native)
+	}
+	return b.String()
+}
+
+// SQLState returns the first SQLSTATE, or "HY000", a general error, when there is none.
+func (e *Error) SQLState() string {
+	if len(e.Diagnostics) == 0 || len(e.Diagnostics[0].State) != 5 {
+		return "HY000"
+	}
+	return e.Diagnostics[0].State
+}
