@@ -60,3 +60,11 @@ func (e *Error) SQLState() string {
 	}
 	return e.Diagnostics[0].State
 }
+
+// NativeError returns the database's own number of the first diagnostic, 0 without one.
+func (e *Error) NativeError() int {
+	if len(e.Diagnostics) == 0 {
+		return 0
+	}
+	return e.Diagnostics[0].Native
+}

@@ -1,0 +1,302 @@
+package datasource
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Effect is a write that a committed transaction owes.
+type Effect struct {
+	// Cluster, Transaction and Ordinal are its key for all times.
+	Cluster, Transaction [16]byte
+	Ordinal              uint32
+	Statement            string
+	Arguments            []Argument
+	// Fence is what its queue is held under; it is less than 2^63.
+	Fence uint64
+	// InDoubt says that an earlier attempt may have done it.
+	InDoubt bool
+}
+
+// key is the effect's key in the table.
+func (e *Effect) key() string {
+	return fmt.Sprintf("%x-%x-%d", e.Cluster, e.Transaction, e.Ordinal)
+}
+
+// Class is what became of an attempt.
+type Class uint8
+
+const (
+	// Done: the work stands in the database, by this attempt or an earlier one.
+	Done Class = iota
+	// Retry: it was not done, or nobody knows; the next attempt must say InDoubt.
+	Retry
+	// Failed: it was not done and never will be, as a matter of the data.
+	Failed
+	// Misconfigured: it was not done and cannot be before somebody changes something.
+	Misconfigured
+)
+
+func (c Class) String() string {
+	return [...]string{"done", "retry", "failed", "misconfigured"}[c]
+}
+
+// Outcome is what became of an attempt. Err says why where it is not done.
+type Outcome struct {
+	Class Class
+	Rows  int64 // of a done one: the rows that it changed
+	Err   error
+}
+
+const (
+	effectTable  = "rrts_effect"
+	insertEffect = "INSERT INTO rrts_effect (effect, fence, token, done, affected, stamp) VALUES (?, ?, ?, ?, ?, ?)"
+	raiseEffect  = "UPDATE rrts_effect SET fence = ?, token = ?, stamp = ? WHERE effect = ? AND done = 0 AND fence <= ?"
+	finishEffect = "UPDATE rrts_effect SET done = 1, affected = ?, stamp = ? WHERE effect = ? AND token = ? AND done = 0"
+	selectEffect = "SELECT done, fence, affected FROM rrts_effect WHERE effect = ?"
+)
+
+// attemptsAtOnce is how often one attempt begins anew when the database says that nothing
+// was done: a connection of the pool that had died, or a deadlock.
+const attemptsAtOnce = 3
+
+var (
+	errTaken   = errors.New("the row of the effect is there already, or cannot be written")
+	errFenced  = errors.New("datasource: another SFU has taken the effect")
+	errUnknown = errors.New("the answer to COMMIT is missing")
+)
+
+// Do makes one attempt at an effect. It returns soon after ctx has ended; the attempt is
+// in doubt then.
+func (s *Source) Do(ctx context.Context, e Effect) Outcome {
+	st, err := s.Statement(e.Statement, true)
+	if err != nil {
+		return Outcome{Class: Misconfigured, Err: err}
+	}
+	args, err := st.Bind(e.Arguments)
+	if err != nil {
+		return Outcome{Class: Failed, Err: err}
+	}
+	ctx, stop := context.WithTimeout(ctx, st.Timeout)
+	defer stop()
+	out := make(chan Outcome, 1)
+	err = s.within(ctx, func(ctx context.Context) error {
+		refused, err := s.tables(ctx)
+		if err != nil {
+			return err
+		}
+		if table, ok := refused[st.Name]; ok {
+			out <- Outcome{Class: Misconfigured, Err: s.refusal(st.Name, table)}
+			return nil
+		}
+		a := &attempt{s: s, e: &e, st: st, args: args, key: e.key(), token: newToken()}
+		out <- a.run(ctx)
+		return nil
+	})
+	if err != nil {
+		return Outcome{Class: Retry, Err: err}
+	}
+	return <-out
+}
+
+// newToken returns a positive random number.
+func newToken() int64 {
+	var b [8]byte
+	rand.Read(b[:]) // never fails
+	return int64(binary.BigEndian.Uint64(b[:]) >> 1)
+}
+
+// attempt is one attempt at one effect.
+type attempt struct {
+	s     *Source
+	e     *Effect
+	st    *Statement
+	args  []any
+	key   string
+	token int64
+}
+
+func (a *attempt) run(ctx context.Context) Outcome {
+	if a.e.InDoubt {
+		return a.recover(ctx, nil)
+	}
+	n, err := a.try(ctx, a.work, func(ctx context.Context, tx *sql.Tx, n int64) error {
+		if _, err := tx.ExecContext(ctx, insertEffect, a.key, int64(a.e.Fence), a.token, int64(1), n, time.Now().Unix()); err != nil {
+			return errors.Join(errTaken, err)
+		}
+		return nil
+	})
+	switch {
+	case err == nil:
+		return Outcome{Class: Done, Rows: n}
+	case ctx.Err() != nil, !errors.Is(err, errUnknown) && !errors.Is(err, errTaken) && !a.refuses(err):
+		return Outcome{Class: a.class(err), Err: err}
+	}
+	return a.recover(ctx, err)
+}
+
+// recover finds out whether an earlier attempt did the work and does it otherwise. because
+// is what this attempt met before, if it began with the work.
+func (a *attempt) recover(ctx context.Context, because error) Outcome {
+	row, err := a.raise(ctx)
+	switch {
+	case err != nil:
+		return Outcome{Class: Retry, Err: err}
+	case row.done:
+		return Outcome{Class: Done, Rows: row.affected}
+	case because != nil && a.refuses(because):
+		return Outcome{Class: a.class(because), Err: because}
+	}
+	n, err := a.try(ctx, a.work, func(ctx context.Context, tx *sql.Tx, n int64) error {
+		r, err := tx.ExecContext(ctx, finishEffect, n, time.Now().Unix(), a.key, a.token)
+		if err != nil {
+			return err
+		}
+		if k, err := r.RowsAffected(); err != nil || k != 1 {
+			return errors.Join(errFenced, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return Outcome{Class: a.class(err), Err: err}
+	}
+	return Outcome{Class: Done, Rows: n}
+}
+
+// refuses reports whether an error is an answer for good, of the statement or of the
+// configuration.
+func (a *attempt) refuses(err error) bool { return a.class(err) != Retry }
+
+func (a *attempt) class(err error) Class {
+	switch {
+	case errors.Is(err, errUnknown), errors.Is(err, errFenced), errors.Is(err, errTaken):
+		return Retry
+	case errors.Is(err, ErrRefused), a.s.final(err):
+		return Failed
+	case configuration(err):
+		return Misconfigured
+	}
+	return Retry
+}
+
+// work runs the statement.
+func (a *attempt) work(ctx context.Context, tx *sql.Tx) (int64, error) {
+	r, err := tx.ExecContext(ctx, a.st.SQL, a.args...)
+	if err != nil {
+		return 0, fmt.Errorf("datasource: statement %s of data source %s: %w", a.st.Name, a.s.cfg.Name, err)
+	}
+	n, err := r.RowsAffected()
+	if err != nil {
+		return 0, err
+	}
+	if a.st.Rows >= 0 && n != a.st.Rows {
+		return 0, fmt.Errorf("%w: statement %s of data source %s changes %d rows, declared are %d", ErrRefused, a.st.Name, a.s.cfg.Name, n, a.st.Rows)
+	}
+	return n, nil
+}
+
+// try runs work and then mark in one database transaction. An error means that nothing
+// was done, unless it is errUnknown. It begins anew where the database says that it may.
+func (a *attempt) try(ctx context.Context, work func(context.Context, *sql.Tx) (int64, error), mark func(context.Context, *sql.Tx, int64) error) (n int64, err error) {
+	for range attemptsAtOnce {
+		err = a.s.transaction(ctx, func(ctx context.Context, tx *sql.Tx) error {
+			if n, err = work(ctx, tx); err != nil {
+				return err
+			}
+			return mark(ctx, tx, n)
+		})
+		if err == nil || ctx.Err() != nil || errors.Is(err, errUnknown) {
+			return n, err
+		}
+		if code, _ := state(err); !strings.HasPrefix(code, "08") && !strings.HasPrefix(code, "40") {
+			return n, err
+		}
+	}
+	return n, err
+}
+
+// transaction runs f in a database transaction. An error means that nothing was done,
+// unless it is errUnknown.
+func (s *Source) transaction(ctx context.Context, f func(context.Context, *sql.Tx) error) error {
+	c, err := s.db.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("datasource: %s: no connection: %w", s.cfg.Name, err)
+	}
+	// database/sql would roll back on a goroutine of its own when the context of the
+	// transaction ends; the statements have theirs.
+	tx, err := c.BeginTx(context.WithoutCancel(ctx), nil)
+	if err != nil {
+		drop(c)
+		return err
+	}
+	if err = f(ctx, tx); err == nil {
+		err = ctx.Err() // after this it cannot be taken back
+	}
+	if err == nil {
+		if err = tx.Commit(); err != nil {
+			drop(c)
+			s.forget()
+			return fmt.Errorf("datasource: %s: %w: %w", s.cfg.Name, errUnknown, err)
+		}
+		c.Close()
+		return nil
+	}
+	if tx.Rollback() != nil || lost(err) {
+		drop(c)
+		s.forget()
+	} else {
+		c.Close()
+	}
+	return err
+}
+
+// standing is the row of an effect.
+type standing struct {
+	done     bool
+	affected int64
+}
+
+// raise makes the row the attempt's own, so that no older attempt can commit any more, or
+// finds it done. Its error means that neither is known.
+func (a *attempt) raise(ctx context.Context) (standing, error) {
+	inserted := a.s.transaction(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, insertEffect, a.key, int64(a.e.Fence), a.token, int64(0), int64(0), time.Now().Unix())
+		return err
+	})
+	if inserted == nil {
+		return standing{}, nil
+	}
+	raised := int64(0)
+	err := a.s.transaction(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		r, err := tx.ExecContext(ctx, raiseEffect, int64(a.e.Fence), a.token, time.Now().Unix(), a.key, int64(a.e.Fence))
+		if err == nil {
+			raised, err = r.RowsAffected()
+		}
+		return err
+	})
+	switch {
+	case err != nil:
+		return standing{}, err
+	case raised == 1:
+		return standing{}, nil
+	}
+	var done, fence, affected int64
+	err = a.s.db.QueryRowContext(ctx, selectEffect, a.key).Scan(&done, &fence, &affected)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return standing{}, fmt.Errorf("datasource: %s: the row of the effect cannot be written: %w", a.s.cfg.Name, inserted)
+	case err != nil:
+		return standing{}, err
+	case done != 1 && fence > int64(a.e.Fence):
+		return standing{}, errFenced
+	case done != 1:
+		return standing{}, fmt.Errorf("datasource: %s: the row of the effect cannot be raised", a.s.cfg.Name)
+	}
+	return standing{done: true, affected: affected}, nil
+}
