@@ -54,10 +54,14 @@ func (s *Source) init(ctx context.Context) (made bool, err error) {
 		}
 		made = true
 	}
+	remove := func() error {
+		_, err := s.db.ExecContext(ctx, "DELETE FROM rrts_effect WHERE effect = ?", probe)
+		return err
+	}
+	if err := remove(); err != nil { // of an init that found a table which cannot be rolled back
+		return made, fmt.Errorf("datasource: %s: the table rrts_effect cannot be written: %w", s.cfg.Name, err)
+	}
 	err = s.transaction(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, "DELETE FROM rrts_effect WHERE effect = ?", probe); err != nil {
-			return err
-		}
 		if _, err := tx.ExecContext(ctx, insertEffect, probe, int64(0), int64(0), int64(0), int64(0), int64(0)); err != nil {
 			return err
 		}
@@ -68,6 +72,7 @@ func (s *Source) init(ctx context.Context) (made bool, err error) {
 	}
 	switch err := read(probe); {
 	case errors.Is(err, errTaken):
+		remove()
 		return made, fmt.Errorf("datasource: %s: what is written to the table rrts_effect cannot be rolled back: make it a transactional table, such as ENGINE=InnoDB", s.cfg.Name)
 	case err != nil:
 		return made, err

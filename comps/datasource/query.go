@@ -20,6 +20,9 @@ const (
 // ErrBusy is a read that finds too many others.
 var ErrBusy = errors.New("datasource: too many open reads")
 
+// ErrClosed is a read that is at its end, took too long or was closed.
+var ErrClosed = errors.New("datasource: the read is closed")
+
 // Cursor is an open read. Next must not be called from two goroutines at once; Close may
 // be called from any.
 type Cursor struct {
@@ -126,6 +129,12 @@ func (c *Cursor) Statement() *Statement { return c.st }
 // Next returns the next rows: at most most bytes of values, but one row always. end says
 // that there are no more, and that the cursor is closed. An error closes it, too.
 func (c *Cursor) Next(ctx context.Context, most int) (page [][]Value, end bool, err error) {
+	c.mu.Lock()
+	closed := c.closed
+	c.mu.Unlock()
+	if closed {
+		return nil, true, fmt.Errorf("%w: statement %s of data source %s", ErrClosed, c.st.Name, c.s.cfg.Name)
+	}
 	type answer struct {
 		page [][]Value
 		end  bool

@@ -214,8 +214,10 @@ func (s *Source) forget() {
 }
 
 // Check asks the database, and whether its tables are as they must be for the writes. It
-// returns soon after ctx has ended.
+// returns soon after ctx has ended or Config.Timeout is over.
 func (s *Source) Check(ctx context.Context) error {
+	ctx, stop := context.WithTimeout(ctx, s.cfg.Timeout)
+	defer stop()
 	err := s.within(ctx, func(ctx context.Context) error {
 		if err := s.db.QueryRowContext(ctx, s.cfg.Check).Scan(new(any)); err != nil {
 			s.forget()

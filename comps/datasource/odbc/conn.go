@@ -113,7 +113,7 @@ func (c *conn) Close() error {
 		s.free()
 	}
 	c.cached = nil
-	if !c.autocommit {
+	if c.inTx {
 		// ODBC forbids to disconnect within a transaction.
 		api.SQLEndTran(api.SQL_HANDLE_DBC, api.SQLHANDLE(c.h), api.SQL_ROLLBACK)
 	}
@@ -195,11 +195,11 @@ func (t tx) Commit() error { return t.end("commit", api.SQL_COMMIT) }
 func (t tx) Rollback() error { return t.end("rollback", api.SQL_ROLLBACK) }
 
 func (t tx) end(what string, how api.SQLSMALLINT) error {
-	t.c.inTx = false
 	if ret := api.SQLEndTran(api.SQL_HANDLE_DBC, api.SQLHANDLE(t.c.h), how); failed(ret) {
 		t.c.bad = true
 		return diagnose("SQLEndTran ("+what+")", api.SQL_HANDLE_DBC, api.SQLHANDLE(t.c.h))
 	}
+	t.c.inTx = false
 	return nil
 }
 

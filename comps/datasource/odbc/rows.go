@@ -213,11 +213,13 @@ func (r *rows) Close() error {
 	}
 	s := r.s
 	r.s = nil
-	// SQLCloseCursor fails where fetching has ended the cursor already.
-	if ret := api.SQLCloseCursor(s.h); failed(ret) && !r.done {
+	// One that was left in the middle is not used again: some drivers go on where it was
+	// left. SQLCloseCursor fails where fetching has ended the cursor already.
+	if !r.done {
 		s.free()
 		return nil
 	}
+	api.SQLCloseCursor(s.h)
 	s.release()
 	return nil
 }

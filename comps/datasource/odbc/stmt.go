@@ -187,7 +187,12 @@ func (c *conn) ExecContext(ctx context.Context, text string, args []driver.Named
 		s.free()
 		return nil, err
 	}
-	s.release()
+	var columns api.SQLSMALLINT
+	if ret := api.SQLNumResultCols(s.h, &columns); failed(ret) || columns > 0 {
+		s.free() // rows that nobody has fetched are in the way of using it again
+	} else {
+		s.release()
+	}
 	return driver.RowsAffected(total), nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -34,6 +35,9 @@ type Server struct {
 	Startup []string
 	// NonTransactional is the query of the tables that cannot be rolled back, or "none".
 	NonTransactional string
+	// Patient is a statement by which a transaction leaves it to others to find deadlocks,
+	// where there is one.
+	Patient string
 	// Types are the column types of the tests' tables, where the databases differ.
 	Types Types
 
@@ -42,6 +46,7 @@ type Server struct {
 	start   func() *exec.Cmd
 	ready   func() bool // it answers on its port; nil: when the port is open
 	cmd     *exec.Cmd
+	exited  chan struct{} // closed when cmd has ended
 	quit    syscall.Signal
 }
 
@@ -76,7 +81,7 @@ func SQLite(t testing.TB, d Durable) *Server {
 	}
 	return &Server{
 		Name: "sqlite", NonTransactional: "none", t: t,
-		Connection: "Driver=SQLite3;StepAPI=1;Timeout=2000;JournalMode=WAL;SyncPragma=" + sync + ";Database=" + path,
+		Connection: "Driver=SQLite3;StepAPI=1;Timeout=500;JournalMode=WAL;SyncPragma=" + sync + ";Database=" + path,
 		Types:      Types{Binary: "BLOB", Decimal: "TEXT", Timestamp: "TIMESTAMP", Double: "DOUBLE", LongText: "TEXT"},
 	}
 }
@@ -101,8 +106,8 @@ func PostgreSQL(t testing.TB, d Durable) *Server {
 	}
 	s := &Server{
 		Name: "postgresql", User: "rrts", Port: port, NonTransactional: "none", t: t, quit: syscall.SIGQUIT,
-		Startup: []string{"SET TIME ZONE 'UTC'"},
-		Types:   Types{Binary: "BYTEA", Decimal: "DECIMAL(38,10)", Timestamp: "TIMESTAMP(6)", Double: "DOUBLE PRECISION", LongText: "TEXT"},
+		Startup: []string{"SET TIME ZONE 'UTC'"}, Patient: "SET LOCAL deadlock_timeout = '1min'",
+		Types: Types{Binary: "BYTEA", Decimal: "DECIMAL(38,10)", Timestamp: "TIMESTAMP(6)", Double: "DOUBLE PRECISION", LongText: "TEXT"},
 		connect: func(port int) string {
 			return fmt.Sprintf("Driver=PostgreSQL Unicode;Servername=127.0.0.1;Port=%d;Database=postgres;UseDeclareFetch=1;Fetch=500;MaxLongVarcharSize=20000000;BoolsAsChar=0;ByteaAsLongVarBinary=1", port)
 		},
@@ -174,7 +179,7 @@ func (s *Server) Start() {
 	}
 	exited := make(chan struct{})
 	go func() { cmd.Wait(); close(exited) }()
-	s.cmd = cmd
+	s.cmd, s.exited = cmd, exited
 	s.t.Cleanup(func() {
 		cmd.Process.Signal(syscall.SIGCONT)
 		cmd.Process.Signal(s.quit)
@@ -207,16 +212,35 @@ func (s *Server) Kill() {
 	if s.cmd == nil {
 		return
 	}
-	s.Signal(s.quit)
-	for s.cmd.Process.Signal(syscall.Signal(0)) == nil {
-		time.Sleep(5 * time.Millisecond)
+	if err := s.cmd.Process.Signal(s.quit); err != nil {
+		s.t.Fatal(err)
 	}
+	<-s.exited
 }
 
-// Signal sends a signal to the server, such as SIGSTOP to make it hang.
-func (s *Server) Signal(sig syscall.Signal) {
-	if err := s.cmd.Process.Signal(sig); err != nil {
+// Freeze stops the server with all its processes: it answers nobody and refuses nobody.
+func (s *Server) Freeze() { s.signalAll(syscall.SIGSTOP) }
+
+// Thaw lets it go on.
+func (s *Server) Thaw() { s.signalAll(syscall.SIGCONT) }
+
+// signalAll signals the server and its children, which may have groups of their own.
+func (s *Server) signalAll(sig syscall.Signal) {
+	pid := s.cmd.Process.Pid
+	pids := []int{pid}
+	list, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid))
+	if err != nil {
 		s.t.Fatal(err)
+	}
+	for _, f := range strings.Fields(string(list)) {
+		if child, err := strconv.Atoi(f); err == nil {
+			pids = append(pids, child)
+		}
+	}
+	for i, p := range pids {
+		if err := syscall.Kill(p, sig); err != nil && i == 0 {
+			s.t.Fatal(err)
+		}
 	}
 }
 
