@@ -141,6 +141,7 @@ func TestDatabases(t *testing.T) {
 		}
 		t.Run("driver", func(t *testing.T) { driver(t, s, db) })
 		t.Run("writes", func(t *testing.T) { writes(t, src, db) })
+		t.Run("together", func(t *testing.T) { together(t, src, db) })
 		t.Run("values", func(t *testing.T) { values(t, src) })
 		t.Run("fences", func(t *testing.T) { fences(t, src, db) })
 		if s.Name == "mariadb" {
@@ -182,6 +183,33 @@ func writes(t *testing.T, src *datasource.Source, db *sql.DB) {
 	}
 	if n := count(t, db, "SELECT COUNT(*) FROM rrts_effect WHERE done = 1"); n != 2 {
 		t.Errorf("%d effects are done, two are", n)
+	}
+}
+
+// together: a batch is done, in which one has been done, one cannot be, and one is in
+// doubt.
+func together(t *testing.T, src *datasource.Source, db *sql.DB) {
+	var list []datasource.Effect
+	for i := range 6 {
+		list = append(list, effect(50+i, "add", integer("id", 50+i), text("note", "batch")))
+	}
+	want(t, "before", src.Do(context.Background(), list[1]), datasource.Done, "")
+	list[2] = effect(52, "add", integer("id", 50), text("note", "a key twice"))
+	list[3].InDoubt = true
+	for again := range 2 {
+		for i, o := range src.DoAll(context.Background(), list) {
+			class := datasource.Done
+			if i == 2 {
+				class = datasource.Failed
+			}
+			want(t, fmt.Sprintf("batch %d, effect %d", again, i), o, class, "")
+		}
+	}
+	for _, o := range src.DoAll(context.Background(), []datasource.Effect{effect(56, "add", integer("id", 56), text("note", "batch")), effect(57, "add", integer("id", 57), text("note", "batch"))}) {
+		want(t, "batch of two", o, datasource.Done, "")
+	}
+	if n := count(t, db, "SELECT COUNT(*) FROM orders WHERE note = 'batch'"); n != 7 {
+		t.Errorf("%d rows of 7 effects", n)
 	}
 }
 

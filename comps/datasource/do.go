@@ -105,6 +105,83 @@ func (s *Source) Do(ctx context.Context, e Effect) Outcome {
 	return <-out
 }
 
+// DoAll makes one attempt at each of some effects, and returns an outcome for each. Those
+// that are not in doubt are tried in one database transaction; when that does not work
+// out each is attempted alone, so that none suffers for another.
+func (s *Source) DoAll(ctx context.Context, effects []Effect) []Outcome {
+	out := make([]Outcome, len(effects))
+	var together []*attempt
+	var places []int
+	for i := range effects {
+		e := &effects[i]
+		st, err := s.Statement(e.Statement, true)
+		if err != nil || e.InDoubt {
+			continue
+		}
+		if args, err := st.Bind(e.Arguments); err == nil {
+			together = append(together, &attempt{s: s, e: e, st: st, args: args, key: e.key(), token: newToken()})
+			places = append(places, i)
+		}
+	}
+	tried := make(map[int]bool)
+	if len(together) > 1 {
+		rows, err := s.together(ctx, together)
+		for k, i := range places {
+			tried[i] = err == nil
+			if err == nil {
+				out[i] = Outcome{Class: Done, Rows: rows[k]}
+			} else if errors.Is(err, errUnknown) || errors.Is(err, ErrGivenUp) {
+				effects[i].InDoubt = true
+			}
+		}
+	}
+	for i := range effects {
+		switch {
+		case tried[i]:
+		case ctx.Err() != nil:
+			out[i] = Outcome{Class: Retry, Err: context.Cause(ctx)}
+		default:
+			out[i] = s.Do(ctx, effects[i])
+		}
+	}
+	return out
+}
+
+// together does first attempts in one database transaction: all of them, or none.
+func (s *Source) together(ctx context.Context, attempts []*attempt) ([]int64, error) {
+	ctx, stop := context.WithTimeout(ctx, s.cfg.Timeout)
+	defer stop()
+	out := make(chan []int64, 1)
+	err := s.within(ctx, func(ctx context.Context) error {
+		refused, err := s.tables(ctx)
+		if err != nil {
+			return err
+		}
+		rows := make([]int64, len(attempts))
+		err = s.transaction(ctx, func(ctx context.Context, tx *sql.Tx) error {
+			for i, a := range attempts {
+				if table, ok := refused[a.st.Name]; ok {
+					return s.refusal(a.st.Name, table)
+				}
+				var err error
+				if rows[i], err = a.work(ctx, tx); err != nil {
+					return err
+				}
+				if err = a.insert(ctx, tx, rows[i]); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		out <- rows
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return <-out, nil
+}
+
 // newToken returns a positive random number.
 func newToken() int64 {
 	var b [8]byte
@@ -126,12 +203,7 @@ func (a *attempt) run(ctx context.Context) Outcome {
 	if a.e.InDoubt {
 		return a.recover(ctx, nil)
 	}
-	n, err := a.try(ctx, a.work, func(ctx context.Context, tx *sql.Tx, n int64) error {
-		if _, err := tx.ExecContext(ctx, insertEffect, a.key, int64(a.e.Fence), a.token, int64(1), n, time.Now().Unix()); err != nil {
-			return errors.Join(errTaken, err)
-		}
-		return nil
-	})
+	n, err := a.try(ctx, a.insert)
 	switch {
 	case err == nil:
 		return Outcome{Class: Done, Rows: n}
@@ -153,7 +225,7 @@ func (a *attempt) recover(ctx context.Context, because error) Outcome {
 	case because != nil && a.refuses(because):
 		return Outcome{Class: a.class(because), Err: because}
 	}
-	n, err := a.try(ctx, a.work, func(ctx context.Context, tx *sql.Tx, n int64) error {
+	n, err := a.try(ctx, func(ctx context.Context, tx *sql.Tx, n int64) error {
 		r, err := tx.ExecContext(ctx, finishEffect, n, time.Now().Unix(), a.key, a.token)
 		if err != nil {
 			return err
@@ -201,12 +273,20 @@ func (a *attempt) work(ctx context.Context, tx *sql.Tx) (int64, error) {
 	return n, nil
 }
 
-// try runs work and then mark in one database transaction. An error means that nothing
+// insert writes the row of an effect that changed n rows.
+func (a *attempt) insert(ctx context.Context, tx *sql.Tx, n int64) error {
+	if _, err := tx.ExecContext(ctx, insertEffect, a.key, int64(a.e.Fence), a.token, int64(1), n, time.Now().Unix()); err != nil {
+		return errors.Join(errTaken, err)
+	}
+	return nil
+}
+
+// try does the work and then mark in one database transaction. An error means that nothing
 // was done, unless it is errUnknown. It begins anew where the database says that it may.
-func (a *attempt) try(ctx context.Context, work func(context.Context, *sql.Tx) (int64, error), mark func(context.Context, *sql.Tx, int64) error) (n int64, err error) {
+func (a *attempt) try(ctx context.Context, mark func(context.Context, *sql.Tx, int64) error) (n int64, err error) {
 	for range attemptsAtOnce {
 		err = a.s.transaction(ctx, func(ctx context.Context, tx *sql.Tx) error {
-			if n, err = work(ctx, tx); err != nil {
+			if n, err = a.work(ctx, tx); err != nil {
 				return err
 			}
 			return mark(ctx, tx, n)

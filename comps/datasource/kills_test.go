@@ -194,6 +194,11 @@ func (k *killed) life(server bool) {
 		give()
 		if left--; left == 0 {
 			time.Sleep(time.Duration(k.rng.IntN(2000)) * time.Microsecond) // somewhere within what it does now
+			if server {
+				k.serverKills++
+				k.s.Kill()
+				defer k.s.Start()
+			}
 			k.kills++
 			cmd.Process.Kill()
 		}
