@@ -3,6 +3,7 @@ package gateway
 import (
 	"virtualservicesinc.com/rrts/engine"
 	"virtualservicesinc.com/rrts/message"
+	"virtualservicesinc.com/rrts/schema/datasourcepb"
 	"virtualservicesinc.com/rrts/schema/enginepb"
 	"virtualservicesinc.com/rrts/schema/gatewaypb"
 	"virtualservicesinc.com/rrts/schema/loginpb"
@@ -44,6 +45,9 @@ var open = table(
 	allow(operator, &txnpb.BackupDescriptor, txnpb.BackupReadMethod),
 	allow(watchers, &txnpb.MembersDescriptor, txnpb.MembersListMethod),
 	allow(operator, &txnpb.MembersDescriptor, txnpb.MembersAddMethod, txnpb.MembersRemoveMethod, txnpb.MembersLeaseMethod, txnpb.MembersActivateMethod),
+	allow(users, &datasourcepb.DatasourceDescriptor, datasourcepb.DatasourceReadMethod, datasourcepb.DatasourceNextMethod, datasourcepb.DatasourceCloseMethod),
+	allow(watchers, &datasourcepb.DatasourceDescriptor, datasourcepb.DatasourceCheckMethod),
+	allow(operator, &datasourcepb.DatasourceDescriptor, datasourcepb.DatasourceInitMethod),
 	allow(watchers, &enginepb.EngineDescriptor, enginepb.EngineStatusMethod),
 	allow(operator, &enginepb.EngineDescriptor, enginepb.EngineRestartMethod),
 	allow(watchers, &monitorpb.MonitorDescriptor, monitorpb.MonitorStatusMethod, monitorpb.MonitorAlarmsMethod),

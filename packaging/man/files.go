@@ -13,6 +13,8 @@ func filePage(stamp stamp, r config.Reference, example string) *page {
 	switch r.File {
 	case "sfu.toml":
 		where = config.DefaultDir + "/sfu/NAME.toml"
+	case "datasource.toml":
+		where = config.DefaultDir + "/datasource/NAME.toml"
 	case "component.toml":
 		where = config.DefaultDir + "/components.d/NAME.toml"
 	}

@@ -93,6 +93,8 @@ func generate(s stamp, bin string) (map[string]string, error) {
 		switch r.File {
 		case "sfu.toml":
 			example = "packaging/examples/sfu/alpha.toml"
+		case "datasource.toml":
+			example = "packaging/examples/datasource/shop.toml"
 		case "component.toml":
 			example = "packaging/examples/components.d/orders.toml"
 		}

@@ -281,6 +281,7 @@ func TestExamples(t *testing.T) {
 		"machine.toml":             m.Marshal(),
 		"sfu/alpha.toml":           (&SFU{}).Marshal(&small.SFUs[0]),
 		"components.d/orders.toml": orders.Marshal(),
+		"datasource/shop.toml":     shop.Marshal(),
 	} {
 		golden(t, filepath.Join("..", "..", "packaging", "examples", path), data)
 	}

@@ -35,6 +35,7 @@ func References() []Reference {
 		reference("machine.toml", machineComment, (&Machine{}).keys),
 		reference("sfu.toml", sfuComment, (&SFU{}).keys("NAME", nil)),
 		reference("component.toml", componentComment, (&Component{}).keys),
+		reference("datasource.toml", dataSourceComment, (&DataSource{}).keys),
 	}
 }
 

@@ -15,6 +15,9 @@ func TestReferences(t *testing.T) {
 	examples["machine.toml"] = string(m.Marshal())
 	examples["sfu.toml"] = string(s.Marshal(&c.SFUs[0]))
 	examples["component.toml"] = string(orders.Marshal())
+	short := *shop
+	short.Statements = short.Statements[:1]
+	examples["datasource.toml"] = string(short.Marshal())
 	refs := References()
 	if len(refs) != len(examples) {
 		t.Errorf("%d references, %d files", len(refs), len(examples))

@@ -39,6 +39,7 @@ import (
 	"virtualservicesinc.com/rrts/journal/directfs"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/message/token"
+	"virtualservicesinc.com/rrts/schema/datasourcepb"
 	"virtualservicesinc.com/rrts/schema/enginepb"
 	"virtualservicesinc.com/rrts/schema/gatewaypb"
 	"virtualservicesinc.com/rrts/schema/loginpb"
@@ -109,7 +110,7 @@ func assemble(cfg *config.Config, log *slog.Logger) (*sfu, error) {
 		return nil, errors.Join(err, release())
 	}
 	a.sockets = sysd.InheritSockets()
-	registry, err := message.NewRegistry(&enginepb.Schema, &txnpb.Schema, &loginpb.Schema, &gatewaypb.Schema, &monitorpb.Schema, &mailpb.Schema)
+	registry, err := message.NewRegistry(&enginepb.Schema, &txnpb.Schema, &loginpb.Schema, &gatewaypb.Schema, &monitorpb.Schema, &mailpb.Schema, &datasourcepb.Schema)
 	if err != nil {
 		return nil, errors.Join(err, release())
 	}
@@ -195,6 +196,9 @@ func (a *assembler) addComponents() error {
 		if err := a.engine.Add(make); err != nil {
 			return err
 		}
+	}
+	if err := a.addDataSources(); err != nil {
+		return err
 	}
 	return a.addSite()
 }

@@ -51,8 +51,15 @@ func New(cfg Config) (*Component, error) {
 // Name implements engine.Component.
 func (c *Component) Name() string { return c.cfg.Name }
 
-// Services implements engine.Component. What the child answers it says by itself.
-func (c *Component) Services() []engine.Service { return nil }
+// Services implements engine.Component. What the child answers of the site it says by
+// itself.
+func (c *Component) Services() []engine.Service {
+	var own []engine.Service
+	for _, d := range c.cfg.Own {
+		own = append(own, engine.Service{Descriptor: d, Mailbox: c.cfg.InFlight})
+	}
+	return own
+}
 
 // Provision implements engine.Component.
 func (c *Component) Provision(h engine.Host) error { c.host = h; return nil }

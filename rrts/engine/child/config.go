@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,6 +65,9 @@ type Config struct {
 	Launch func() (Process, error)
 	// Services are what the child may answer.
 	Services []Grant
+	// Own are services of RRTS itself that the child answers: with drivers in C, for one.
+	// They need no Grant.
+	Own []*message.ServiceDescriptor
 	// Calls are what it may call: "Txn.Read" is a method, "Txn.*" all of a service, by
 	// the names that they have in their .proto files.
 	Calls []string
@@ -117,6 +121,11 @@ func (c *Config) validate() error {
 		fault(g.Number < engine.FirstSite, "service %d: those of a site begin at %d", g.Number, engine.FirstSite)
 	}
 	return errors.Join(faults...)
+}
+
+// own reports whether a service is one of RRTS itself that the child answers.
+func (c *Config) own(number uint16) bool {
+	return slices.ContainsFunc(c.Own, func(d *message.ServiceDescriptor) bool { return d.Number == number })
 }
 
 // grant returns what the configuration says of a service number.

@@ -156,6 +156,9 @@ func (c *Component) services(in *childpb.HelloRequest) ([]engine.Service, error)
 	var all []engine.Service
 	for i := range in.Services {
 		s := &in.Services[i]
+		if c.cfg.own(uint16(s.Number)) {
+			continue
+		}
 		d := engine.Described(s)
 		if d == nil {
 			fault(true, "the description of service %d %q is malformed", s.Number, s.Name)
