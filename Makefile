@@ -4,7 +4,8 @@ GO      ?= go
 BUILD   := build
 GOFLAGS_STATIC := -trimpath -ldflags "-s -w -buildid="
 # Debian packages that the privileged tests and the race detector use; installed by `make test` as root.
-TEST_PACKAGES := iproute2 systemd gcc libc6-dev tshark systemd-container mmdebstrap python3 python3-cryptography
+TEST_PACKAGES := iproute2 systemd gcc libc6-dev tshark systemd-container mmdebstrap python3 python3-cryptography \
+	unixodbc-dev odbc-postgresql odbc-mariadb libsqliteodbc postgresql mariadb-server
 
 export CGO_ENABLED ?= 0
 # Root may build in somebody else's checkout, where git would refuse to say what is built.
@@ -13,7 +14,7 @@ export GOFLAGS += -buildvcs=false
 export PATH := $(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := build
-.PHONY: build demo demo-ethernet test test-race fuzz test-long test-powercut test-rot bench bench-net bench-wire bench-failover bench-growth figures bench-restart deb deb-previous deb-repro apt-repo lab lab-programs lab-upgrade lab-watchdog test-deb test-clean generate lint clean help need-go need-ip need-test
+.PHONY: build demo demo-ethernet test test-race fuzz test-long test-powercut test-rot bench bench-net bench-wire bench-failover bench-growth figures bench-restart bench-odbc test-odbc deb deb-previous deb-repro apt-repo lab lab-programs lab-upgrade lab-watchdog test-deb test-clean generate lint clean help need-go need-ip need-test
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -21,10 +22,11 @@ help: ## list the targets
 need-go:
 	@packaging/need-go "$(GO)"
 
-build: need-go ## build rrtsd, rrts and rrtsgen into build/
+build: need-go ## build rrtsd, rrts and rrtsgen into build/, and rrts-odbc where unixodbc-dev is
 	@mkdir -p $(BUILD)
 	@chown --reference=. $(BUILD) 2>/dev/null || true
 	$(GO) build $(GOFLAGS_STATIC) -o $(BUILD)/ ./rrts/cmd/...
+	@packaging/with-odbc $(GO) build $(GOFLAGS_STATIC) -o $(BUILD)/ ./rrts/cmd/rrts-odbc
 
 demo: build ## three SFUs on this machine move 20,000 payments, lose a machine and a network, and lose nothing
 	$(BUILD)/rrts demo
@@ -55,6 +57,13 @@ test-powercut: need-go ## RUNS power cuts (default 1000) and a quarter as many k
 
 test-rot: need-go ## a flipped bit in every kind of file of each SFU, in the middle and at the tail, and what came of it
 	RRTS_ROT=all $(GO) test -count=1 ./rrts/cmd/rrts -run TestRot -timeout 30m -v
+
+test-odbc: need-test build ## EFFECTS SQL effects (default 10000) on each of three databases, while what does them is killed
+	RRTS_ODBC_EFFECTS=$(or $(EFFECTS),10000) packaging/with-odbc $(GO) test -count=1 ./comps/datasource -run 'TestDatabases/.*/kills' -timeout 60m -v
+	RRTS_ODBC_EFFECTS=$(or $(EFFECTS),10000) $(GO) test -count=1 ./rrts/cmd/rrts -run TestDataSources -timeout 120m -v
+
+bench-odbc: need-test ## SQL effects per second beside the same statements in a plain loop over ODBC
+	RRTS_ODBC_BENCH=5s packaging/with-odbc $(GO) test -count=1 ./comps/datasource -run TestThroughput -timeout 30m -v
 
 bench: build ## transactions per second on three SFUs: one client, 256 clients, batches
 	packaging/run-bench $(BUILD)/rrts

@@ -14,6 +14,7 @@ import (
 
 	"virtualservicesinc.com/comps/datasource/odbc"
 	"virtualservicesinc.com/comps/datasource/odbc/odbctest"
+	"virtualservicesinc.com/comps/datasource/sqlvalue"
 )
 
 // executor is a pool or a transaction.
@@ -44,9 +45,9 @@ func types(t *testing.T, s *odbctest.Server, db *sql.DB) {
 		v    any
 		want any // what comes back, if not v
 	}{
-		{"BIGINT", int64(-1 << 62), odbc.Decimal("-4611686018427387904")},
+		{"BIGINT", int64(-1 << 62), sqlvalue.Decimal("-4611686018427387904")},
 		{"INTEGER", int64(-5), nil},
-		{s.Types.Decimal, odbc.Decimal("1234567890123456789012345678.0123456789"), nil},
+		{s.Types.Decimal, sqlvalue.Decimal("1234567890123456789012345678.0123456789"), nil},
 		{s.Types.Double, 0.1, nil},
 		{"VARCHAR(100)", "", nil},
 		{"VARCHAR(100)", "Grüße, 世界 😀'; DROP TABLE v--", nil},
@@ -54,7 +55,7 @@ func types(t *testing.T, s *odbctest.Server, db *sql.DB) {
 		{s.Types.Binary, []byte{}, nil},
 		{s.Types.Binary, []byte{0, 255, 39, 92}, nil},
 		{s.Types.Binary, blob, nil},
-		{"DATE", odbc.Date{Year: 2026, Month: 2, Day: 28}, nil},
+		{"DATE", sqlvalue.Date{Year: 2026, Month: 2, Day: 28}, nil},
 		{s.Types.Timestamp, time.Date(2026, 11, 27, 23, 59, 59, 123456000, time.UTC), nil},
 		{"TIME", "23:59:58", nil},
 		{"VARCHAR(100)", nil, nil},
@@ -79,7 +80,7 @@ func types(t *testing.T, s *odbctest.Server, db *sql.DB) {
 			}
 			continue
 		}
-		if d, ok := want.(odbc.Decimal); ok && c.kind == s.Types.LongText {
+		if d, ok := want.(sqlvalue.Decimal); ok && c.kind == s.Types.LongText {
 			want = string(d) // the database has no decimals, and was given text
 		}
 		if got != want {

@@ -8,7 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"virtualservicesinc.com/comps/datasource/odbc"
+	"virtualservicesinc.com/comps/datasource/sqlvalue"
 )
 
 // Value returns what the driver's value is as it travels, or why that is not what the
@@ -82,7 +82,7 @@ func (f *Field) value(v any) (Value, error) {
 		}
 		return Value{Bytes, b}, nil
 	case TypeDate:
-		if d, ok := v.(odbc.Date); ok {
+		if d, ok := v.(sqlvalue.Date); ok {
 			return Value{Text, []byte(d.String())}, nil
 		}
 		s, _ := plain(v)
@@ -145,9 +145,9 @@ func described(v any) string {
 		return "text"
 	case []byte:
 		return "bytes"
-	case odbc.Decimal:
+	case sqlvalue.Decimal:
 		return "a decimal"
-	case odbc.Date:
+	case sqlvalue.Date:
 		return "a date"
 	case time.Time:
 		return "a timestamp"
@@ -160,7 +160,7 @@ func plain(v any) (string, bool) {
 	switch v := v.(type) {
 	case string:
 		return v, true
-	case odbc.Decimal:
+	case sqlvalue.Decimal:
 		return string(v), true
 	case int64:
 		return strconv.FormatInt(v, 10), true

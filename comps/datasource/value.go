@@ -8,7 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"virtualservicesinc.com/comps/datasource/odbc"
+	"virtualservicesinc.com/comps/datasource/sqlvalue"
 )
 
 // Kind says what a Value is. Append-only.
@@ -150,7 +150,7 @@ func (f *Field) Bind(v Value) (any, error) {
 		if err != nil || t.Year() < 1 {
 			return nil, errors.New("is not a date such as 2026-01-31")
 		}
-		return odbc.Date{Year: t.Year(), Month: t.Month(), Day: t.Day()}, nil
+		return sqlvalue.Date{Year: t.Year(), Month: t.Month(), Day: t.Day()}, nil
 	case TypeTimeOfDay:
 		if _, err := time.Parse("15:04:05.999999999", s); err != nil || len(s) < 8 {
 			return nil, errors.New("is not a time of day such as 12:00:00.5")
@@ -241,7 +241,7 @@ func (f *Field) decimal(s string) (any, error) {
 			return nil, fmt.Errorf("has %d digits before the point, declared are %d", n, f.Size-f.Scale)
 		}
 	}
-	return odbc.Decimal(s), nil
+	return sqlvalue.Decimal(s), nil
 }
 
 // second checks the digits of a time's second: the database would drop what is too much.

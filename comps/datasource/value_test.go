@@ -10,7 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"virtualservicesinc.com/comps/datasource/odbc"
+	"virtualservicesinc.com/comps/datasource/sqlvalue"
 )
 
 // TestBind: what a parameter takes, and how it says no.
@@ -35,9 +35,9 @@ func TestBind(t *testing.T) {
 		{Field{Type: TypeInteger}, Integer, "-9223372036854775808", int64(math.MinInt64), ""},
 		{Field{Type: TypeInteger}, Integer, "9223372036854775808", nil, "is not an integer of 64 bits"},
 		{Field{Type: TypeInteger}, Decimal, "1.0", nil, "is a decimal, which does not go into integer"},
-		{Field{Type: TypeDecimal}, Decimal, "-123456789012345678901234567890.000000000001", odbc.Decimal("-123456789012345678901234567890.000000000001"), ""},
-		{Field{Type: TypeDecimal, Size: 5, Scale: 2}, Decimal, "123.45", odbc.Decimal("123.45"), ""},
-		{Field{Type: TypeDecimal, Size: 5, Scale: 2}, Decimal, "123.4500", odbc.Decimal("123.4500"), ""},
+		{Field{Type: TypeDecimal}, Decimal, "-123456789012345678901234567890.000000000001", sqlvalue.Decimal("-123456789012345678901234567890.000000000001"), ""},
+		{Field{Type: TypeDecimal, Size: 5, Scale: 2}, Decimal, "123.45", sqlvalue.Decimal("123.45"), ""},
+		{Field{Type: TypeDecimal, Size: 5, Scale: 2}, Decimal, "123.4500", sqlvalue.Decimal("123.4500"), ""},
 		{Field{Type: TypeDecimal, Size: 5, Scale: 2}, Decimal, "123.456", nil, "has 3 digits after the point, declared are 2"},
 		{Field{Type: TypeDecimal, Size: 5, Scale: 2}, Integer, "1234", nil, "has 4 digits before the point, declared are 3"},
 		{Field{Type: TypeDecimal}, Decimal, "1e3", nil, "is not a decimal"},
@@ -48,7 +48,7 @@ func TestBind(t *testing.T) {
 		{Field{Type: TypeBoolean}, Boolean, "yes", nil, `is neither "true" nor "false"`},
 		{Field{Type: TypeBytes}, Bytes, "\x00\xff", []byte("\x00\xff"), ""},
 		{Field{Type: TypeBytes, Size: 1}, Bytes, "\x00\xff", nil, "is 2 bytes long, declared are 1"},
-		{Field{Type: TypeDate}, Text, "2026-02-28", odbc.Date{Year: 2026, Month: 2, Day: 28}, ""},
+		{Field{Type: TypeDate}, Text, "2026-02-28", sqlvalue.Date{Year: 2026, Month: 2, Day: 28}, ""},
 		{Field{Type: TypeDate}, Text, "2026-02-29", nil, "is not a date"},
 		{Field{Type: TypeTimeOfDay, Digits: -1}, Text, "23:59:59.5", "23:59:59.5", ""},
 		{Field{Type: TypeTimeOfDay, Digits: -1}, Text, "24:00:00", nil, "is not a time of day"},
@@ -80,10 +80,10 @@ func TestResult(t *testing.T) {
 		{TypeText, []byte("x"), Value{}, "comes as bytes, declared is text"},
 		{TypeText, nil, Value{}, "is NULL, which is not declared"},
 		{TypeInteger, int64(-7), Value{Integer, []byte("-7")}, ""},
-		{TypeInteger, odbc.Decimal("18446744073709551615"), Value{}, "comes as a decimal, declared is integer"},
-		{TypeInteger, odbc.Decimal("12"), Value{Integer, []byte("12")}, ""},
-		{TypeDecimal, odbc.Decimal("-.50"), Value{Decimal, []byte("-0.50")}, ""},
-		{TypeDecimal, odbc.Decimal("1234567890123456789012.000001"), Value{Decimal, []byte("1234567890123456789012.000001")}, ""},
+		{TypeInteger, sqlvalue.Decimal("18446744073709551615"), Value{}, "comes as a decimal, declared is integer"},
+		{TypeInteger, sqlvalue.Decimal("12"), Value{Integer, []byte("12")}, ""},
+		{TypeDecimal, sqlvalue.Decimal("-.50"), Value{Decimal, []byte("-0.50")}, ""},
+		{TypeDecimal, sqlvalue.Decimal("1234567890123456789012.000001"), Value{Decimal, []byte("1234567890123456789012.000001")}, ""},
 		{TypeDecimal, 0.1, Value{}, "let the statement CAST it to text"},
 		{TypeFloat, 0.1, Value{Decimal, []byte("0.1")}, ""},
 		{TypeFloat, math.Inf(1), Value{}, "is no finite number"},
@@ -93,7 +93,7 @@ func TestResult(t *testing.T) {
 		{TypeBoolean, int64(2), Value{}, "comes as an integer, declared is boolean"},
 		{TypeBytes, []byte{0, 255}, Value{Bytes, []byte{0, 255}}, ""},
 		{TypeBytes, make([]byte, 10<<20), Value{}, "is 10485760 bytes long, the limit is 4194304"},
-		{TypeDate, odbc.Date{Year: 2026, Month: 1, Day: 31}, Value{Text, []byte("2026-01-31")}, ""},
+		{TypeDate, sqlvalue.Date{Year: 2026, Month: 1, Day: 31}, Value{Text, []byte("2026-01-31")}, ""},
 		{TypeDate, "2026-01-31", Value{Text, []byte("2026-01-31")}, ""},
 		{TypeDate, "yesterday", Value{}, "comes as text, declared is date"},
 		{TypeTimeOfDay, "12:00:00.25", Value{Text, []byte("12:00:00.25")}, ""},

@@ -49,10 +49,11 @@ func filePage(stamp stamp, r config.Reference, example string) *page {
 
 // subject completes the one line of each file's page.
 var subject = map[string]string{
-	"cluster.toml":   "the cluster and its SFUs",
-	"machine.toml":   "this machine and its two interconnect NICs",
-	"sfu.toml":       "one SFU of this machine",
-	"component.toml": "a program of your own that SFUs run",
+	"cluster.toml":    "the cluster and its SFUs",
+	"machine.toml":    "this machine and its two interconnect NICs",
+	"sfu.toml":        "one SFU of this machine",
+	"component.toml":  "a program of your own that SFUs run",
+	"datasource.toml": "a data source of SFUs",
 }
 
 func (p *page) setting(k config.Setting) {

@@ -220,4 +220,4 @@ func decodeComponent(d *document, name string) *Component {
 }
 
 // ownComponents are the names that Components of RRTS have.
-var ownComponents = []string{"connector", "monitor", "txn", "login", "gateway", "datasource", "mail", "payment", "engine"}
+var ownComponents = []string{"connector", "monitor", "txn", "login", "gateway", "datasource", "odbc", "mail", "payment", "engine"}

@@ -11,6 +11,8 @@ import (
 	"unsafe"
 
 	"github.com/alexbrainman/odbc/api"
+
+	"virtualservicesinc.com/comps/datasource/sqlvalue"
 )
 
 // Above these lengths a parameter is bound as a long one; they are the limits of
@@ -67,7 +69,7 @@ func (s *stmt) parameter(v driver.Value) (parameter, error) {
 		*f = v
 		s.pins.Pin(f)
 		return parameter{ctype: api.SQL_C_DOUBLE, sqltype: api.SQL_DOUBLE, size: 15, data: unsafe.Pointer(f), bytes: 8}, nil
-	case Decimal:
+	case sqlvalue.Decimal:
 		// With SQL_DECIMAL some drivers calculate; as text every database converts by
 		// itself, without loss.
 		b := append([]byte(v), 0)
@@ -92,7 +94,7 @@ func (s *stmt) parameter(v driver.Value) (parameter, error) {
 			p.sqltype = api.SQL_LONGVARBINARY
 		}
 		return p, nil
-	case Date:
+	case sqlvalue.Date:
 		d := &api.SQL_DATE_STRUCT{Year: api.SQLSMALLINT(v.Year), Month: api.SQLUSMALLINT(v.Month), Day: api.SQLUSMALLINT(v.Day)}
 		s.pins.Pin(d)
 		return parameter{ctype: api.SQL_C_DATE, sqltype: api.SQL_TYPE_DATE, size: 10, data: unsafe.Pointer(d), bytes: api.SQLLEN(unsafe.Sizeof(*d))}, nil

@@ -12,6 +12,8 @@ import (
 	"unsafe"
 
 	"github.com/alexbrainman/odbc/api"
+
+	"virtualservicesinc.com/comps/datasource/sqlvalue"
 )
 
 // attrLoginTimeout is SQL_ATTR_LOGIN_TIMEOUT, in seconds; package api has no name for it.
@@ -144,7 +146,7 @@ func (c *conn) CheckNamedValue(v *driver.NamedValue) error {
 		return errors.New("odbc: parameters have places, not names")
 	}
 	switch v.Value.(type) {
-	case nil, bool, int64, float64, string, []byte, time.Time, Decimal, Date:
+	case nil, bool, int64, float64, string, []byte, time.Time, sqlvalue.Decimal, sqlvalue.Date:
 		return nil
 	}
 	return driver.ErrSkip

@@ -9,7 +9,7 @@
 //
 // What it promises, with every ODBC driver:
 //
-//   - A decimal comes and goes as its digits (Decimal), text as UTF-16, a timestamp
+//   - A decimal comes and goes as its digits (sqlvalue.Decimal), text as UTF-16, a timestamp
 //     with up to nine digits of a second and without a zone: what a time.Time says in
 //     UTC is what stands in the database.
 //   - No value is longer than MaxValueBytes in memory; a longer one is an *Error.
@@ -19,6 +19,5 @@
 //   - A commit is not cancelled: an error of it means that its outcome is unknown.
 //   - Errors are *Error and have a SQLSTATE. Nothing is tried twice.
 //
-// The driver itself needs cgo and unixODBC's headers. Without cgo only the types of
-// values exist, so that who handles values alone builds everywhere.
+// It needs cgo and unixODBC's headers; without cgo the package is empty.
 package odbc

@@ -15,6 +15,8 @@ import (
 	"unsafe"
 
 	"github.com/alexbrainman/odbc/api"
+
+	"virtualservicesinc.com/comps/datasource/sqlvalue"
 )
 
 // chunk is how much of a value one call fetches.
@@ -82,13 +84,13 @@ func fetched(kind api.SQLSMALLINT) column {
 	case api.SQL_TINYINT, api.SQL_SMALLINT, api.SQL_INTEGER:
 		return column{ctype: api.SQL_C_SBIGINT, fixed: 8, make: func(b []byte) (driver.Value, error) { return int64(binary.NativeEndian.Uint64(b)), nil }}
 	case api.SQL_BIGINT, api.SQL_NUMERIC, api.SQL_DECIMAL: // an unsigned 64-bit integer fits no signed one
-		return column{ctype: api.SQL_C_CHAR, make: func(b []byte) (driver.Value, error) { return Decimal(strings.TrimSpace(string(b))), nil }}
+		return column{ctype: api.SQL_C_CHAR, make: func(b []byte) (driver.Value, error) { return sqlvalue.Decimal(strings.TrimSpace(string(b))), nil }}
 	case api.SQL_FLOAT, api.SQL_REAL, api.SQL_DOUBLE:
 		return column{ctype: api.SQL_C_DOUBLE, fixed: 8, make: func(b []byte) (driver.Value, error) { return *(*float64)(unsafe.Pointer(&b[0])), nil }}
 	case api.SQL_TYPE_DATE:
 		return column{ctype: api.SQL_C_DATE, fixed: int(unsafe.Sizeof(api.SQL_DATE_STRUCT{})), make: func(b []byte) (driver.Value, error) {
 			d := *(*api.SQL_DATE_STRUCT)(unsafe.Pointer(&b[0]))
-			return Date{int(d.Year), time.Month(d.Month), int(d.Day)}, nil
+			return sqlvalue.Date{Year: int(d.Year), Month: time.Month(d.Month), Day: int(d.Day)}, nil
 		}}
 	case api.SQL_TYPE_TIMESTAMP:
 		return column{ctype: api.SQL_C_CHAR, make: func(b []byte) (driver.Value, error) { // the C structure is filled to milliseconds by some

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -42,6 +43,7 @@ func packages(t *testing.T) []pkg {
 	t.Helper()
 	cmd := exec.Command("go", "list", "-json=ImportPath,Name,Doc,Dir,Imports,TestImports,XTestImports,GoFiles", "./...")
 	cmd.Dir = root(t)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=1") // of packages with C, too; nothing is compiled
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatal(err)
@@ -124,6 +126,9 @@ func TestImports(t *testing.T) {
 			}
 			if under(imp, "rrts/sim") && !under(p.ImportPath, "rrts/sim") && !forTests {
 				t.Errorf("%s imports %s: the simulation is for tests", p.ImportPath, imp)
+			}
+			if imp == module+"comps/datasource/odbc" && !under(p.ImportPath, "rrts/cmd/rrts-odbc") {
+				t.Errorf("%s imports %s: drivers in C stay in the child process", p.ImportPath, imp)
 			}
 			first, _, _ := strings.Cut(imp, "/")
 			if under(p.ImportPath, "rrts/client") && strings.Contains(first, ".") &&

@@ -74,7 +74,15 @@ func (s *Server) Through(port int) string { return s.connect(port) }
 // SQLite makes a database that is a file.
 func SQLite(t testing.TB, d Durable) *Server {
 	library(t, "libsqlite3odbc.so", "libsqliteodbc")
-	path := filepath.Join(t.TempDir(), "test.db")
+	dir, err := os.MkdirTemp("", "rrts-odbc") // for whoever opens it: child processes have other users
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "test.db")
 	sync := "OFF"
 	if d {
 		sync = "FULL"

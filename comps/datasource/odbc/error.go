@@ -1,27 +1,14 @@
+//go:build cgo
+
 package odbc
 
 import (
 	"fmt"
 	"strings"
-	"time"
 )
 
 // MaxValueBytes bounds one value in memory: what a message can carry, with room.
 const MaxValueBytes = 16 << 20
-
-// Decimal is a number as its digits, such as "-12.30". It goes to the database and
-// comes from it without a floating-point number in between.
-type Decimal string
-
-// Date is a day without a time and without a zone.
-type Date struct {
-	Year  int
-	Month time.Month
-	Day   int
-}
-
-// String returns the date as 2026-11-27.
-func (d Date) String() string { return fmt.Sprintf("%04d-%02d-%02d", d.Year, d.Month, d.Day) }
 
 // Diagnostic is one record of what unixODBC or a driver says of an error.
 type Diagnostic struct {
