@@ -73,9 +73,9 @@ func dataFile(s *odbctest.Server) *config.DataSource {
 // TestDataSources owes SQL effects in transactions on three SFUs, to three databases at
 // once, while child processes, SFUs and databases are killed at random: at the end each
 // database has the row of each committed transaction, once. RRTS_ODBC_EFFECTS is how many
-// transactions there are for each database, 60 by default.
+// transactions there are for each database, 30 by default.
 func TestDataSources(t *testing.T) {
-	each := 60
+	each := 30
 	if v, err := strconv.Atoi(os.Getenv("RRTS_ODBC_EFFECTS")); err == nil {
 		each = v
 	}
@@ -124,6 +124,9 @@ func TestDataSources(t *testing.T) {
 	if w.children == 0 || w.sfus == 0 || w.servers == 0 {
 		t.Error("not everything was killed")
 	}
+	t.Run("scripts", func(t *testing.T) {
+		scripts(t, "testdata/datasource", "CONFIG="+a.ConfigDir(0))
+	})
 	for i := range a.SFUs() {
 		log, _ := os.ReadFile(a.LogFile(i))
 		if strings.Contains(string(log), odbctest.Password) {

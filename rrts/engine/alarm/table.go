@@ -453,6 +453,16 @@ var Kinds = []Kind{
 		Proof: "comps/monitor.TestAlarmTest",
 	},
 	{
+		Name: "datasource-unavailable", Severity: Warning, Subject: "A data source is not as it should be",
+		Means: "A database of this SFU does not answer, refuses, or lacks what writes need: the table rrts_effect, or tables " +
+			"that can be rolled back. Its name stands behind the alarm's, the reason in its text.",
+		Done: "Effects for it are kept and tried again, or wait in quarantine where its tables are at fault; reads are answered " +
+			"with the error. It is asked every five seconds, and the alarm ends when it is well.",
+		Do: "`rrts datasource test` asks all of them at once. See that the database runs and can be reached from this machine " +
+			"with the user and password of /etc/rrts; `rrts datasource init` makes the table.",
+		Proof: "rrts/cmd/rrts.TestDataSources",
+	},
+	{
 		Name: "effects-quarantined", Severity: Warning, Subject: "Effects wait for an operator",
 		Means: "A committed transaction owes something outside the ledger (a statement in a data source, a mail, a payment) " +
 			"that cannot be done, or was not done in as many attempts as there may be. The queue stands behind the alarm's name.",
