@@ -250,7 +250,7 @@ func (c *Config) DataSources() ([]*DataSource, error) {
 		if !ok || e.IsDir() {
 			continue
 		}
-		d, missing := readDocument(filepath.Join(dir, e.Name()), "write one; see rrts-datasource.toml(5)")
+		d, missing := readDocument(filepath.Join(dir, e.Name()), "write one; see datasource.toml(5)")
 		fs = append(fs, missing...)
 		if d == nil {
 			continue
