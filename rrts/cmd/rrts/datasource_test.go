@@ -170,16 +170,12 @@ func owe(ctx context.Context, t *testing.T, op *client.Client, servers []*odbcte
 		workers.Go(func() {
 			for n := range work {
 				s := servers[n%len(servers)]
-				tx := op.Transaction()
-				tx.Effects = []txnpb.Effect{{Service: "sql", Target: s.Name, Operation: "count", Arguments: []txnpb.Argument{
-					{Name: "id", Kind: txnpb.ArgumentKindInteger, Value: []byte(strconv.Itoa(n))},
-					{Name: "note", Value: []byte("'); DROP TABLE counted; --")},
-				}}}
-				if o, err := op.Submit(ctx, tx); err != nil || o.State != txnpb.StateCommitted {
-					t.Errorf("transaction %d: %v, %v", n, o, err)
+				id, err := submitEffect(ctx, op, s.Name, n)
+				if err != nil {
+					t.Errorf("transaction %d: %v", n, err)
 					continue
 				}
-				if err := complete(ctx, op, tx.Id); err != nil {
+				if err := complete(ctx, op, id); err != nil {
 					t.Errorf("transaction %d: %v", n, err)
 					continue
 				}
@@ -189,6 +185,27 @@ func owe(ctx context.Context, t *testing.T, op *client.Client, servers []*odbcte
 	}
 	workers.Wait()
 	return int(committed.Load())
+}
+
+// submitEffect submits a transaction that owes effect n. A cluster that was just made
+// refuses effects for a moment, until all of it has the apply version that knows them.
+func submitEffect(ctx context.Context, op *client.Client, source string, n int) (u128.Int, error) {
+	for {
+		tx := op.Transaction()
+		tx.Effects = []txnpb.Effect{{Service: "sql", Target: source, Operation: "count", Arguments: []txnpb.Argument{
+			{Name: "id", Kind: txnpb.ArgumentKindInteger, Value: []byte(strconv.Itoa(n))},
+			{Name: "note", Value: []byte("'); DROP TABLE counted; --")},
+		}}}
+		o, err := op.Submit(ctx, tx)
+		if o == nil || o.State != txnpb.StateRefused {
+			return tx.Id, err
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return tx.Id, err
+		}
+	}
 }
 
 // complete waits until a transaction's effect is done.
