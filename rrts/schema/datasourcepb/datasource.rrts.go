@@ -144,6 +144,11 @@ func (m *Settings) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.Settings.revision")
 			}
 			m.Revision = v
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // sources
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -328,6 +333,11 @@ func (m *Source) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.Source.name: not UTF-8")
 			}
 			m.Name = string(p)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // connection
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -337,6 +347,11 @@ func (m *Source) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.Source.connection: not UTF-8")
 			}
 			m.Connection = string(p)
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // startup
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -371,6 +386,11 @@ func (m *Source) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.Source.connections")
 			}
 			m.Connections = uint32(v)
+			if i == len(b) || b[i] != 0x30 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x30: // connect_timeout_millis
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -379,6 +399,11 @@ func (m *Source) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.Source.connect_timeout_millis")
 			}
 			m.ConnectTimeoutMillis = v
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x38: // timeout_millis
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -387,6 +412,11 @@ func (m *Source) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.Source.timeout_millis")
 			}
 			m.TimeoutMillis = v
+			if i == len(b) || b[i] != 0x40 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x40: // idle_millis
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -395,6 +425,11 @@ func (m *Source) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.Source.idle_millis")
 			}
 			m.IdleMillis = v
+			if i == len(b) || b[i] != 0x4a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x4a: // check
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -404,6 +439,11 @@ func (m *Source) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.Source.check: not UTF-8")
 			}
 			m.Check = string(p)
+			if i == len(b) || b[i] != 0x52 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x52: // non_transactional
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -413,6 +453,11 @@ func (m *Source) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.Source.non_transactional: not UTF-8")
 			}
 			m.NonTransactional = string(p)
+			if i == len(b) || b[i] != 0x5a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x5a: // fail_on
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -595,6 +640,11 @@ func (m *Statement) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.Statement.name: not UTF-8")
 			}
 			m.Name = string(p)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // sql
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -604,6 +654,11 @@ func (m *Statement) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.Statement.sql: not UTF-8")
 			}
 			m.Sql = string(p)
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // parameters
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -640,6 +695,11 @@ func (m *Statement) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.Statement.rows")
 			}
 			m.Rows = message.Unzigzag(v)
+			if i == len(b) || b[i] != 0x30 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x30: // timeout_millis
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -648,6 +708,11 @@ func (m *Statement) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.Statement.timeout_millis")
 			}
 			m.TimeoutMillis = v
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x38: // roles
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -789,6 +854,11 @@ func (m *Field) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.Field.name: not UTF-8")
 			}
 			m.Name = string(p)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // type
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -798,6 +868,11 @@ func (m *Field) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.Field.type: not UTF-8")
 			}
 			m.Type = string(p)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // length
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -806,6 +881,11 @@ func (m *Field) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.Field.length")
 			}
 			m.Length = uint32(v)
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x20: // scale
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -814,6 +894,11 @@ func (m *Field) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.Field.scale")
 			}
 			m.Scale = uint32(v)
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x28: // digits
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -822,6 +907,11 @@ func (m *Field) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.Field.digits")
 			}
 			m.Digits = int32(message.Unzigzag(v & (1<<32 - 1)))
+			if i == len(b) || b[i] != 0x30 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x30: // nullable
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -990,6 +1080,11 @@ func (m *WriteBatch) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.WriteBatch.revision")
 			}
 			m.Revision = v
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // source
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -999,6 +1094,11 @@ func (m *WriteBatch) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.WriteBatch.source: not UTF-8")
 			}
 			m.Source = string(p)
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // writes
 			if len(m.Writes) == 256 {
 				return message.BadField("rrts.datasource.WriteBatch.writes: more than 256 items")
@@ -1150,12 +1250,22 @@ func (m *Write) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.Write.cluster_id")
 			}
 			m.ClusterId = p
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // transaction_id
 			var v u128.Int
 			if v, i = message.U128(b, i); i < 0 {
 				return message.BadField("rrts.datasource.Write.transaction_id")
 			}
 			m.TransactionId = v
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // ordinal
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1164,6 +1274,11 @@ func (m *Write) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.Write.ordinal")
 			}
 			m.Ordinal = uint32(v)
+			if i == len(b) || b[i] != 0x22 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x22: // statement
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1173,6 +1288,11 @@ func (m *Write) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.Write.statement: not UTF-8")
 			}
 			m.Statement = string(p)
+			if i == len(b) || b[i] != 0x2a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x2a: // arguments
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1195,6 +1315,11 @@ func (m *Write) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.Write.fence")
 			}
 			m.Fence = v
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x38: // in_doubt
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1424,6 +1549,11 @@ func (m *WriteResult) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.WriteResult.class")
 			}
 			m.Class = WriteClass(v)
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // rows
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1432,6 +1562,11 @@ func (m *WriteResult) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.WriteResult.rows")
 			}
 			m.Rows = v
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // reason
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1549,6 +1684,11 @@ func (m *ReadRequest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.ReadRequest.source: not UTF-8")
 			}
 			m.Source = string(p)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // statement
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1558,6 +1698,11 @@ func (m *ReadRequest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.ReadRequest.statement: not UTF-8")
 			}
 			m.Statement = string(p)
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x1a: // arguments
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -1686,6 +1831,11 @@ func (m *NextRequest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.NextRequest.source: not UTF-8")
 			}
 			m.Source = string(p)
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // cursor
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1694,6 +1844,11 @@ func (m *NextRequest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.NextRequest.cursor")
 			}
 			m.Cursor = v
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // page_bytes
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -1790,6 +1945,11 @@ func (m *CloseRequest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.CloseRequest.source: not UTF-8")
 			}
 			m.Source = string(p)
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // cursor
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2166,6 +2326,11 @@ func (m *Cell) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.Cell.kind")
 			}
 			m.Kind = txnpb.ArgumentKind(v)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // value
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -2265,6 +2430,11 @@ func (m *CheckRequest) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.CheckRequest.source: not UTF-8")
 			}
 			m.Source = string(p)
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x10: // revision
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
@@ -2472,6 +2642,11 @@ func (m *SourceState) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.SourceState.source: not UTF-8")
 			}
 			m.Source = string(p)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x12: // fault
 			var p []byte
 			if p, i = message.Bytes(b, i); i < 0 {
@@ -2481,6 +2656,11 @@ func (m *SourceState) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.datasource.SourceState.fault: not UTF-8")
 			}
 			m.Fault = string(p)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
 		case 0x18: // millis
 			var v uint64
 			if i < len(b) && b[i] < 0x80 {
