@@ -69,6 +69,7 @@ const attemptsAtOnce = 3
 var (
 	errTaken   = errors.New("the row of the effect is there already, or cannot be written")
 	errFenced  = errors.New("datasource: another SFU has taken the effect")
+	errUnseen  = errors.New("it is not done")
 	errUnknown = errors.New("the answer to COMMIT is missing")
 )
 
@@ -158,7 +159,7 @@ func (s *Source) together(ctx context.Context, attempts []*attempt) ([]int64, er
 			return err
 		}
 		rows := make([]int64, len(attempts))
-		err = s.transaction(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		err = s.marked(ctx, attempts[len(attempts)-1].key, func(ctx context.Context, tx *sql.Tx) error {
 			for i, a := range attempts {
 				if table, ok := refused[a.st.Name]; ok {
 					return s.refusal(a.st.Name, table)
@@ -285,7 +286,7 @@ func (a *attempt) insert(ctx context.Context, tx *sql.Tx, n int64) error {
 // was done, unless it is errUnknown. It begins anew where the database says that it may.
 func (a *attempt) try(ctx context.Context, mark func(context.Context, *sql.Tx, int64) error) (n int64, err error) {
 	for range attemptsAtOnce {
-		err = a.s.transaction(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		err = a.s.marked(ctx, a.key, func(ctx context.Context, tx *sql.Tx) error {
 			if n, err = a.work(ctx, tx); err != nil {
 				return err
 			}
@@ -304,6 +305,14 @@ func (a *attempt) try(ctx context.Context, mark func(context.Context, *sql.Tx, i
 // transaction runs f in a database transaction. An error means that nothing was done,
 // unless it is errUnknown.
 func (s *Source) transaction(ctx context.Context, f func(context.Context, *sql.Tx) error) error {
+	return s.marked(ctx, "", f)
+}
+
+// marked is transaction for work with which the row of an effect becomes done. That a
+// driver calls a COMMIT successful is not believed before the row is seen: one whose
+// connection was lost by then, or whose transaction the database had given up, may do so
+// all the same.
+func (s *Source) marked(ctx context.Context, key string, f func(context.Context, *sql.Tx) error) error {
 	c, err := s.db.Conn(ctx)
 	if err != nil {
 		return fmt.Errorf("datasource: %s: no connection: %w", s.cfg.Name, err)
@@ -323,6 +332,14 @@ func (s *Source) transaction(ctx context.Context, f func(context.Context, *sql.T
 			drop(c)
 			s.forget()
 			return fmt.Errorf("datasource: %s: %w: %w", s.cfg.Name, errUnknown, err)
+		}
+		if key != "" {
+			var done, fence, affected int64
+			if err := c.QueryRowContext(ctx, selectEffect, key).Scan(&done, &fence, &affected); err != nil || done != 1 {
+				drop(c)
+				s.forget()
+				return fmt.Errorf("datasource: %s: %w: the row of the effect is not seen after it: %w", s.cfg.Name, errUnknown, errors.Join(err, errUnseen))
+			}
 		}
 		c.Close()
 		return nil
