@@ -460,7 +460,7 @@ var Kinds = []Kind{
 			"with the error. It is asked every five seconds, and the alarm ends when it is well.",
 		Do: "`rrts datasource test` asks all of them at once. See that the database runs and can be reached from this machine " +
 			"with the user and password of /etc/rrts; `rrts datasource init` makes the table.",
-		Proof: "rrts/cmd/rrts.TestDataSources",
+		Proof: "comps/datasource.TestHealth",
 	},
 	{
 		Name: "effects-quarantined", Severity: Warning, Subject: "Effects wait for an operator",
