@@ -5,7 +5,9 @@ BUILD   := build
 GOFLAGS_STATIC := -trimpath -ldflags "-s -w -buildid="
 # Debian packages that the privileged tests and the race detector use; installed by `make test` as root.
 TEST_PACKAGES := iproute2 systemd gcc libc6-dev tshark systemd-container mmdebstrap python3 python3-cryptography \
-	unixodbc-dev odbc-postgresql odbc-mariadb libsqliteodbc postgresql mariadb-server
+	unixodbc-dev libsqliteodbc
+# Beside them, the databases that the tests of data sources start: make test-odbc.
+DATABASE_PACKAGES := odbc-postgresql odbc-mariadb postgresql mariadb-server
 
 export CGO_ENABLED ?= 0
 # Root may build in somebody else's checkout, where git would refuse to say what is built.
@@ -14,7 +16,7 @@ export GOFLAGS += -buildvcs=false
 export PATH := $(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := build
-.PHONY: build demo demo-ethernet test test-race fuzz test-long test-powercut test-rot bench bench-net bench-wire bench-failover bench-growth figures bench-restart bench-odbc test-odbc deb deb-previous deb-repro apt-repo lab lab-programs lab-upgrade lab-watchdog test-deb test-clean generate lint clean help need-go need-ip need-test
+.PHONY: build demo demo-ethernet test test-race fuzz test-long test-powercut test-rot bench bench-net bench-wire bench-failover bench-growth figures bench-restart bench-odbc test-odbc deb deb-previous deb-repro apt-repo lab lab-programs lab-upgrade lab-watchdog test-deb test-clean generate lint clean help need-go need-ip need-test need-databases
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -58,12 +60,16 @@ test-powercut: need-go ## RUNS power cuts (default 1000) and a quarter as many k
 test-rot: need-go ## a flipped bit in every kind of file of each SFU, in the middle and at the tail, and what came of it
 	RRTS_ROT=all $(GO) test -count=1 ./rrts/cmd/rrts -run TestRot -timeout 30m -v
 
-test-odbc: need-test build ## EFFECTS SQL effects (default 10000) on each of three databases, while what does them is killed
-	RRTS_ODBC_EFFECTS=$(or $(EFFECTS),10000) packaging/with-odbc $(GO) test -count=1 ./comps/datasource -run 'TestDatabases/.*/kills' -timeout 60m -v
-	RRTS_ODBC_EFFECTS=$(or $(EFFECTS),10000) $(GO) test -count=1 ./rrts/cmd/rrts -run TestDataSources -timeout 120m -v
+need-databases: need-go
+	@packaging/need-test $(TEST_PACKAGES) $(DATABASE_PACKAGES)
 
-bench-odbc: need-test ## SQL effects per second beside the same statements in a plain loop over ODBC
-	RRTS_ODBC_BENCH=5s packaging/with-odbc $(GO) test -count=1 ./comps/datasource -run TestThroughput -timeout 30m -v
+test-odbc: need-databases build ## EFFECTS SQL effects (default 10000) on each of three databases, while what does them is killed
+	RRTS_DATABASES=all packaging/with-odbc $(GO) test -count=1 ./comps/datasource/...
+	RRTS_DATABASES=all RRTS_ODBC_EFFECTS=$(or $(EFFECTS),10000) packaging/with-odbc $(GO) test -count=1 ./comps/datasource -run 'TestDatabases/.*/kills' -timeout 60m -v
+	RRTS_DATABASES=all RRTS_ODBC_EFFECTS=$(or $(EFFECTS),10000) $(GO) test -count=1 ./rrts/cmd/rrts -run TestDataSources -timeout 120m -v
+
+bench-odbc: need-databases ## SQL effects per second beside the same statements in a plain loop over ODBC
+	RRTS_DATABASES=all RRTS_ODBC_BENCH=5s packaging/with-odbc $(GO) test -count=1 ./comps/datasource -run TestThroughput -timeout 30m -v
 
 bench: build ## transactions per second on three SFUs: one client, 256 clients, batches
 	packaging/run-bench $(BUILD)/rrts

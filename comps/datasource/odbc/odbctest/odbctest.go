@@ -58,14 +58,36 @@ type Types struct{ Binary, Decimal, Timestamp, Double, LongText string }
 // a killed process loses nothing without it.
 type Durable bool
 
+// databasesEnv is "all" where the tests are to run on the databases that are servers, too,
+// which have to be installed.
+const databasesEnv = "RRTS_DATABASES"
+
+type database struct {
+	name string
+	make func(testing.TB, Durable) *Server
+}
+
+func databases() []database {
+	all := []database{{"sqlite", SQLite}}
+	if os.Getenv(databasesEnv) == "all" {
+		all = append(all, database{"postgresql", PostgreSQL}, database{"mariadb", MariaDB})
+	}
+	return all
+}
+
 // Each runs a test on each database, one after the other.
 func Each(t *testing.T, d Durable, f func(t *testing.T, s *Server)) {
-	for _, db := range []struct {
-		name string
-		make func(testing.TB, Durable) *Server
-	}{{"postgresql", PostgreSQL}, {"mariadb", MariaDB}, {"sqlite", SQLite}} {
+	for _, db := range databases() {
 		t.Run(db.name, func(t *testing.T) { f(t, db.make(t, d)) })
 	}
+}
+
+// All makes each database.
+func All(t testing.TB, d Durable) (all []*Server) {
+	for _, db := range databases() {
+		all = append(all, db.make(t, d))
+	}
+	return all
 }
 
 // Through is the connection string by way of another port, such as a proxy's.
