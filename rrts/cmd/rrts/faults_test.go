@@ -77,6 +77,13 @@ func run(t *testing.T, a *arena.Arena) context.Context {
 // newUser registers a user and opens two accounts for it.
 func newUser(ctx context.Context, t *testing.T, a *arena.Arena) *client.Client {
 	t.Helper()
+	c, _ := newLogin(ctx, t, a)
+	return c
+}
+
+// newLogin is newUser, and says with what the user logs in.
+func newLogin(ctx context.Context, t *testing.T, a *arena.Arena) (*client.Client, arena.User) {
+	t.Helper()
 	op, err := a.Operator(ctx, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -99,7 +106,7 @@ func newUser(ctx context.Context, t *testing.T, a *arena.Arena) *client.Client {
 	if _, err := op.Submit(ctx, tx); err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return c, users[0]
 }
 
 func pay(c *client.Client, amount uint64) *txnpb.Transaction {
@@ -306,12 +313,17 @@ type load struct {
 	done   int
 }
 
-// startLoad makes four clients pay with a user's session.
-func startLoad(ctx context.Context, t *testing.T, a *arena.Arena, user *client.Client) *load {
+// startLoad makes four clients pay with a user's session, and with a login where that is
+// given: a session ends with its epoch.
+func startLoad(ctx context.Context, t *testing.T, a *arena.Arena, user *client.Client, login ...arena.User) *load {
 	t.Helper()
 	l, kit := &load{}, a.Kit()
 	for range 4 {
-		c, err := client.Open(ctx, client.Config{Gateways: kit.Gateways, RootCAs: kit.Pool(), ClusterID: [16]byte(kit.ID), LoginKey: kit.Signer(), Token: user.Token()})
+		cfg := client.Config{Gateways: kit.Gateways, RootCAs: kit.Pool(), ClusterID: [16]byte(kit.ID), LoginKey: kit.Signer(), Token: user.Token()}
+		for _, u := range login {
+			cfg.LoginName, cfg.Password = u.LoginName, u.Password
+		}
+		c, err := client.Open(ctx, cfg)
 		if err != nil {
 			t.Fatal(err)
 		}

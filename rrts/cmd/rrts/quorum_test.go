@@ -102,11 +102,11 @@ func TestQuorumForce(t *testing.T) {
 	}
 	start(alpha)
 	start(bravo)
-	user := newUser(ctx, t, a)
+	user, login := newLogin(ctx, t, a)
 	if _, err := forceAt(ctx, a, alpha); err == nil || !strings.Contains(err.Error(), "nothing has to be forced") {
 		t.Fatalf("forced while a quorum is there: %v", err)
 	}
-	l := startLoad(ctx, t, a, user)
+	l := startLoad(ctx, t, a, user, login)
 	time.Sleep(300 * time.Millisecond) // payments
 	if err := a.Kill(bravo); err != nil {
 		t.Fatal(err)

@@ -77,7 +77,7 @@ func (t *text) Parse(b []byte) error     { *t = text(b); return nil }
 // children are the programs of the tests, by their one argument.
 var children = map[string]func(){
 	"echo":   func() { site.Main("echo 1", serveEcho) },
-	"silent": func() { select {} },
+	"silent": func() { time.Sleep(time.Hour) },
 	"dumb":   func() { fmt.Fprintln(os.Stderr, "<3>no licence was found"); os.Exit(3) },
 	"stubborn": func() { // ends neither with the stream nor by SIGTERM
 		go site.Run("stubborn", serveEcho)

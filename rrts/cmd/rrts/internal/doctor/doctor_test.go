@@ -349,7 +349,7 @@ func TestFindings(t *testing.T) {
 		{"a bad file", func(h *healthy) {
 			os.WriteFile(filepath.Join(h.Dir, "sfu/alpha.toml"), []byte("colour = 1\n"), 0o640)
 		}, []string{
-			"fail configuration: DIR/sfu/alpha.toml:1:1: key colour: unknown key; remove it; keys here are state_dir, log_level, memory, gateway, txn, alarms, metrics → correct the file"}},
+			"fail configuration: DIR/sfu/alpha.toml:1:1: key colour: unknown key; remove it; keys here are state_dir, log_level, memory, gateway, login, txn, mail, alarms, metrics → correct the file"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			h := newHealthy(t)
