@@ -196,6 +196,7 @@ type sfu struct {
 	newest  uint32                      // apply version that its software knows; 0: that of this one
 	cancel  context.CancelFunc
 	done    chan error
+	raised  sync.Map // alarms that were raised, whether they stand or not → what they said
 }
 
 const segmentBytes = 256 << 10
@@ -322,6 +323,7 @@ func (c *cluster) start(s *sfu) {
 				c.saw.End(e.Name)
 			} else {
 				c.saw.Raise(e.Name)
+				s.raised.Store(e.Name, e.Detail)
 			}
 		},
 	})

@@ -74,6 +74,15 @@ func (c *cluster) alarm(s *sfu, name string, stands bool) string {
 	return ""
 }
 
+// raised waits for an alarm that ends by itself, perhaps before anybody looks, and returns
+// what it says.
+func (c *cluster) raised(s *sfu, name string) string {
+	c.t.Helper()
+	var detail any
+	c.eventually("the alarm "+name, func() (was bool) { detail, was = s.raised.Load(name); return was })
+	return detail.(string)
+}
+
 // TestForce: of two SFUs that do not reach each other one goes on alone when it is told
 // to, at once and with all that was committed; the other one hears of it, commits nothing
 // any more, and comes back as another.
