@@ -2,6 +2,7 @@ package txn_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -42,8 +43,13 @@ func TestSeatMoves(t *testing.T) {
 
 	other := c.add(second, record("sfu4", "pc2", 4), 0)
 	c.voters(third, 2, uint32(other.number))
+	c.agree()
+	time.Sleep(400 * time.Millisecond)
 	c.stop(second)
-	c.voters(third, 1, uint32(other.number))
+	c.eventually("a follower of its machine votes", func() bool {
+		st := c.status(third)
+		return st != nil && len(st.Voters) == 2 && slices.Contains(st.Voters, uint32(other.number)) && !slices.Contains(st.Voters, 2)
+	})
 	mustCommit(t, c.submit(third, transferOf(1)))
 	c.start(second)
 	if d := c.agree(); d.Csn != 5 {

@@ -5,8 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
-
 	"virtualservicesinc.com/comps/txn/marker"
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
@@ -160,14 +158,12 @@ func TestDamagedWitness(t *testing.T) {
 	c.pay(first, 50)
 	c.reach(wit, first)
 	time.Sleep(marked)
-	left := wit.fs.CrashClone(vfs.CrashCloneCfg{})
-	for _, s := range c.sfus {
-		c.stop(s)
-	}
-	wit.fs, wit.journal = left, left
+	c.stop(wit) // first: all that it has acknowledged is on its disk, and what rots is told from it
+	c.stop(c.sfus[0])
+	c.stop(c.sfus[1])
 	wit.rot(t, false, 300)
 	c.start(wit)
-	c.role(wit, "damaged")
+	c.raised(wit, "journal-damaged")
 	c.start(c.sfus[0])
 	c.start(c.sfus[1])
 	c.role(wit, "witness")
