@@ -26,7 +26,7 @@ const batch = 16
 func TestThroughput(t *testing.T) {
 	turn, err := time.ParseDuration(os.Getenv("RRTS_ODBC_BENCH"))
 	if err != nil {
-		t.SkipNow() // a measurement: make bench-odbc
+		t.Skip("a measurement: run `make bench-odbc`")
 	}
 	odbctest.Each(t, true, func(t *testing.T, s *odbctest.Server) {
 		c := config(s, s.Connection)

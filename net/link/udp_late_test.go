@@ -2,11 +2,13 @@ package link_test
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"testing"
 
 	"virtualservicesinc.com/net/link"
+	"virtualservicesinc.com/rrts/sim/require"
 )
 
 // TestLateUDP: it takes nothing until it has a peer, reaches that one at its address,
@@ -15,7 +17,7 @@ func TestLateUDP(t *testing.T) {
 	for _, ip := range []string{"127.0.0.1", "::1"} {
 		at, err := link.OpenUDP(link.UDPConfig{Listen: netip.AddrPortFrom(netip.MustParseAddr(ip), 0)})
 		if err != nil {
-			t.Skipf("UDP on %s: %v", ip, err)
+			require.Skip(t, fmt.Sprintf("needs UDP on %s: %v; run `ip link set lo up`, and let IPv6 be on", ip, err))
 		}
 		defer at.Close()
 		late := link.NewLateUDP(0)
