@@ -21,7 +21,7 @@ type Config struct {
 	// Resets, at some 170 bytes each. 0 means 65,536. At least 1,000.
 	MaxCachedPendings int
 	// MaxCachedIDs is half the number of recent transfer ids kept in memory, at
-	// some 60 bytes each. 0 means 32,768. At least 1,000.
+	// 31 to 62 bytes each, by how full its table is. 0 means 32,768. At least 1,000.
 	MaxCachedIDs int
 }
 

@@ -33,9 +33,8 @@ import (
 //	   preconditions, access changes, memo and metadata, derived transfer ids
 //	4  forced recovery; seats that move within a machine
 //	5  versions are activated by the log
-//	6  effects
-//	6  what a transaction imported is kept with its place in the order, for the stream of
-//	   events; transactions of sessions that have ended are refused; changes of a user that
+//	6  effects; what a transaction imported is kept with its place in the order, for the
+//	   stream of events; transactions of sessions that have ended are refused; changes of a user that
 //	   leave it enabled or disabled as it is
 const ApplyVersion = 6
 
