@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -475,6 +477,33 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// startFull wants an SFU that has no room at all to start to end with a status after which
+// systemd tries again, and to say what it lacks.
+func startFull(t *testing.T, a *arena.Arena, disk string) {
+	t.Helper()
+	if err := a.Kill(1); err != nil {
+		t.Fatal(err)
+	}
+	rest, err := os.Create(filepath.Join(disk, "rest"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rest.Close()
+	if _, err := io.Copy(rest, zeros{}); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("filling the disk: %v", err)
+	}
+	out, err := exec.Command(a.Rrtsd(), "--config", a.ConfigDir(1), a.Name(1)).CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(string(out), "no space left on device") {
+		t.Errorf("started on a full disk: %v, want exit status 1 and the reason:\n%s", err, out)
+	}
+}
+
+// zeros is as many zeros as anybody reads.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
 func fillDisk(t *testing.T, n int) {
 	disk := filepath.Join(t.TempDir(), "disk")
 	if err := os.Mkdir(disk, 0o700); err != nil {
@@ -530,7 +559,15 @@ func fillDisk(t *testing.T, n int) {
 	if err != nil || len(accounts) != 1 || accounts[0].DebitsPosted.Less(u128.From64(uint64(2000*len(told)))) {
 		t.Fatalf("reading with a full disk: %+v, %v", accounts, err)
 	}
+	if n > 1 {
+		startFull(t, a, disk)
+	}
 	mount("mount", "-o", "remount,size=512m", disk)
+	if n > 1 {
+		if err := a.Start(1); err != nil {
+			t.Fatal(err)
+		}
+	}
 	submitCtx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	if _, err := c.Submit(submitCtx, refused); err != nil {

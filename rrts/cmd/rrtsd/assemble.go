@@ -220,6 +220,9 @@ func permit(_ uint16, fromType string, service, _ uint16) bool {
 // lockState makes sure that one process at a time uses a state directory.
 func lockState(dir, name string) (release func() error, err error) {
 	lock, err := vfs.Default.Lock(filepath.Join(dir, "LOCK"))
+	if err != nil && scarce(err) {
+		return nil, fmt.Errorf("the state directory: %w", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s is in use: SFU %s runs already on this machine (systemctl status rrts@%s): %w", dir, name, name, err)
 	}

@@ -15,9 +15,10 @@
 // With --component it runs one program of components.d for an SFU that cannot give it a
 // user of its own: rrts-component@.service, started by rrts-component.socket.
 //
-// Exit status: 0 after a clean stop, 1 after a failure, 78 (EX_CONFIG) for a fault
-// in the command line or the configuration, which starting again does not cure, or
-// for an SFU that was removed from the cluster or overruled by a forced recovery.
+// Exit status: 0 after a clean stop, 1 after a failure and where the machine lacks room
+// to start, 78 (EX_CONFIG) for a fault in the command line or the configuration, which
+// starting again does not cure, or for an SFU that was removed from the cluster or
+// overruled by a forced recovery.
 package main
 
 import (
@@ -82,6 +83,10 @@ func run(dir, name string) int {
 		log.Warn("stopped for good", "err", err)
 		return exitConfig
 	}
+	if err != nil && scarce(err) {
+		log.Error("cannot start yet; make room, systemd tries again", "err", err, "state_dir", cfg.SFU.StateDir)
+		return exitFailure
+	}
 	if err != nil {
 		log.Error("cannot start", "err", err)
 		return exitConfig
@@ -96,6 +101,17 @@ func run(dir, name string) int {
 	}
 	log.Error("ended", "err", err)
 	return exitFailure
+}
+
+// scarce tells that the machine lacks what an SFU needs to start: room on a disk,
+// memory, descriptors. Unlike a faulty configuration that may pass by itself.
+func scarce(err error) bool {
+	for _, lack := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE} {
+		if errors.Is(err, lack) {
+			return true
+		}
+	}
+	return false
 }
 
 // serve runs the engine between READY and the end.
