@@ -8,7 +8,6 @@ import (
 
 	"virtualservicesinc.com/rrts/cmd/rrts/internal/arena"
 	"virtualservicesinc.com/rrts/cmd/rrts/internal/bench"
-	"virtualservicesinc.com/rrts/drill"
 )
 
 // maxBenchKills bounds the kills of one measurement, each of which takes seconds.
@@ -41,11 +40,7 @@ without an answer is taken. At the end the stores are audited against what the c
 			if ethernet && ns == nil {
 				return inNamespaces(cmd.Context(), sfus)
 			}
-			path, err := demoInput(input)
-			if err != nil {
-				return err
-			}
-			payments, err := drill.ReadPayments(path)
+			payments, err := readPayments(input)
 			if err != nil {
 				return err
 			}

@@ -8,7 +8,6 @@ import (
 
 	"virtualservicesinc.com/rrts/cmd/rrts/internal/arena"
 	"virtualservicesinc.com/rrts/cmd/rrts/internal/bench"
-	"virtualservicesinc.com/rrts/drill"
 )
 
 // maxBenchTransactions bounds the history that one measurement makes: what clients
@@ -38,11 +37,7 @@ payment is committed. At the end the stores are audited.`,
 			case transactions < 1 || transactions > maxBenchTransactions:
 				return usageError{fmt.Errorf("--transactions is %d, must be 1 to %d", transactions, maxBenchTransactions)}
 			}
-			path, err := demoInput(input)
-			if err != nil {
-				return err
-			}
-			payments, err := drill.ReadPayments(path)
+			payments, err := readPayments(input)
 			if err != nil {
 				return err
 			}

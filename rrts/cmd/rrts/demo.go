@@ -40,11 +40,7 @@ against what the clients were told. The exit status is 0 only if the audit is ok
 			if ethernet && ns == nil {
 				return inNamespaces(cmd.Context(), demoSFUs)
 			}
-			path, err := demoInput(input)
-			if err != nil {
-				return err
-			}
-			payments, err := drill.ReadPayments(path)
+			payments, err := readPayments(input)
 			if err != nil {
 				return err
 			}
@@ -67,9 +63,10 @@ against what the clients were told. The exit status is 0 only if the audit is ok
 	return cmd
 }
 
-func demoInput(given string) (string, error) {
-	if given != "" {
-		return given, nil
+// readPayments reads the payments that a user named, else the shipped ones.
+func readPayments(named string) ([]drill.Payment, error) {
+	if named != "" {
+		return drill.ReadPayments(named)
 	}
 	paths := demoInputs
 	if self, err := os.Executable(); err == nil {
@@ -77,10 +74,10 @@ func demoInput(given string) (string, error) {
 	}
 	for _, p := range paths {
 		if _, err := os.Stat(p); err == nil {
-			return p, nil
+			return drill.ReadPayments(p)
 		}
 	}
-	return "", errors.New("the shipped payments are not installed: name a file with --input")
+	return nil, errors.New("the shipped payments are not installed: name a file with --input")
 }
 
 func (c *cli) showDemo(r *demo.Report) error {
