@@ -305,34 +305,40 @@ func appendObject[T any](b []byte, fields []field[T], v *T) []byte {
 		b = append(b, "{,"[min(i, 1)], '"')
 		b = append(b, fields[i].name...)
 		b = append(b, '"', ':')
-		switch v := fields[i].of(v).(type) {
-		case *u128.Int:
-			b = append(b, '"')
-			b = v.Append(b)
-			b = append(b, '"')
-		case *uint64:
-			b = strconv.AppendUint(b, *v, 10)
-		case *uint32:
-			b = strconv.AppendUint(b, uint64(*v), 10)
-		case *code:
-			b = strconv.AppendUint(b, uint64(*v), 10)
-		case *ledgerpb.AccountFlags:
-			b = appendFlags(b, *v)
-		case *ledgerpb.TransferFlags:
-			b = appendFlags(b, *v)
-		case *txnpb.AccessRights:
-			b = appendFlags(b, *v)
-		case *ledgerpb.ChangeEventType:
-			b = appendName(b, *v)
-		case *txnpb.Measure:
-			b = appendName(b, *v)
-		case *txnpb.Comparison:
-			b = appendName(b, *v)
-		default:
-			panic(fmt.Sprintf("exec: a %T is not part of an answer", v))
-		}
+		b = appendValue(b, fields[i].of(v))
 	}
 	return append(b, '}')
+}
+
+// appendValue appends what v points to.
+func appendValue(b []byte, v any) []byte {
+	switch v := v.(type) {
+	case *u128.Int:
+		b = append(b, '"')
+		b = v.Append(b)
+		b = append(b, '"')
+	case *uint64:
+		b = strconv.AppendUint(b, *v, 10)
+	case *uint32:
+		b = strconv.AppendUint(b, uint64(*v), 10)
+	case *code:
+		b = strconv.AppendUint(b, uint64(*v), 10)
+	case *ledgerpb.AccountFlags:
+		b = appendFlags(b, *v)
+	case *ledgerpb.TransferFlags:
+		b = appendFlags(b, *v)
+	case *txnpb.AccessRights:
+		b = appendFlags(b, *v)
+	case *ledgerpb.ChangeEventType:
+		b = appendName(b, *v)
+	case *txnpb.Measure:
+		b = appendName(b, *v)
+	case *txnpb.Comparison:
+		b = appendName(b, *v)
+	default:
+		panic(fmt.Sprintf("exec: a %T is not part of an answer", v))
+	}
+	return b
 }
 
 // appendList appends a list of objects.

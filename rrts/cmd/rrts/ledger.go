@@ -22,8 +22,8 @@ import (
 )
 
 func (c *cli) ledgerCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "ledger", Short: "read and change the ledger by JSON lines; print statements; audit it"}
-	cmd.AddCommand(c.ledgerExecCommand(), c.statementCommand(), c.ledgerAuditCommand())
+	cmd := &cobra.Command{Use: "ledger", Short: "read and change the ledger by JSON lines; list its rows; print statements; audit it"}
+	cmd.AddCommand(c.ledgerExecCommand(), c.queryCommand(), c.statementCommand(), c.ledgerAuditCommand())
 	return cmd
 }
 

@@ -12,7 +12,7 @@
 //	rrts alarms      what stands, who looks after it, and what was
 //	rrts keys        change the keys under which SFUs keep journal and state
 //	rrts user        create users, and say what they may do with accounts
-//	rrts ledger      read and change the ledger by JSON lines, print statements, audit it
+//	rrts ledger      read and change the ledger by JSON lines, list its rows, print statements, audit it
 //	rrts tx          submit transactions, ask what became of them, make them final
 //	rrts events      what is committed, as it happens
 //	rrts backup      take, verify and list backups
