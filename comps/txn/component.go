@@ -82,6 +82,9 @@ type Config struct {
 	Stopping func()
 	// OpenStore opens the state. The Component closes it.
 	OpenStore func() (store.Store, error)
+	// OpenDamaged opens the state without its rows where these are damaged, for those of
+	// another member: see store.OpenDamaged. nil means that such a member does not start.
+	OpenDamaged func(why string) (store.Store, error)
 	// OpenMarker, if not nil, makes this member a witness: it opens what it keeps, and
 	// OpenStore is not called.
 	OpenMarker func() (*marker.File, error)
@@ -240,11 +243,10 @@ func (c *Component) Provision(h engine.Host) error {
 		}
 	}
 	if err == nil {
-		err = c.open()
+		err = readable(c.open)
 	}
-	if store.IsDamage(err) {
-		c.host.Alarm(alarmStateDamaged, engine.Critical, err.Error())
-		return fmt.Errorf("txn: the state of this SFU is damaged, the others have it whole; give the SFU a new identity with `rrts sfu replace`: %w", err)
+	if store.IsDamage(err) || errors.Is(err, raftlog.ErrStateBehind) {
+		return c.openDamagedState(err)
 	}
 	if journal.IsDamage(err) || errors.Is(err, raftlog.ErrVoteLost) {
 		return c.openDamaged(err)
@@ -278,8 +280,7 @@ func (c *Component) open() error {
 		return err
 	}
 	if c.log.Fresh() && !c.cfg.Birth || !c.cfg.Birth && c.cfg.Seed.Version > 0 && !c.begun() {
-		return fmt.Errorf("txn: %s holds no journal, or no state with it, although this SFU has run before: its disk was lost; "+
-			"give the SFU a new identity with `rrts sfu replace` instead of starting it empty", c.cfg.Dir)
+		return c.lostDisk()
 	}
 	m, err := c.begin()
 	if err != nil {
@@ -303,6 +304,12 @@ func (c *Component) open() error {
 	c.applier = newApplier(c, m)
 	c.loop, err = newLoop(c, m)
 	return err
+}
+
+// lostDisk says that this member cannot know any more what it has promised.
+func (c *Component) lostDisk() error {
+	return fmt.Errorf("txn: %s holds no journal, or no state with it, although this SFU has run before: its disk was lost; "+
+		"give the SFU a new identity with `rrts sfu replace` instead of starting it empty", c.cfg.Dir)
 }
 
 // beginEpoch finds out the epoch. A forced recovery that a crash has cut short writes it

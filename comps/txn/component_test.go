@@ -357,6 +357,9 @@ func (c *cluster) start(s *sfu) {
 				}
 				return s.wrap(db), nil
 			},
+			OpenDamaged: func(why string) (store.Store, error) {
+				return store.OpenDamaged(store.Config{Dir: path.Join("store"), FS: s.fs}, why)
+			},
 			Machine: machine.Config{Newest: s.newest}, Scrub: c.scrub, Marks: c.marks,
 			Wall: func() uint64 { return c.wall(s.number) },
 			Clocks: func(f func(uint16, int64, time.Duration)) {

@@ -137,8 +137,10 @@
 // has a majority all of them halt. As often as it scrubs the leader has all members tell
 // the sums of their rows at one entry (method Sum), and the same follows: what differs there
 // was not stored as the machine made it. A member whose lost log entries nobody keeps any
-// more takes another's state, too. One that cannot even open its state does not start: it
-// says so, with an alarm, and is replaced (`rrts sfu replace`).
+// more takes another's state, too. One that cannot even open its state, or finds an
+// older one than its log goes with, has all its promises in the log: it does the same, with
+// the alarm state-damaged, and its damaged files are kept aside. Where no other member has
+// the state it does not start; where none gives it, it waits.
 //
 // # Clocks and versions
 //

@@ -107,7 +107,7 @@ func (c *Component) heal(ctx context.Context) bool {
 		c.host.Fatal(err)
 		return false
 	}
-	for _, alarm := range [...]string{alarmDamaged, alarmDiverged} {
+	for _, alarm := range [...]string{alarmDamaged, alarmDiverged, alarmStateDamaged} {
 		c.host.ClearAlarm(alarm)
 	}
 	c.host.Log().Info("what was damaged is repaired")

@@ -133,6 +133,51 @@ func (c *Component) openFenced(why string) error {
 	return nil
 }
 
+// readable calls f, and returns as its error that the state could not be read.
+func readable(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			unread, ok := unreadable(v)
+			if !ok {
+				panic(v)
+			}
+			err = fmt.Errorf("%w: %w", store.ErrCorrupt, unread)
+		}
+	}()
+	return f()
+}
+
+// openDamagedState makes the Component one that puts the state of another member in the
+// place of its own before it takes part. Its log, and so all that it has promised, is whole,
+// or is mended: the state is made of it. The damaged one stays until the other is there.
+func (c *Component) openDamagedState(cause error) error {
+	c.host.Alarm(alarmStateDamaged, engine.Critical, cause.Error())
+	switch {
+	case c.witness():
+		return fmt.Errorf("txn: what this witness keeps is damaged; give it a new identity with `rrts sfu replace`: %w", cause)
+	case len(c.others()) == 0 || c.cfg.OpenDamaged == nil:
+		return fmt.Errorf("txn: the state of this SFU is damaged, and no other SFU has it; restore a backup with `rrts restore`: %w", cause)
+	}
+	var faults []error
+	if c.log != nil {
+		faults = append(faults, c.log.Close())
+		c.log = nil
+	}
+	if c.keep != nil {
+		if err := c.keep.Close(); err != nil {
+			c.host.Log().Warn("closing the damaged state", "err", err)
+		}
+		c.keep, c.store = nil, nil
+	}
+	s, err := c.cfg.OpenDamaged(cause.Error())
+	if err = errors.Join(append(faults, err)...); err != nil {
+		return errors.Join(cause, err)
+	}
+	c.store, c.keep, c.fenced = s, s, true
+	c.host.Log().Error("the state is damaged, and the state of another SFU will take its place", "err", cause)
+	return nil
+}
+
 // rebuild takes over the state of another member. What the log holds behind that is applied
 // again; where the log is damaged, too, it is mended next.
 func (c *Component) rebuild(ctx context.Context) error {
@@ -148,6 +193,12 @@ func (c *Component) rebuild(ctx context.Context) error {
 	if c.mend != nil {
 		return c.fetchState(ctx, 0, noIntent)
 	}
+	if c.log.Fresh() {
+		err := c.lostDisk()
+		c.host.Fatal(err)
+		return err
+	}
+	c.epoch.Store(max(c.epoch.Load(), uint32(c.log.Epoch()))) // the state that knew it may be lost
 	first, err := c.log.FirstIndex()
 	if err == nil {
 		err = c.fetchState(ctx, first-1, c.log.Intend)

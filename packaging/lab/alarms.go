@@ -83,8 +83,7 @@ func alarmSteps(p plan) []step {
 		{Name: "the disk that delta had before", Planned: true, Seen: []seen{{Machine: delta.Machine, SFU: delta.Name, Text: "ready"}}, Do: func(ctx context.Context, w *world) error { return w.oldDisk(ctx, delta) }},
 		{Name: "the journal of delta is damaged", Errors: []string{"journal"}, Seen: []seen{by(delta, "journal-damaged"), ended(delta, "journal-damaged"), {Machine: delta.Machine, SFU: delta.Name, Text: "ready"}},
 			Do: func(ctx context.Context, w *world) error { return w.damage(ctx, delta) }},
-		{Name: "the state of delta is damaged", Errors: []string{"cannot start", "state", "failed", "file is corrupt"}, Seen: []seen{by(delta, "state-damaged")}, Do: func(ctx context.Context, w *world) error { return w.rotState(ctx, delta) }},
-		{Name: "the state of delta as it was", Seen: []seen{{Machine: delta.Machine, SFU: delta.Name, Text: "ready"}}, Do: func(ctx context.Context, w *world) error { return w.unrotState(ctx, delta) }},
+		{Name: "the state of delta is damaged", Errors: []string{"state", "file is corrupt"}, Seen: []seen{by(delta, "state-damaged"), ended(delta, "state-damaged"), {Machine: delta.Machine, SFU: delta.Name, Text: "ready"}}, Do: func(ctx context.Context, w *world) error { return w.rotState(ctx, delta) }},
 		{Name: "the mail server is away", Planned: true, Seen: []seen{by(alpha, "mail-failing")}, Do: func(ctx context.Context, w *world) error {
 			err := w.mail.stop()
 			w.mail.stop = nil
@@ -251,28 +250,14 @@ func (w *world) oldDisk(ctx context.Context, s sfu) error {
 	return nil
 }
 
-// rotState changes a byte of every table of an SFU's state, of which it keeps copies.
+// rotState changes a byte of every table of an SFU's state.
 func (w *world) rotState(ctx context.Context, s sfu) error {
 	if err := w.systemctl(ctx, s.Machine, "stop", s.Name); err != nil {
 		return err
 	}
 	dir := "/var/lib/rrts/" + s.Name
 	const rot = `for f in $(find %s -name '*.sst'); do printf '\x5a' | dd of=$f bs=1 seek=$(($(stat -c %%s $f) / 2)) conv=notrunc status=none; done`
-	for _, c := range []string{"cp -a " + dir + " /root/" + s.Name + "-copy", fmt.Sprintf(rot, dir), "systemctl start --no-block rrts@" + s.Name} {
-		if _, err := w.operator(ctx, s.Machine, c); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// unrotState puts the copies back.
-func (w *world) unrotState(ctx context.Context, s sfu) error {
-	if err := w.systemctl(ctx, s.Machine, "stop", s.Name); err != nil {
-		return err
-	}
-	dir := "/var/lib/rrts/" + s.Name
-	if _, err := w.operator(ctx, s.Machine, "cp -a /root/"+s.Name+"-copy/. "+dir); err != nil {
+	if _, err := w.operator(ctx, s.Machine, fmt.Sprintf(rot, dir)); err != nil {
 		return err
 	}
 	return w.systemctl(ctx, s.Machine, "start", s.Name)

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"virtualservicesinc.com/comps/txn/store"
 	"virtualservicesinc.com/comps/txn/store/sealfs"
 	"virtualservicesinc.com/rrts/config"
 	"virtualservicesinc.com/rrts/journal/keyring"
@@ -105,6 +107,9 @@ func (k *Keys) below(dir string, f func(string) error) error {
 		return err
 	}
 	for _, name := range names {
+		if strings.HasPrefix(name, store.DamagedPrefix) {
+			continue // it may not open, and is not needed
+		}
 		path := filepath.Join(dir, name)
 		info, err := k.disk.Stat(path)
 		if errors.Is(err, fs.ErrNotExist) {

@@ -191,11 +191,16 @@ func (l *Log) Holds(entries []int) bool {
 	return l.journal.Holds(entries)
 }
 
+// ErrStateBehind says that the state lacks entries that the log has given up since the state
+// held them: it is an older one than was durable once. Nothing that was promised is lost, the
+// state of another member serves as well.
+var ErrStateBehind = errors.New("raftlog: the state is older than the log")
+
 // Begin joins the log and the state, which is applied up to an index of a term
 // with the members conf, once, before raft starts. What was applied was
 // committed; an installation that a crash cut short after the state was replaced
-// is completed. An error that is not the journal's says that the two are not of
-// one life.
+// is completed. An error that is neither the journal's nor ErrStateBehind says that the two
+// are not of one life.
 func (l *Log) Begin(conf *raftpb.ConfState, applied, term uint64) error {
 	at := point{applied, term}
 	// The log alone does not tell a replaced state from one that grew to the very
@@ -207,6 +212,9 @@ func (l *Log) Begin(conf *raftpb.ConfState, applied, term uint64) error {
 		if err := l.Install(&raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{Index: &applied, Term: &term}}); err != nil {
 			return err
 		}
+	}
+	if applied < l.base.index {
+		return fmt.Errorf("%w: it is applied up to entry %d, and the log begins behind entry %d", ErrStateBehind, applied, l.base.index)
 	}
 	if !l.holds(at) && (applied > 0 || l.base.index > 0) {
 		return fmt.Errorf("raftlog: the state is applied up to entry %d of term %d but the log holds entries %d to %d: they are not of one life; "+

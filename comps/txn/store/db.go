@@ -81,6 +81,7 @@ type DB struct {
 	marker  *atomicfs.Marker
 	current string // name of the directory that counts
 	restore *restore
+	damage  string // why the rows in it are not open; see OpenDamaged
 
 	// Of the apply thread alone.
 	batch     commitBatch
@@ -138,11 +139,7 @@ func Open(cfg Config) (*DB, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	d := &DB{
-		keys: keys{cfg.Group}, cfg: cfg,
-		wake: make(chan struct{}, 1), stop: make(chan struct{}),
-	}
-	d.settled.L = &d.mu
+	d := newDB(cfg)
 	if err := d.open(); err != nil {
 		return nil, errors.Join(err, d.release())
 	}
@@ -150,8 +147,37 @@ func Open(cfg Config) (*DB, error) {
 	return d, nil
 }
 
+func newDB(cfg Config) *DB {
+	d := &DB{
+		keys: keys{cfg.Group}, cfg: cfg,
+		wake: make(chan struct{}, 1), stop: make(chan struct{}),
+	}
+	d.settled.L = &d.mu
+	return d
+}
+
 // open does all of Open but start the background.
-func (d *DB) open() (err error) {
+func (d *DB) open() error {
+	if err := d.locate(); err != nil {
+		return err
+	}
+	if d.current == "" {
+		d.current = dirName(1)
+		if err := d.make(d.current); err != nil {
+			return err
+		}
+		if err := d.marker.Move(d.current); err != nil {
+			return fmt.Errorf("store: %s: %w", d.cfg.Dir, err)
+		}
+	}
+	if err := d.sweepDirs(); err != nil {
+		return err
+	}
+	return d.load()
+}
+
+// locate takes the lock and finds the directory that counts.
+func (d *DB) locate() (err error) {
 	fs, dir := d.cfg.FS, d.cfg.Dir
 	if err := fs.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("store: %w", err)
@@ -165,19 +191,7 @@ func (d *DB) open() (err error) {
 	if d.marker, d.current, err = atomicfs.LocateMarker(fs, dir, markerName); err != nil {
 		return fmt.Errorf("store: %s: %w", dir, err)
 	}
-	if d.current == "" {
-		d.current = dirName(1)
-		if err := d.make(d.current); err != nil {
-			return err
-		}
-		if err := d.marker.Move(d.current); err != nil {
-			return fmt.Errorf("store: %s: %w", dir, err)
-		}
-	}
-	if err := d.sweepDirs(); err != nil {
-		return err
-	}
-	return d.load()
+	return nil
 }
 
 // load opens the rows of d.current and reads what is kept in memory.
@@ -261,6 +275,9 @@ func (d *DB) Applied() uint64 {
 func (d *DB) Flush() error {
 	d.swap.RLock()
 	defer d.swap.RUnlock()
+	if d.damage != "" {
+		return nil
+	}
 	if err := d.db.Flush(); err != nil {
 		return fmt.Errorf("store: flush: %w", err)
 	}

@@ -62,6 +62,7 @@
 //
 //	Dir/marker.rows.N.ROWS   names the directory that counts
 //	Dir/rows-000001/…        Pebble's files
+//	Dir/damaged-rows-…/…     the newest ones that were damaged and have been replaced
 //
 // Restore builds a new directory beside the old one and then moves the marker: a
 // crash finds the one or the other.

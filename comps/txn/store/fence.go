@@ -27,6 +27,9 @@ func (d *DB) Fence(why string) error {
 func (d *DB) Fenced() string {
 	d.swap.RLock()
 	defer d.swap.RUnlock()
+	if d.damage != "" {
+		return d.damage
+	}
 	var why []byte
 	if err := caught(func() { why, _ = d.rows().copyOf("the fence", d.table(nil, tableFenced)) }); err != nil {
 		return err.Error()

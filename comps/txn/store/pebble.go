@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -10,8 +9,6 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/sstable"
-
-	"virtualservicesinc.com/comps/txn/store/sealfs"
 )
 
 const (
@@ -69,21 +66,10 @@ func openPebble(cfg *Config, dir string, readOnly bool, flushed func()) (*pebble
 		opts.TargetFileSizes[i] = tableBytes
 	}
 	db, err := pebble.Open(dir, opts)
-	switch {
-	case err == nil:
-		return db, nil
-	case strings.Contains(err.Error(), "object size mismatch"):
-		// A file whose last page is rotten ends before it; Pebble has no error of its own
-		// for that.
-		err = fmt.Errorf("%w: %w", ErrCorrupt, err)
+	if err != nil {
+		return nil, openError(dir, err)
 	}
-	return nil, fmt.Errorf("store: %s: %w", dir, err)
-}
-
-// IsDamage reports whether err says that the store's files do not hold what was written
-// to them.
-func IsDamage(err error) bool {
-	return errors.Is(err, sealfs.ErrCorrupt) || errors.Is(err, ErrCorrupt) || pebble.IsCorruptionError(err)
+	return db, nil
 }
 
 // logger hands Pebble's own lines to slog.

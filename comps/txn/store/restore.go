@@ -105,10 +105,16 @@ func (d *DB) switchTo(name string) error {
 	if err := d.marker.Move(name); err != nil {
 		return fmt.Errorf("store: switch: %w", err)
 	}
-	err := d.db.Close()
-	d.db = nil
-	if err != nil {
-		return fmt.Errorf("store: switch: %w", err)
+	if d.damage != "" {
+		if err := d.setAside(); err != nil {
+			return err
+		}
+	} else {
+		err := d.db.Close()
+		d.db = nil
+		if err != nil {
+			return fmt.Errorf("store: switch: %w", err)
+		}
 	}
 	d.current = name
 	if err := d.sweepDirs(); err != nil {

@@ -39,10 +39,12 @@ type rotKind struct {
 
 var rotKinds = []rotKind{
 	{name: "journal segment", glob: "%S/journal/*.seg", want: rotMended},
-	{name: "state, rows", glob: "%S/store/rows-*/*.sst", want: rotEither, says: "give the SFU a new identity with `rrts sfu replace`"},
-	{name: "state, manifest", glob: "%S/store/rows-*/MANIFEST-*", want: rotEither, says: "give the SFU a new identity with `rrts sfu replace`", many: true},
-	{name: "state, options", glob: "%S/store/rows-*/OPTIONS-*", want: rotEither, says: "give the SFU a new identity with `rrts sfu replace`", many: true},
-	{name: "state, marker", glob: "%S/store/marker.rows*", want: rotEither, says: "give the SFU a new identity with `rrts sfu replace`", many: true},
+	{name: "state, rows", glob: "%S/store/rows-*/*.sst", want: rotMended},
+	{name: "state, manifest", glob: "%S/store/rows-*/MANIFEST-*", want: rotMended},
+	{name: "state, options", glob: "%S/store/rows-*/OPTIONS-*", want: rotMended, many: true},
+	{name: "state, manifest's marker", glob: "%S/store/rows-*/marker.manifest.*", want: rotMended, many: true},
+	{name: "state, format's marker", glob: "%S/store/rows-*/marker.format-version.*", want: rotMended, many: true},
+	{name: "state, marker", glob: "%S/store/marker.rows*", want: rotMended, many: true},
 	{name: "keys of journal and state", glob: "%S/node.keys", want: rotMended},
 	{name: "their copy", glob: "%S/node.keys.copy", want: rotMended, many: true},
 	{name: "incarnation", glob: "%S/incarnation", want: rotMended},
@@ -290,7 +292,8 @@ func TestRotEverywhere(t *testing.T) {
 		says string
 	}{
 		{rotKinds[0], "cannot be repaired from the other members"},
-		{rotKinds[2], "the state of this SFU is damaged"},
+		{rotKinds[1], "what is damaged waits for the other members"},
+		{rotKinds[2], "what is damaged waits for the other members"},
 	} {
 		t.Run(test.kind.name, func(t *testing.T) {
 			l := newRotLab(t)

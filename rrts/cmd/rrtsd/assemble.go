@@ -242,6 +242,11 @@ func (a *assembler) transactions() (engine.Component, error) {
 	}
 	c := a.cfg.Cluster
 	disk := patientfs.New(vfs.Default, a.log)
+	state := func() store.Config {
+		s := statedir.Store(dir, disk, keys)
+		s.CacheBytes, s.Log = a.cfg.SFU.Txn.Cache, a.log
+		return s
+	}
 	cfg := txn.Config{
 		Group: group, Epoch: c.Epoch, Node: uint64(a.cfg.Self.Number), Seed: members.Roster(a.seed),
 		Valid: a.validRoster, Roster: a.keeper.offer,
@@ -250,11 +255,8 @@ func (a *assembler) transactions() (engine.Component, error) {
 		FS: directfs.New(vfs.Default), Dir: statedir.Journal(dir), Keys: keys, Rotation: keys, Cluster: [16]byte(c.ID),
 		SegmentBytes: a.cfg.SFU.Txn.JournalSegment, WitnessBytes: a.cfg.SFU.Txn.WitnessLog,
 		Full: disk.Full, Stopping: disk.Stop, Clocks: a.networks.clocks,
-		OpenStore: func() (store.Store, error) {
-			s := statedir.Store(dir, disk, keys)
-			s.CacheBytes, s.Log = a.cfg.SFU.Txn.Cache, a.log
-			return store.Open(s)
-		},
+		OpenStore:   func() (store.Store, error) { return store.Open(state()) },
+		OpenDamaged: func(why string) (store.Store, error) { return store.OpenDamaged(state(), why) },
 		Backup:  a.backups(),
 		Machine: machine.Config{Window: c.Transactions.DedupeWindow, Ledger: ledger.Config{MaxCachedAccounts: a.cfg.SFU.Txn.Balances}},
 	}

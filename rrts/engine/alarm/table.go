@@ -295,14 +295,17 @@ var Kinds = []Kind{
 		Proof: "comps/monitor.TestMailFails",
 	},
 	{
-		Name: "state-damaged", Severity: Critical, Lasting: true, Subject: "The state of this SFU has damage",
-		Means: "A file of the ledger's state does not read back as it was written: the disk or the machine's memory is failing, " +
-			"or somebody changed the file.",
-		Done: "This SFU does not start: no balance is read from a file that cannot be trusted. The other SFUs hold the same " +
-			"state and go on.",
-		Do: "Look at the disk (`smartctl -a`) and at the memory. Then give the SFU a new identity with `rrts sfu replace " +
-			"NAME`: the others send it the state. If all SFUs say this, restore the newest backup with `rrts restore`.",
-		Proof: "comps/txn.TestStateDamaged",
+		Name: "state-damaged", Severity: Critical, Subject: "The state of this SFU has damage",
+		Means: "A file of the ledger's state does not read back as it was written, or is an older one: the disk or the machine's " +
+			"memory is failing, or somebody changed the file.",
+		Done: "No balance is read from a file that cannot be trusted. What this SFU has promised stands in its journal. It takes " +
+			"the state of another SFU, holds it against its sum, applies what the journal holds behind it, and takes part again; " +
+			"then the alarm ends, and the damaged files lie in the SFU's store directory under a name that begins with damaged-. " +
+			"The other SFUs go on. Where no other SFU has the state, this one does not start; where none gives it, it waits.",
+		Do: "Look at the disk (`smartctl -a`) and at the memory. If the alarm stays, the journal of this SFU says which SFU does " +
+			"not give its state. If all SFUs say this, put the disks right, or restore the newest backup with `rrts restore`. " +
+			"Remove the damaged- directory when nobody wants to look at it any more.",
+		Proof: "comps/txn.TestDamagedState",
 	},
 	{
 		Name: "solo", Severity: Warning, Subject: "One SFU alone decides transactions",
