@@ -1,13 +1,18 @@
 package store_test
 
 import (
+	"crypto/rand"
 	"fmt"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"virtualservicesinc.com/comps/ledger"
 	"virtualservicesinc.com/comps/txn/store"
+	"virtualservicesinc.com/comps/txn/store/sealfs"
+	"virtualservicesinc.com/rrts/journal/keyring"
 	"virtualservicesinc.com/rrts/message/u128"
 	"virtualservicesinc.com/rrts/schema/ledgerpb"
 )
@@ -19,6 +24,7 @@ func BenchmarkApply(b *testing.B) {
 		{10_000, 8192, 1}, // large batches
 		{10_000, 1, 64},   // many clients, a payment each
 		{1_000_000, 1024, 4},
+		{4_000_000, 1024, 4}, // more than memory holds
 	} {
 		b.Run(fmt.Sprintf("accounts=%d/transfers=%d/txs=%d", c.accounts, c.perTx, c.txs), func(b *testing.B) {
 			benchmarkApply(b, uint64(c.accounts), c.perTx, c.txs)
@@ -27,7 +33,11 @@ func BenchmarkApply(b *testing.B) {
 }
 
 func benchmarkApply(b *testing.B, accounts uint64, perTx, txs int) {
-	db, err := store.Open(store.Config{Dir: b.TempDir()})
+	keys, err := keyring.New(rand.Reader)
+	if err != nil {
+		b.Fatal(err)
+	}
+	db, err := store.Open(store.Config{Dir: b.TempDir(), FS: sealfs.New(vfs.Default, keys, rand.Reader)})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -80,6 +90,7 @@ func benchmarkApply(b *testing.B, accounts uint64, perTx, txs int) {
 	db.Settled()
 	b.StopTimer()
 	b.ReportMetric(float64(b.N)/(processTime(b)-begin).Seconds(), "transfers/s/core")
+	b.Logf("after %d: %+v", b.N, db.Metrics())
 	if err := db.Flush(); err != nil {
 		b.Fatal(err)
 	}

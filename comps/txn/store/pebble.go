@@ -18,6 +18,10 @@ const (
 	// maxMemTables bounds the memory of a store whose disk cannot keep up: beyond
 	// it Commit waits.
 	maxMemTables = 4
+	// gatheringBytes is what gathers at most while the disk keeps up: one table that fills
+	// and one that is being written. Pebble takes what gathers out of its block cache: a
+	// cache that is no larger than that holds nothing at all while there is work.
+	gatheringBytes = 2 * memTableBytes
 	// blockBytes is the unit of reading: a history block and its neighbours.
 	blockBytes = 8 << 10
 	// filterBits per key keep the search for an id that is new off the disk, all
@@ -36,7 +40,7 @@ func openPebble(cfg *Config, dir string, readOnly bool, flushed func()) (*pebble
 		FS:                          cfg.FS,
 		ReadOnly:                    readOnly,
 		DisableWAL:                  true,
-		CacheSize:                   cfg.CacheBytes,
+		CacheSize:                   cfg.CacheBytes + gatheringBytes,
 		MemTableSize:                memTableBytes,
 		MemTableStopWritesThreshold: maxMemTables,
 		MaxOpenFiles:                maxOpenFiles,
