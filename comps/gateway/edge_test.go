@@ -191,6 +191,7 @@ func TestAccess(t *testing.T) {
 		"Login.Login": {yes, yes, yes}, "Login.Register": {yes, denied, denied}, "Login.Schema": {yes, yes, yes},
 		"Login.Enter": {yes, yes, yes}, "Login.ChangePassword": {yes, yes, yes},
 		"Login.ChangeUser": {yes, denied, denied}, "Login.Rotate": {yes, denied, denied},
+		"Login.RegisterSealed": {yes, denied, denied}, "Login.ChangeUserSealed": {yes, denied, denied},
 		"Txn.Submit": {never, never, never}, "Txn.Status": {yes, yes, yes}, "Txn.Resolve": {yes, denied, yes},
 		"Txn.Read": {yes, yes, yes}, "Txn.Events": {yes, yes, yes}, "Txn.FindUser": {never, never, never}, "Txn.Sessions": {never, never, never},
 		"Txn.AwaitEffects": {never, never, never},

@@ -397,6 +397,9 @@ func TestSecretsStaySecret(t *testing.T) {
 		clean(t, "an answer to a registration", fmt.Sprint(a, a.Refused))
 	}
 	c := w.open(func(c *client.Config) { c.LoginName, c.Password = name, password })
+	if r, err := op.ChangeUser(t.Context(), &loginpb.ChangeUserRequest{User: c.Session().User, Password: password, TransactionId: op.NewID()}); err != nil || r.Refused != "" {
+		t.Fatal(r, err)
+	}
 	if _, err := c.Submit(t.Context(), payment(c)); err != nil {
 		t.Fatal(err)
 	}
@@ -405,6 +408,14 @@ func TestSecretsStaySecret(t *testing.T) {
 	config.LoginName, config.Password = name, password+"x"
 	_, err := client.Open(t.Context(), config)
 	clean(t, "the error of a wrong password", fmt.Sprint(err))
+	w.mu.Lock()
+	for method, bodies := range w.logins {
+		clean(t, "what a gateway could read of "+loginpb.LoginDescriptor.Method(method).Name, strings.Join(bodies, "\n"))
+	}
+	if len(w.logins[loginpb.LoginRegisterSealedMethod]) != 5 || len(w.logins[loginpb.LoginChangeUserSealedMethod]) != 1 || len(w.logins[loginpb.LoginEnterMethod]) == 0 {
+		t.Errorf("%d kinds of requests reached the login services", len(w.logins))
+	}
+	w.mu.Unlock()
 	r := w.raw()
 	r.request(1, loginpb.LoginService, loginpb.LoginLoginMethod, &loginpb.LoginRequest{LoginName: name, Password: password})
 	reply := r.next()

@@ -211,8 +211,9 @@ func (c *conn) forward(e *message.Envelope, a *access, in *session) {
 	events := e.Service == txnpb.TxnService && e.Method == txnpb.TxnEventsMethod
 	call.Any = events || e.Service == txnpb.TxnService && e.Method == txnpb.TxnReadMethod && stale(e.Body)
 	login := e.Service == loginpb.LoginService && proves(e.Method)
+	vouched := e.Service == loginpb.LoginService && bound(e.Method)
 	call.Body = bytes.Clone(e.Body)
-	if login {
+	if vouched {
 		if err := c.vouch(&call); err != nil {
 			c.discharge(n)
 			c.fail(e.Call, message.Invalid, err.Error())
@@ -230,7 +231,7 @@ func (c *conn) forward(e *message.Envelope, a *access, in *session) {
 	}
 	waits.Add(1)
 	call.Done = func(r engine.Reply) {
-		if login && call.Target != 0 && absent(r.Code) {
+		if vouched && call.Target != 0 && absent(r.Code) {
 			// The SFU that made the client's schema does not answer: any other one gives the
 			// client its own.
 			call.Target, call.Body = 0, bytes.Clone(call.Body)

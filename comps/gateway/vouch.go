@@ -22,6 +22,12 @@ func proves(method uint16) bool {
 	return false
 }
 
+// bound reports whether a method of the login service takes what is bound to the
+// connection: the gateway says to which one.
+func bound(method uint16) bool {
+	return proves(method) || method == loginpb.LoginRegisterSealedMethod || method == loginpb.LoginChangeUserSealedMethod
+}
+
 // absent reports whether a code means that a login service is not there.
 func absent(code message.Code) bool {
 	return code == message.Unavailable || code == message.Draining || code == message.NoMethod

@@ -69,7 +69,8 @@ type world struct {
 	behave   func(s *txnpb.Submission, tx *txnpb.Transaction) (txnpb.State, bool) // a state instead of executing
 	cutOff   atomic.Uint32                                                        // the SFU whose gateway reaches no leader
 	fate     func(r message.Responder[*txnpb.Outcomes], in *txnpb.SubmitBatch) bool
-	requests []string // every body that reached the transaction service
+	requests []string            // every body that reached the transaction service
+	logins   map[uint16][]string // those that reached a login service, by method
 	answer   txnpb.QueryAnswer
 
 	happened  uint64 // events
@@ -93,6 +94,23 @@ type sfu struct {
 	done    chan error
 }
 
+// overheard is a login service whose requests the world keeps, as a gateway that reads
+// what it passes on would.
+type overheard struct {
+	engine.Component
+	w *world
+}
+
+func (o *overheard) Serve(batch []message.Request) {
+	o.w.mu.Lock()
+	for _, r := range batch {
+		e := r.Envelope()
+		o.w.logins[e.Method] = append(o.w.logins[e.Method], string(e.Body))
+	}
+	o.w.mu.Unlock()
+	o.Component.Serve(batch)
+}
+
 // logBook is a log that can be searched.
 type logBook struct {
 	mu   sync.Mutex
@@ -113,7 +131,7 @@ func (l *logBook) String() string {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{t: t, cluster: [16]byte{'t', 'e', 's', 't'}, rows: make(map[u128.Int]*row), spent: make(map[u128.Int]string), log: &logBook{},
+	w := &world{t: t, cluster: [16]byte{'t', 'e', 's', 't'}, rows: make(map[u128.Int]*row), spent: make(map[u128.Int]string), logins: make(map[uint16][]string), log: &logBook{},
 		signer: ed25519.NewKeyFromSeed(bytes.Repeat([]byte{9}, ed25519.SeedSize)), epoch: func() uint32 { return 1 },
 		wall: func() int64 { return time.Now().UnixNano() }}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -189,8 +207,9 @@ func (w *world) startSFU(number uint16, l net.Listener, all []string, adjust ...
 	}
 	add(func() (engine.Component, error) { return &ledgerComponent{world: w}, nil })
 	add(func() (engine.Component, error) {
-		return login.New(login.Config{Pepper: make([]byte, login.PepperSize), Cluster: w.cluster, Signer: w.signer, Epoch: w.epoch,
+		l, err := login.New(login.Config{Pepper: make([]byte, login.PepperSize), Cluster: w.cluster, Signer: w.signer, Epoch: w.epoch,
 			Tokens: w.tokens, MemoryKiB: 64, Passes: 1, Wall: func() int64 { return w.wall() }})
+		return &overheard{l, w}, err
 	})
 	for _, construct := range w.components {
 		add(construct)

@@ -29,6 +29,24 @@ func (l *Login) ChangeUser(r message.Responder[*loginpb.ChangeUserReply], in *lo
 	})
 }
 
+// ChangeUserSealed implements loginpb.LoginHandler: ChangeUser of what no gateway can read.
+func (l *Login) ChangeUserSealed(r message.Responder[*loginpb.ChangeUserReply], in *loginpb.SealedRequest) {
+	env := r.Envelope()
+	principal, role := env.Principal, env.Role
+	if role != message.RoleOperator {
+		r.Fail(message.Denied, "login: only an operator may change users")
+		return
+	}
+	newer := func(schema []byte) *loginpb.ChangeUserReply { return &loginpb.ChangeUserReply{Schema: schema} }
+	sealedWork(l, r, in, loginpb.LoginChangeUserSealedMethod, newer, func(ctx context.Context, text []byte) (*loginpb.ChangeUserReply, error) {
+		var opened loginpb.ChangeUserRequest
+		if err := opened.Parse(text); err != nil {
+			return nil, message.Errorf(message.Invalid, "login: what was sealed is no change of a user")
+		}
+		return l.changeUser(ctx, principal, &opened)
+	})
+}
+
 // changeUser changes a user by a transaction, which ends all sessions of the user. A
 // rule that the request breaks is the reply's refusal; an error says that the outcome
 // is not known or not final.

@@ -66,29 +66,43 @@ func (l *Login) Rotate(r message.Responder[*loginpb.RotateReply], in *loginpb.Ro
 
 // Enter implements loginpb.LoginHandler.
 func (l *Login) Enter(r message.Responder[*loginpb.LoginReply], in *loginpb.SealedRequest) {
-	l.sealedWork(r, in, loginpb.LoginEnterMethod, l.enter)
+	l.proof(r, in, loginpb.LoginEnterMethod, l.enter)
 }
 
 // ChangePassword implements loginpb.LoginHandler.
 func (l *Login) ChangePassword(r message.Responder[*loginpb.LoginReply], in *loginpb.SealedRequest) {
-	l.sealedWork(r, in, loginpb.LoginChangePasswordMethod, l.changePassword)
+	l.proof(r, in, loginpb.LoginChangePasswordMethod, l.changePassword)
 }
 
-// sealedWork opens a sealed request and has f execute it.
-func (l *Login) sealedWork(r message.Responder[*loginpb.LoginReply], in *loginpb.SealedRequest, method uint16,
+// proof opens sealed Secrets and has f execute what they prove.
+func (l *Login) proof(r message.Responder[*loginpb.LoginReply], in *loginpb.SealedRequest, method uint16,
 	f func(ctx context.Context, in *loginpb.SealedRequest, s *loginpb.Secrets) (*loginpb.LoginReply, error)) {
+	newer := func(schema []byte) *loginpb.LoginReply { return &loginpb.LoginReply{Schema: schema} }
+	sealedWork(l, r, in, method, newer, func(ctx context.Context, text []byte) (*loginpb.LoginReply, error) {
+		s := &loginpb.Secrets{}
+		if err := s.Parse(text); err != nil || len(s.Nonce) != NonceSize {
+			return nil, message.Errorf(message.Invalid, "login: what was sealed is not a request with a nonce of %d bytes", NonceSize)
+		}
+		return f(ctx, in, s)
+	})
+}
+
+// sealedWork opens a sealed request and has f execute what it holds; newer makes the
+// answer that gives a client another schema.
+func sealedWork[R message.Message](l *Login, r message.Responder[R], in *loginpb.SealedRequest, method uint16,
+	newer func(schema []byte) R, f func(ctx context.Context, text []byte) (R, error)) {
 	l.work(r.Request, func(ctx context.Context) {
-		reply := &loginpb.LoginReply{}
-		s, err := l.open(in, method)
+		var reply R
+		text, err := l.open(in, method)
 		switch {
 		case errors.Is(err, errOldSchema):
 			if newest := l.schemas.newest(); newest == nil {
 				err = errStarting
 			} else {
-				reply.Schema, err = newest.Bytes(), nil
+				reply, err = newer(newest.Bytes()), nil
 			}
 		case err == nil:
-			reply, err = f(ctx, in, s)
+			reply, err = f(ctx, text)
 		}
 		if err != nil {
 			fail(r.Request, err)
@@ -101,8 +115,8 @@ func (l *Login) sealedWork(r message.Responder[*loginpb.LoginReply], in *loginpb
 // errOldSchema says that the keys of a request's schema are not here, or not any more.
 var errOldSchema = errors.New("login: sealed under a schema that is gone")
 
-// open opens a sealed request. The error is errOldSchema, or final.
-func (l *Login) open(in *loginpb.SealedRequest, method uint16) (*loginpb.Secrets, error) {
+// open returns what was sealed. The error is errOldSchema, or final.
+func (l *Login) open(in *loginpb.SealedRequest, method uint16) ([]byte, error) {
 	if in.Sfu != uint32(l.host.SFU()) {
 		return nil, errOldSchema
 	}
@@ -115,11 +129,7 @@ func (l *Login) open(in *loginpb.SealedRequest, method uint16) (*loginpb.Secrets
 	if err != nil {
 		return nil, message.Errorf(message.Denied, "login: %v", err)
 	}
-	s := &loginpb.Secrets{}
-	if err := s.Parse(text); err != nil || len(s.Nonce) != NonceSize {
-		return nil, message.Errorf(message.Invalid, "login: what was sealed is not a request with a nonce of %d bytes", NonceSize)
-	}
-	return s, nil
+	return text, nil
 }
 
 // enter begins a session.

@@ -71,7 +71,7 @@ func TestSchemas(t *testing.T) {
 }
 
 // seal seals secrets as a client does.
-func seal(t testing.TB, l *Login, method uint16, s *loginpb.Secrets) *loginpb.SealedRequest {
+func seal(t testing.TB, l *Login, method uint16, s message.Message) *loginpb.SealedRequest {
 	t.Helper()
 	r := l.ask(loginpb.LoginSchemaMethod, message.RoleNone, &loginpb.SchemaRequest{}).reply.(*loginpb.SchemaReply)
 	schema, err := sealed.Parse(r.Schema, signer.Public().(ed25519.PublicKey))
@@ -256,33 +256,96 @@ func TestChangeUser(t *testing.T) {
 	}
 }
 
-// FuzzEnter: whatever comes sealed or not, it gets one answer, and nobody is let in who
-// does not know the password.
+// TestSealedUsers: what an operator asks for is opened by the login service alone, does
+// what it does unsealed, and no other method opens it.
+func TestSealedUsers(t *testing.T) {
+	l, b, _ := newLogin(t)
+	in := seal(t, l, loginpb.LoginRegisterSealedMethod, &registration)
+	for _, role := range []message.Role{message.RoleNone, message.RoleClient, message.RoleAuditor} {
+		for _, method := range []uint16{loginpb.LoginRegisterSealedMethod, loginpb.LoginChangeUserSealedMethod} {
+			if a := l.ask(method, role, in); a.code != message.Denied {
+				t.Errorf("role %d, method %d: %v", role, method, a.code)
+			}
+		}
+	}
+	if a := l.ask(loginpb.LoginChangeUserSealedMethod, message.RoleOperator, in); a.code != message.Denied || len(b.submits) != 0 {
+		t.Errorf("a registration as a change: %v %s", a.code, a.text)
+	}
+	a := l.ask(loginpb.LoginRegisterSealedMethod, message.RoleOperator, in)
+	if r, ok := a.reply.(*loginpb.RegisterReply); !ok || r.User != 77 || r.Refused != "" || len(r.Schema) > 0 {
+		t.Fatalf("%v %v %s", a.reply, a.code, a.text)
+	}
+	l.ask(loginpb.LoginRegisterMethod, message.RoleOperator, &registration)
+	if !bytes.Equal(b.submits[0], b.submits[1]) {
+		t.Error("a registration that was sealed makes another transaction than one that was not")
+	}
+	reset := loginpb.ChangeUserRequest{User: 77, Password: "battery staple", TransactionId: u128.From64(6)}
+	change := seal(t, l, loginpb.LoginChangeUserSealedMethod, &reset)
+	a = l.ask(loginpb.LoginChangeUserSealedMethod, message.RoleOperator, change)
+	if r, ok := a.reply.(*loginpb.ChangeUserReply); !ok || r.Refused != "" {
+		t.Fatalf("%v %v %s", a.reply, a.code, a.text)
+	}
+	if v, err := parseVerifier(b.users[0].Verifier); err != nil || !v.check("battery staple") {
+		t.Error("the password was not reset")
+	}
+	for _, method := range []uint16{loginpb.LoginRegisterSealedMethod, loginpb.LoginChangeUserSealedMethod} {
+		if a := l.ask(method, message.RoleOperator, seal(t, l, method, &loginpb.Secrets{Nonce: []byte{0xff}, LoginName: "\xff"})); a.code == message.OK && a.reply == nil {
+			t.Errorf("method %d of something else: no answer", method)
+		}
+	}
+	// The keys are gone: both answer with the schema that follows.
+	if _, err := l.schemas.rotate(l.host.Now(), l.cfg.Wall(), true); err != nil {
+		t.Fatal(err)
+	}
+	want := l.schemas.newest().Bytes()
+	if r, ok := l.ask(loginpb.LoginRegisterSealedMethod, message.RoleOperator, in).reply.(*loginpb.RegisterReply); !ok || !bytes.Equal(r.Schema, want) {
+		t.Errorf("a registration under a schema that is gone: %v", r)
+	}
+	if r, ok := l.ask(loginpb.LoginChangeUserSealedMethod, message.RoleOperator, change).reply.(*loginpb.ChangeUserReply); !ok || !bytes.Equal(r.Schema, want) {
+		t.Errorf("a change under a schema that is gone: %v", r)
+	}
+}
+
+// FuzzEnter: whatever comes sealed or not, it gets one answer, nobody is let in who does
+// not know the password, and nobody changes users who is no operator.
 func FuzzEnter(f *testing.F) {
 	l, b, _ := newLogin(f)
 	l.ask(loginpb.LoginRegisterMethod, message.RoleOperator, &registration)
+	methods := []uint16{loginpb.LoginEnterMethod, loginpb.LoginChangePasswordMethod, loginpb.LoginRegisterSealedMethod, loginpb.LoginChangeUserSealedMethod}
 	secrets := message.Marshal(&loginpb.Secrets{Nonce: nonce(9), LoginName: "anna@shop", Password: "wrong horse"})
-	f.Add(secrets, []byte(nil), uint32(2), uint32(0), true)
-	f.Add(message.Marshal(&loginpb.Secrets{Nonce: nonce(9), NewPassword: "x"}), []byte("x"), uint32(2), uint32(1), true)
-	f.Add([]byte("not a message"), []byte("of this TLS session"), uint32(3), uint32(2), false)
+	f.Add(secrets, []byte(nil), uint32(2), uint32(0), uint8(0), false)
+	f.Add(message.Marshal(&loginpb.Secrets{Nonce: nonce(9), NewPassword: "x"}), []byte("x"), uint32(2), uint32(1), uint8(1), false)
+	f.Add([]byte("not a message"), []byte("of this TLS session"), uint32(3), uint32(2), uint8(1), false)
+	f.Add(message.Marshal(&loginpb.RegisterRequest{LoginName: "berta@shop", Password: "battery staple", PublicName: "Berta", Role: 1, TransactionId: u128.From64(1)}),
+		[]byte(nil), uint32(2), uint32(0), uint8(2), true)
+	f.Add(message.Marshal(&loginpb.ChangeUserRequest{User: 77, Role: 3, TransactionId: u128.From64(2)}), []byte(nil), uint32(2), uint32(1), uint8(3), true)
 	schema := l.schemas.newest()
-	f.Fuzz(func(t *testing.T, text, binding []byte, sfu, suite uint32, enter bool) {
+	anna := b.users[0]
+	f.Fuzz(func(t *testing.T, text, binding []byte, sfu, suite uint32, kind uint8, operator bool) {
 		if bytes.Contains(text, []byte("correct horse")) {
 			t.Skip("whoever knows the password may log in")
 		}
-		method := uint16(loginpb.LoginChangePasswordMethod)
-		if enter {
-			method = loginpb.LoginEnterMethod
+		method, role := methods[int(kind)%len(methods)], message.RoleNone
+		if operator {
+			role = message.RoleOperator
 		}
 		in := &loginpb.SealedRequest{Sfu: sfu, Epoch: schema.Epoch, Suite: suite, Encapsulated: text, Ciphertext: text, Binding: binding}
 		if box, err := schema.Seal(method, binding, text); err == nil && suite < 8 { // otherwise the bytes as they are
 			in.Suite, in.Encapsulated, in.Ciphertext = box.Suite, box.Encapsulated, box.Ciphertext
 		}
-		a := l.ask(method, message.RoleNone, in)
-		if r := a.login(); (r == nil) == (a.code == message.OK) || r != nil && len(r.Token) > 0 {
+		submitted := len(b.submits)
+		a := l.ask(method, role, in)
+		if (a.reply == nil) == (a.code == message.OK) {
 			t.Fatalf("%v %v %s", a.reply, a.code, a.text)
 		}
+		if r := a.login(); r != nil && len(r.Token) > 0 {
+			t.Fatalf("let in: %v", r)
+		}
+		if len(b.submits) > submitted && !(operator && kind%4 >= 2) {
+			t.Fatalf("method %d with role %d changes users", method, role)
+		}
 		l.names, l.addresses = newLockout(freeByName), newLockout(freeByAddress)
+		b.users, b.submits = []txnpb.User{anna}, nil
 		b.log.Reset()
 	})
 }

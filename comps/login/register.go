@@ -40,6 +40,24 @@ func (l *Login) Register(r message.Responder[*loginpb.RegisterReply], in *loginp
 	})
 }
 
+// RegisterSealed implements loginpb.LoginHandler: Register of what no gateway can read.
+func (l *Login) RegisterSealed(r message.Responder[*loginpb.RegisterReply], in *loginpb.SealedRequest) {
+	env := r.Envelope()
+	principal, role := env.Principal, env.Role
+	if role != message.RoleOperator {
+		r.Fail(message.Denied, "login: only an operator may create users")
+		return
+	}
+	newer := func(schema []byte) *loginpb.RegisterReply { return &loginpb.RegisterReply{Schema: schema} }
+	sealedWork(l, r, in, loginpb.LoginRegisterSealedMethod, newer, func(ctx context.Context, text []byte) (*loginpb.RegisterReply, error) {
+		var opened loginpb.RegisterRequest
+		if err := opened.Parse(text); err != nil {
+			return nil, message.Errorf(message.Invalid, "login: what was sealed is no registration")
+		}
+		return l.register(ctx, principal, &opened)
+	})
+}
+
 // register creates a user by a transaction. A rule that the request breaks is the
 // reply's refusal; an error says that the outcome is not known or not final.
 func (l *Login) register(ctx context.Context, principal uint64, in *loginpb.RegisterRequest) (*loginpb.RegisterReply, error) {

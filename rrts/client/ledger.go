@@ -5,7 +5,6 @@ import (
 
 	"virtualservicesinc.com/rrts/message/u128"
 	"virtualservicesinc.com/rrts/schema/ledgerpb"
-	"virtualservicesinc.com/rrts/schema/loginpb"
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
@@ -65,16 +64,4 @@ func (c *Client) LookupTransfers(ctx context.Context, ids ...u128.Int) ([]ledger
 		return nil, err
 	}
 	return a.Transfers, nil
-}
-
-// Register creates a user; operators only. With the same transaction id it may be
-// repeated.
-func (c *Client) Register(ctx context.Context, r *loginpb.RegisterRequest) (*loginpb.RegisterReply, error) {
-	return loginpb.LoginClient{Caller: c}.Register(ctx, r)
-}
-
-// ChangeUser changes a user and ends the user's sessions; operators only. With the same
-// transaction id it may be called again.
-func (c *Client) ChangeUser(ctx context.Context, r *loginpb.ChangeUserRequest) (*loginpb.ChangeUserReply, error) {
-	return loginpb.LoginClient{Caller: c}.ChangeUser(ctx, r)
 }

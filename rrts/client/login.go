@@ -35,7 +35,7 @@ func (cn *conn) logIn(password string) error {
 	var err error
 	switch {
 	case cn.protocol >= 2:
-		err = cn.askSealed(loginpb.LoginEnterMethod, &secrets, &r)
+		err = cn.askSealed(loginpb.LoginEnterMethod, secretsOf(&secrets), &r, &r.Schema)
 	case c.config.LoginKey != nil:
 		err = ErrUnsealed
 	default:
@@ -59,9 +59,10 @@ func (cn *conn) begun(r *loginpb.LoginReply) {
 	c.user.User, c.user.Role, c.user.PublicName = r.User, r.Role, r.PublicName
 }
 
-// askSealed seals secrets for a login service, asks it, and seals them again as long as
-// the service has other keys by then, or its outcome is not known.
-func (cn *conn) askSealed(method uint16, secrets *loginpb.Secrets, r *loginpb.LoginReply) error {
+// askSealed seals what text returns for a login service, asks it, and seals again as long
+// as the service has other keys by then, or its outcome is not known. newer is the field
+// of the reply r that holds them.
+func (cn *conn) askSealed(method uint16, text func() []byte, r message.Message, newer *[]byte) error {
 	binding, err := cn.fc.Exporter(sealed.BindingLabel, sealed.BindingSize)
 	if err != nil {
 		return err
@@ -75,16 +76,16 @@ func (cn *conn) askSealed(method uint16, secrets *loginpb.Secrets, r *loginpb.Lo
 			}
 			raw = s.Schema
 		}
-		in, err := cn.c.seal(raw, method, binding, secrets)
+		in, err := cn.c.seal(raw, method, binding, text())
 		if err != nil {
 			return err
 		}
 		err = cn.ask(loginpb.LoginService, method, in, r)
 		switch {
-		case err == nil && len(r.Schema) == 0:
+		case err == nil && len(*newer) == 0:
 			return nil
 		case err == nil:
-			raw, err = slices.Clone(r.Schema), message.Errorf(message.Unavailable, "the login services change their keys faster than this client seals")
+			raw, err = slices.Clone(*newer), message.Errorf(message.Unavailable, "the login services change their keys faster than this client seals")
 		case sealAgain(method, err):
 			raw = nil
 		default:
@@ -96,17 +97,27 @@ func (cn *conn) askSealed(method uint16, secrets *loginpb.Secrets, r *loginpb.Lo
 	}
 }
 
+// secretsOf returns s encoded, each time with a new nonce.
+func secretsOf(s *loginpb.Secrets) func() []byte {
+	return func() []byte {
+		s.Nonce = make([]byte, nonceSize)
+		rand.Read(s.Nonce)
+		return message.Marshal(s)
+	}
+}
+
 // sealAgain reports whether a request that failed so may be tried again at once, with
 // another login service: this one was lost, or is about to stop. A second login harms
-// nobody; after a change of the password that may have been made, the old one is wrong.
+// nobody, and what an operator asks for is done once; after a change of the password that
+// may have been made, the old one is wrong.
 func sealAgain(method uint16, err error) bool {
 	var e *message.Error
 	return errors.As(err, &e) && (e.Code == message.Unavailable || e.Code == message.Draining ||
-		e.Code == message.Unknown && method == loginpb.LoginEnterMethod)
+		e.Code == message.Unknown && method != loginpb.LoginChangePasswordMethod)
 }
 
-// seal seals secrets under an encoded schema, with a new nonce.
-func (c *Client) seal(raw []byte, method uint16, binding []byte, secrets *loginpb.Secrets) (*loginpb.SealedRequest, error) {
+// seal seals a text under an encoded schema.
+func (c *Client) seal(raw []byte, method uint16, binding, text []byte) (*loginpb.SealedRequest, error) {
 	schema, err := sealed.Parse(raw, c.config.LoginKey)
 	if err != nil {
 		return nil, err
@@ -114,9 +125,7 @@ func (c *Client) seal(raw []byte, method uint16, binding []byte, secrets *loginp
 	if id := c.config.ClusterID; id != ([16]byte{}) && schema.Cluster != id {
 		return nil, fmt.Errorf("%w: its login schema", ErrOtherCluster)
 	}
-	secrets.Nonce = make([]byte, nonceSize)
-	rand.Read(secrets.Nonce)
-	b, err := schema.Seal(method, binding, message.Marshal(secrets))
+	b, err := schema.Seal(method, binding, text)
 	if err != nil {
 		return nil, err
 	}
@@ -186,7 +195,7 @@ func (c *Client) changeAt(ctx context.Context, g *gateway, old, password string)
 	}
 	var r loginpb.LoginReply
 	secrets := loginpb.Secrets{LoginName: c.config.LoginName, Password: old, NewPassword: password}
-	if err := cn.askSealed(loginpb.LoginChangePasswordMethod, &secrets, &r); err != nil {
+	if err := cn.askSealed(loginpb.LoginChangePasswordMethod, secretsOf(&secrets), &r, &r.Schema); err != nil {
 		return fmt.Errorf("change of the password: %w", err)
 	}
 	cn.begun(&r)

@@ -516,7 +516,8 @@ func (m SchemaReply) String() string {
 	return t.String()
 }
 
-// SealedRequest is a Secrets that was sealed under a schema.
+// SealedRequest is what was sealed under a schema: a Secrets, a RegisterRequest or a
+// ChangeUserRequest, as the method says.
 type SealedRequest struct {
 	// The schema: the SFU that made it, and its epoch.
 	Sfu   uint32
@@ -1263,12 +1264,17 @@ func (m ChangeUserRequest) MarshalText() ([]byte, error) { return []byte(m.Strin
 type ChangeUserReply struct {
 	// Or, why not, one line.
 	Refused string
+	// As LoginReply's, of ChangeUserSealed.
+	Schema []byte
 }
 
 // AppendTo appends the encoded form of m to b.
 func (m *ChangeUserReply) AppendTo(b []byte) []byte {
 	if m.Refused != "" {
 		b = message.AppendString(append(b, 0x0a), m.Refused)
+	}
+	if len(m.Schema) > 0 {
+		b = message.AppendBytes(append(b, 0x12), m.Schema)
 	}
 	return b
 }
@@ -1279,10 +1285,13 @@ func (m *ChangeUserReply) Size() int {
 	if m.Refused != "" {
 		n += 1 + message.SizeBytes(len(m.Refused))
 	}
+	if len(m.Schema) > 0 {
+		n += 1 + message.SizeBytes(len(m.Schema))
+	}
 	return n
 }
 
-// Parse replaces m by what b holds, reusing its slices.
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
 // The error is message.ErrMalformed.
 func (m *ChangeUserReply) Parse(b []byte) error {
 	m.Reset()
@@ -1312,6 +1321,17 @@ func (m *ChangeUserReply) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.login.ChangeUserReply.refused: not UTF-8")
 			}
 			m.Refused = string(p)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x12: // schema
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.login.ChangeUserReply.schema")
+			}
+			m.Schema = p
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.login.ChangeUserReply: unknown field")
@@ -1331,6 +1351,9 @@ func (m ChangeUserReply) String() string {
 	t := message.NewText("ChangeUserReply")
 	if m.Refused != "" {
 		t.Add("refused", m.Refused)
+	}
+	if len(m.Schema) > 0 {
+		t.Add("schema", m.Schema)
 	}
 	return t.String()
 }
@@ -1514,6 +1537,8 @@ type RegisterReply struct {
 	User uint64
 	// Set instead when the user could not be created: why, one line.
 	Refused string
+	// As LoginReply's, of RegisterSealed.
+	Schema []byte
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -1523,6 +1548,9 @@ func (m *RegisterReply) AppendTo(b []byte) []byte {
 	}
 	if m.Refused != "" {
 		b = message.AppendString(append(b, 0x12), m.Refused)
+	}
+	if len(m.Schema) > 0 {
+		b = message.AppendBytes(append(b, 0x1a), m.Schema)
 	}
 	return b
 }
@@ -1536,10 +1564,13 @@ func (m *RegisterReply) Size() int {
 	if m.Refused != "" {
 		n += 1 + message.SizeBytes(len(m.Refused))
 	}
+	if len(m.Schema) > 0 {
+		n += 1 + message.SizeBytes(len(m.Schema))
+	}
 	return n
 }
 
-// Parse replaces m by what b holds, reusing its slices.
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
 // The error is message.ErrMalformed.
 func (m *RegisterReply) Parse(b []byte) error {
 	m.Reset()
@@ -1582,6 +1613,17 @@ func (m *RegisterReply) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.login.RegisterReply.refused: not UTF-8")
 			}
 			m.Refused = string(p)
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x1a: // schema
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.login.RegisterReply.schema")
+			}
+			m.Schema = p
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.login.RegisterReply: unknown field")
@@ -1605,19 +1647,24 @@ func (m RegisterReply) String() string {
 	if m.Refused != "" {
 		t.Add("refused", m.Refused)
 	}
+	if len(m.Schema) > 0 {
+		t.Add("schema", m.Schema)
+	}
 	return t.String()
 }
 
 // The numbers by which engines route to Login.
 const (
-	LoginService              uint16 = 4
-	LoginLoginMethod          uint16 = 1
-	LoginRegisterMethod       uint16 = 2
-	LoginSchemaMethod         uint16 = 3
-	LoginEnterMethod          uint16 = 4
-	LoginChangePasswordMethod uint16 = 5
-	LoginChangeUserMethod     uint16 = 6
-	LoginRotateMethod         uint16 = 7
+	LoginService                uint16 = 4
+	LoginLoginMethod            uint16 = 1
+	LoginRegisterMethod         uint16 = 2
+	LoginSchemaMethod           uint16 = 3
+	LoginEnterMethod            uint16 = 4
+	LoginChangePasswordMethod   uint16 = 5
+	LoginChangeUserMethod       uint16 = 6
+	LoginRotateMethod           uint16 = 7
+	LoginRegisterSealedMethod   uint16 = 8
+	LoginChangeUserSealedMethod uint16 = 9
 )
 
 // LoginDescriptor is what routing knows of Login.
@@ -1691,6 +1738,26 @@ var LoginDescriptor = message.ServiceDescriptor{
 			Request:  "rrts.login.RotateRequest",
 			Reply:    "rrts.login.RotateReply",
 		},
+		{
+			Number:     LoginRegisterSealedMethod,
+			Name:       "RegisterSealed",
+			Lane:       message.LaneRequest,
+			Idempotent: true,
+			Sensitive:  true,
+			MaxBytes:   4096,
+			Request:    "rrts.login.SealedRequest",
+			Reply:      "rrts.login.RegisterReply",
+		},
+		{
+			Number:     LoginChangeUserSealedMethod,
+			Name:       "ChangeUserSealed",
+			Lane:       message.LaneRequest,
+			Idempotent: true,
+			Sensitive:  true,
+			MaxBytes:   4096,
+			Request:    "rrts.login.SealedRequest",
+			Reply:      "rrts.login.ChangeUserReply",
+		},
 	},
 }
 
@@ -1701,6 +1768,7 @@ var LoginDescriptor = message.ServiceDescriptor{
 type LoginHandler interface {
 	// Of protocol version 1, unsealed; clients of version 2 call Enter.
 	Login(r message.Responder[*LoginReply], in *LoginRequest)
+	// Of protocol version 1, unsealed; clients of version 2 call RegisterSealed.
 	Register(r message.Responder[*RegisterReply], in *RegisterRequest)
 	Schema(r message.Responder[*SchemaReply], in *SchemaRequest)
 	// Begins a session. It is executed once: after an outcome that is not known a client
@@ -1709,9 +1777,15 @@ type LoginHandler interface {
 	// Gives the user whose name and password these are a new password, ends all sessions
 	// of that user and begins another one.
 	ChangePassword(r message.Responder[*LoginReply], in *SealedRequest)
+	// A new password comes by ChangeUserSealed from clients of version 2.
 	ChangeUser(r message.Responder[*ChangeUserReply], in *ChangeUserRequest)
 	// Of one SFU's login service.
 	Rotate(r message.Responder[*RotateReply], in *RotateRequest)
+	// Register with what only the login service may read. A transaction is executed once,
+	// so that a request needs no nonce.
+	RegisterSealed(r message.Responder[*RegisterReply], in *SealedRequest)
+	// ChangeUser likewise.
+	ChangeUserSealed(r message.Responder[*ChangeUserReply], in *SealedRequest)
 }
 
 // ServeLogin gives r to the method of h that it is for. A malformed request is
@@ -1753,6 +1827,16 @@ func ServeLogin(h LoginHandler, r message.Request) {
 		if message.Accept(r, &LoginDescriptor.Methods[6], in) {
 			h.Rotate(message.Responder[*RotateReply]{Request: r}, in)
 		}
+	case LoginRegisterSealedMethod:
+		in := new(SealedRequest)
+		if message.Accept(r, &LoginDescriptor.Methods[7], in) {
+			h.RegisterSealed(message.Responder[*RegisterReply]{Request: r}, in)
+		}
+	case LoginChangeUserSealedMethod:
+		in := new(SealedRequest)
+		if message.Accept(r, &LoginDescriptor.Methods[8], in) {
+			h.ChangeUserSealed(message.Responder[*ChangeUserReply]{Request: r}, in)
+		}
 	default:
 		message.Refuse(r, &LoginDescriptor)
 	}
@@ -1774,7 +1858,7 @@ func (c LoginClient) Login(ctx context.Context, in *LoginRequest) (*LoginReply, 
 	return out, nil
 }
 
-// Register calls Login.Register.
+// Of protocol version 1, unsealed; clients of version 2 call RegisterSealed.
 func (c LoginClient) Register(ctx context.Context, in *RegisterRequest) (*RegisterReply, error) {
 	body, err := c.Call(ctx, &LoginDescriptor.Methods[1], LoginService, message.Marshal(in))
 	if err != nil {
@@ -1828,7 +1912,7 @@ func (c LoginClient) ChangePassword(ctx context.Context, in *SealedRequest) (*Lo
 	return out, nil
 }
 
-// ChangeUser calls Login.ChangeUser.
+// A new password comes by ChangeUserSealed from clients of version 2.
 func (c LoginClient) ChangeUser(ctx context.Context, in *ChangeUserRequest) (*ChangeUserReply, error) {
 	body, err := c.Call(ctx, &LoginDescriptor.Methods[5], LoginService, message.Marshal(in))
 	if err != nil {
@@ -1849,6 +1933,33 @@ func (c LoginClient) Rotate(ctx context.Context, in *RotateRequest) (*RotateRepl
 	}
 	out := new(RotateReply)
 	if err := message.Finish(&LoginDescriptor.Methods[6], body, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Register with what only the login service may read. A transaction is executed once,
+// so that a request needs no nonce.
+func (c LoginClient) RegisterSealed(ctx context.Context, in *SealedRequest) (*RegisterReply, error) {
+	body, err := c.Call(ctx, &LoginDescriptor.Methods[7], LoginService, message.Marshal(in))
+	if err != nil {
+		return nil, err
+	}
+	out := new(RegisterReply)
+	if err := message.Finish(&LoginDescriptor.Methods[7], body, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// ChangeUser likewise.
+func (c LoginClient) ChangeUserSealed(ctx context.Context, in *SealedRequest) (*ChangeUserReply, error) {
+	body, err := c.Call(ctx, &LoginDescriptor.Methods[8], LoginService, message.Marshal(in))
+	if err != nil {
+		return nil, err
+	}
+	out := new(ChangeUserReply)
+	if err := message.Finish(&LoginDescriptor.Methods[8], body, out); err != nil {
 		return nil, err
 	}
 	return out, nil
