@@ -163,6 +163,7 @@ func (c *conn) ExecContext(ctx context.Context, text string, args []driver.Named
 		return nil, err
 	}
 	var total int64
+	rows := false
 	for {
 		var n api.SQLLEN
 		if ret := api.SQLRowCount(s.h, &n); failed(ret) {
@@ -170,6 +171,12 @@ func (c *conn) ExecContext(ctx context.Context, text string, args []driver.Named
 			break
 		}
 		total += max(int64(n), 0)
+		// Asked for while there is a result: at the end of the results a driver may have none
+		// to tell of.
+		var columns api.SQLSMALLINT
+		if ret := api.SQLNumResultCols(s.h, &columns); failed(ret) || columns > 0 {
+			rows = true
+		}
 		ret, cerr := s.call(ctx, func() api.SQLRETURN { return api.SQLMoreResults(s.h) })
 		if ret == api.SQL_NO_DATA {
 			break
@@ -187,8 +194,7 @@ func (c *conn) ExecContext(ctx context.Context, text string, args []driver.Named
 		s.free()
 		return nil, err
 	}
-	var columns api.SQLSMALLINT
-	if ret := api.SQLNumResultCols(s.h, &columns); failed(ret) || columns > 0 {
+	if rows {
 		s.free() // rows that nobody has fetched are in the way of using it again
 	} else {
 		s.release()
