@@ -143,6 +143,7 @@ func TestDatabases(t *testing.T) {
 		t.Run("writes", func(t *testing.T) { writes(t, src, db) })
 		t.Run("together", func(t *testing.T) { together(t, src, db) })
 		t.Run("values", func(t *testing.T) { values(t, src) })
+		t.Run("lies", func(t *testing.T) { lies(t, s, db) })
 		t.Run("fences", func(t *testing.T) { fences(t, src, db) })
 		if s.Name == "mariadb" {
 			t.Run("rollback", func(t *testing.T) { rollback(t, c, db) })
@@ -150,6 +151,7 @@ func TestDatabases(t *testing.T) {
 		}
 		if s.Port != 0 {
 			t.Run("deadlock", func(t *testing.T) { deadlock(t, s, src, db) })
+			t.Run("every message", func(t *testing.T) { everyMessage(t, s, db) })
 			t.Run("lost answer", func(t *testing.T) { lostAnswer(t, s, db) })
 			t.Run("hangs and refuses", func(t *testing.T) { hangs(t, s, src, db) })
 		}

@@ -55,11 +55,12 @@ type Outcome struct {
 }
 
 const (
-	effectTable  = "rrts_effect"
-	insertEffect = "INSERT INTO rrts_effect (effect, fence, token, done, affected, stamp) VALUES (?, ?, ?, ?, ?, ?)"
-	raiseEffect  = "UPDATE rrts_effect SET fence = ?, token = ?, stamp = ? WHERE effect = ? AND done = 0 AND fence <= ?"
-	finishEffect = "UPDATE rrts_effect SET done = 1, affected = ?, stamp = ? WHERE effect = ? AND token = ? AND done = 0"
-	selectEffect = "SELECT done, fence, affected FROM rrts_effect WHERE effect = ?"
+	effectTable   = "rrts_effect"
+	insertEffect  = "INSERT INTO rrts_effect (effect, fence, token, done, affected, stamp) VALUES (?, ?, ?, ?, ?, ?)"
+	raiseEffect   = "UPDATE rrts_effect SET fence = ?, token = ?, stamp = ? WHERE effect = ? AND done = 0 AND fence <= ?"
+	finishEffect  = "UPDATE rrts_effect SET done = 1, affected = ?, stamp = ? WHERE effect = ? AND token = ? AND done = 0"
+	confirmEffect = "UPDATE rrts_effect SET token = ?, stamp = ? WHERE effect = ? AND done = 1"
+	selectEffect  = "SELECT done, fence, token, affected FROM rrts_effect WHERE effect = ?"
 )
 
 // attemptsAtOnce is how often one attempt begins anew when the database says that nothing
@@ -69,7 +70,7 @@ const attemptsAtOnce = 3
 var (
 	errTaken   = errors.New("the row of the effect is there already, or cannot be written")
 	errFenced  = errors.New("datasource: another SFU has taken the effect")
-	errUnseen  = errors.New("it is not done")
+	errUnseen  = errors.New("it is not as it was written")
 	errUnknown = errors.New("the answer to COMMIT is missing")
 )
 
@@ -159,20 +160,21 @@ func (s *Source) together(ctx context.Context, attempts []*attempt) ([]int64, er
 			return err
 		}
 		rows := make([]int64, len(attempts))
-		err = s.marked(ctx, attempts[len(attempts)-1].key, func(ctx context.Context, tx *sql.Tx) error {
+		last := attempts[len(attempts)-1]
+		err = s.transaction(ctx, last.key, last.token, func(ctx context.Context, tx *sql.Tx) (bool, error) {
 			for i, a := range attempts {
 				if table, ok := refused[a.st.Name]; ok {
-					return s.refusal(a.st.Name, table)
+					return false, s.refusal(a.st.Name, table)
 				}
 				var err error
 				if rows[i], err = a.work(ctx, tx); err != nil {
-					return err
+					return false, err
 				}
 				if err = a.insert(ctx, tx, rows[i]); err != nil {
-					return err
+					return false, err
 				}
 			}
-			return nil
+			return true, nil
 		})
 		out <- rows
 		return err
@@ -217,12 +219,12 @@ func (a *attempt) run(ctx context.Context) Outcome {
 // recover finds out whether an earlier attempt did the work and does it otherwise. because
 // is what this attempt met before, if it began with the work.
 func (a *attempt) recover(ctx context.Context, because error) Outcome {
-	row, err := a.raise(ctx)
+	at, err := a.raise(ctx)
 	switch {
 	case err != nil:
 		return Outcome{Class: Retry, Err: err}
-	case row.done:
-		return Outcome{Class: Done, Rows: row.affected}
+	case at.done:
+		return Outcome{Class: Done, Rows: at.affected}
 	case because != nil && a.refuses(because):
 		return Outcome{Class: a.class(because), Err: because}
 	}
@@ -286,11 +288,11 @@ func (a *attempt) insert(ctx context.Context, tx *sql.Tx, n int64) error {
 // was done, unless it is errUnknown. It begins anew where the database says that it may.
 func (a *attempt) try(ctx context.Context, mark func(context.Context, *sql.Tx, int64) error) (n int64, err error) {
 	for range attemptsAtOnce {
-		err = a.s.marked(ctx, a.key, func(ctx context.Context, tx *sql.Tx) error {
+		err = a.s.transaction(ctx, a.key, a.token, func(ctx context.Context, tx *sql.Tx) (bool, error) {
 			if n, err = a.work(ctx, tx); err != nil {
-				return err
+				return false, err
 			}
-			return mark(ctx, tx, n)
+			return true, mark(ctx, tx, n)
 		})
 		if err == nil || ctx.Err() != nil || errors.Is(err, errUnknown) {
 			return n, err
@@ -302,17 +304,15 @@ func (a *attempt) try(ctx context.Context, mark func(context.Context, *sql.Tx, i
 	return n, err
 }
 
-// transaction runs f in a database transaction. An error means that nothing was done,
-// unless it is errUnknown.
-func (s *Source) transaction(ctx context.Context, f func(context.Context, *sql.Tx) error) error {
-	return s.marked(ctx, "", f)
-}
-
-// marked is transaction for work with which the row of an effect becomes done. That a
-// driver calls a COMMIT successful is not believed before the row is seen: one whose
-// connection was lost by then, or whose transaction the database had given up, may do so
-// all the same.
-func (s *Source) marked(ctx context.Context, key string, f func(context.Context, *sql.Tx) error) error {
+// transaction runs f in a database transaction and is over when the row of an effect is
+// seen with the token that f has written there; f reports whether it did. An error means
+// that nothing was done, unless it is errUnknown.
+//
+// That a driver calls a COMMIT successful is not believed: psqlodbc does when the
+// connection was lost in something that it did on its own, such as the DEALLOCATE of a
+// statement that was freed, because it then has no transaction any more to commit; and the
+// COMMIT of a transaction that a database had given up is a ROLLBACK without an error.
+func (s *Source) transaction(ctx context.Context, key string, token int64, f func(context.Context, *sql.Tx) (wrote bool, err error)) error {
 	c, err := s.db.Conn(ctx)
 	if err != nil {
 		return fmt.Errorf("datasource: %s: no connection: %w", s.cfg.Name, err)
@@ -324,22 +324,19 @@ func (s *Source) marked(ctx context.Context, key string, f func(context.Context,
 		drop(c)
 		return err
 	}
-	if err = f(ctx, tx); err == nil {
+	wrote, err := f(ctx, tx)
+	if err == nil {
 		err = ctx.Err() // after this it cannot be taken back
 	}
 	if err == nil {
-		if err = tx.Commit(); err != nil {
+		err := tx.Commit()
+		if err == nil && wrote {
+			err = seen(ctx, c, key, token)
+		}
+		if err != nil {
 			drop(c)
 			s.forget()
 			return fmt.Errorf("datasource: %s: %w: %w", s.cfg.Name, errUnknown, err)
-		}
-		if key != "" {
-			var done, fence, affected int64
-			if err := c.QueryRowContext(ctx, selectEffect, key).Scan(&done, &fence, &affected); err != nil || done != 1 {
-				drop(c)
-				s.forget()
-				return fmt.Errorf("datasource: %s: %w: the row of the effect is not seen after it: %w", s.cfg.Name, errUnknown, errors.Join(err, errUnseen))
-			}
 		}
 		c.Close()
 		return nil
@@ -353,47 +350,92 @@ func (s *Source) marked(ctx context.Context, key string, f func(context.Context,
 	return err
 }
 
-// standing is the row of an effect.
-type standing struct {
-	done     bool
-	affected int64
+// seen looks at the row of an effect after a COMMIT.
+func seen(ctx context.Context, c querier, key string, token int64) error {
+	switch row, err := readRow(ctx, c, key); {
+	case err != nil:
+		return fmt.Errorf("the row of the effect is not seen after it: %w", err)
+	case row.token != token:
+		return fmt.Errorf("the row of the effect is not seen after it: %w", errUnseen)
+	}
+	return nil
+}
+
+// row is the row of an effect.
+type row struct {
+	there, done            bool
+	fence, token, affected int64
+}
+
+// querier is a connection, or a pool of them.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// readRow reads to the end of the result, unlike QueryRow: only then can the driver use
+// the prepared statement again.
+func readRow(ctx context.Context, q querier, key string) (row, error) {
+	rows, err := q.QueryContext(ctx, selectEffect, key)
+	if err != nil {
+		return row{}, err
+	}
+	defer rows.Close()
+	var out row
+	for rows.Next() {
+		var done int64
+		if err := rows.Scan(&done, &out.fence, &out.token, &out.affected); err != nil {
+			return row{}, err
+		}
+		out.there, out.done = true, done == 1
+	}
+	return out, rows.Err()
 }
 
 // raise makes the row the attempt's own, so that no older attempt can commit any more, or
 // finds it done. Its error means that neither is known.
-func (a *attempt) raise(ctx context.Context) (standing, error) {
-	inserted := a.s.transaction(ctx, func(ctx context.Context, tx *sql.Tx) error {
+func (a *attempt) raise(ctx context.Context) (row, error) {
+	inserted := a.s.transaction(ctx, a.key, a.token, func(ctx context.Context, tx *sql.Tx) (bool, error) {
 		_, err := tx.ExecContext(ctx, insertEffect, a.key, int64(a.e.Fence), a.token, int64(0), int64(0), time.Now().Unix())
-		return err
+		return true, err
 	})
 	if inserted == nil {
-		return standing{}, nil
+		return row{}, nil
 	}
-	raised := int64(0)
-	err := a.s.transaction(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		r, err := tx.ExecContext(ctx, raiseEffect, int64(a.e.Fence), a.token, time.Now().Unix(), a.key, int64(a.e.Fence))
-		if err == nil {
-			raised, err = r.RowsAffected()
+	for _, step := range []struct {
+		done bool
+		sql  string
+		args []any
+	}{
+		{false, raiseEffect, []any{int64(a.e.Fence), a.token, time.Now().Unix(), a.key, int64(a.e.Fence)}},
+		// What is seen as done need not be on the disk yet: some databases show a commit
+		// before they have synced it. A commit that follows it is not synced before it.
+		{true, confirmEffect, []any{a.token, time.Now().Unix(), a.key}},
+	} {
+		changed := int64(0)
+		err := a.s.transaction(ctx, a.key, a.token, func(ctx context.Context, tx *sql.Tx) (bool, error) {
+			r, err := tx.ExecContext(ctx, step.sql, step.args...)
+			if err == nil {
+				changed, err = r.RowsAffected()
+			}
+			return changed == 1, err
+		})
+		switch {
+		case err != nil:
+			return row{}, err
+		case changed == 1 && !step.done:
+			return row{}, nil
 		}
-		return err
-	})
+	}
+	at, err := readRow(ctx, a.s.db, a.key)
 	switch {
 	case err != nil:
-		return standing{}, err
-	case raised == 1:
-		return standing{}, nil
+		return row{}, err
+	case !at.there:
+		return row{}, fmt.Errorf("datasource: %s: the row of the effect cannot be written: %w", a.s.cfg.Name, inserted)
+	case at.done && at.token == a.token:
+		return at, nil
+	case !at.done && at.fence > int64(a.e.Fence):
+		return row{}, errFenced
 	}
-	var done, fence, affected int64
-	err = a.s.db.QueryRowContext(ctx, selectEffect, a.key).Scan(&done, &fence, &affected)
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return standing{}, fmt.Errorf("datasource: %s: the row of the effect cannot be written: %w", a.s.cfg.Name, inserted)
-	case err != nil:
-		return standing{}, err
-	case done != 1 && fence > int64(a.e.Fence):
-		return standing{}, errFenced
-	case done != 1:
-		return standing{}, fmt.Errorf("datasource: %s: the row of the effect cannot be raised", a.s.cfg.Name)
-	}
-	return standing{done: true, affected: affected}, nil
+	return row{}, fmt.Errorf("datasource: %s: the row of the effect cannot be raised", a.s.cfg.Name)
 }

@@ -39,7 +39,8 @@
 //	raise    INSERT the row, not done, with its own fence and token, and COMMIT.
 //	         Where the row is there already: UPDATE it, unless it is done or has a higher
 //	         fence, and COMMIT. Both wait for an older attempt that is still under way.
-//	read     The row is done: so is the effect. Its fence is higher: another SFU has it.
+//	confirm  The row is done: UPDATE its token, COMMIT, and so is the effect. What is read as
+//	         done alone need not be on the disk yet. Its fence is higher: another SFU has it.
 //	work     Otherwise nothing was done, and cannot be any more: what an older attempt
 //	         still has in flight meets the row, or its new token, and is rolled back. So
 //	         do the work and UPDATE the row to done where it still has the token, in one
@@ -47,6 +48,9 @@
 //
 // Before an effect is given up as failed the row is raised, too: an older attempt cannot
 // commit after that.
+//
+// No COMMIT is believed before the row is read with the attempt's token: ODBC drivers have
+// called it successful when the connection, and with it the transaction, was lost.
 //
 // Rows must be kept for as long as an attempt may follow, which is until the effect is
 // reported in the ledger; they are not deleted by RRTS.

@@ -37,18 +37,8 @@ func (s *Source) Init(ctx context.Context) (made bool, err error) {
 }
 
 func (s *Source) init(ctx context.Context) (made bool, err error) {
-	read := func(key string) error {
-		err := s.db.QueryRowContext(ctx, selectEffect, key).Scan(new(any), new(any), new(any))
-		if errors.Is(err, sql.ErrNoRows) {
-			return nil
-		}
-		if err == nil {
-			return errTaken
-		}
-		return err
-	}
 	const probe = "probe"
-	if err := read(probe); err != nil && !errors.Is(err, errTaken) {
+	if _, err := readRow(ctx, s.db, probe); err != nil {
 		if _, created := s.db.ExecContext(ctx, createEffect); created != nil {
 			return false, fmt.Errorf("datasource: %s: the table rrts_effect cannot be read (%w) and cannot be made: %w", s.cfg.Name, err, created)
 		}
@@ -61,21 +51,21 @@ func (s *Source) init(ctx context.Context) (made bool, err error) {
 	if err := remove(); err != nil { // of an init that found a table which cannot be rolled back
 		return made, fmt.Errorf("datasource: %s: the table rrts_effect cannot be written: %w", s.cfg.Name, err)
 	}
-	err = s.transaction(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.transaction(ctx, probe, 0, func(ctx context.Context, tx *sql.Tx) (bool, error) {
 		if _, err := tx.ExecContext(ctx, insertEffect, probe, int64(0), int64(0), int64(0), int64(0), int64(0)); err != nil {
-			return err
+			return false, err
 		}
-		return errProbe
+		return false, errProbe
 	})
 	if !errors.Is(err, errProbe) {
 		return made, fmt.Errorf("datasource: %s: the table rrts_effect cannot be written: %w", s.cfg.Name, err)
 	}
-	switch err := read(probe); {
-	case errors.Is(err, errTaken):
-		remove()
-		return made, fmt.Errorf("datasource: %s: what is written to the table rrts_effect cannot be rolled back: make it a transactional table, such as ENGINE=InnoDB", s.cfg.Name)
+	switch left, err := readRow(ctx, s.db, probe); {
 	case err != nil:
 		return made, err
+	case left.there:
+		remove()
+		return made, fmt.Errorf("datasource: %s: what is written to the table rrts_effect cannot be rolled back: make it a transactional table, such as ENGINE=InnoDB", s.cfg.Name)
 	}
 	return made, nil
 }

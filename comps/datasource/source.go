@@ -229,7 +229,7 @@ func (s *Source) Check(ctx context.Context) error {
 		return err
 	}
 	return s.within(ctx, func(ctx context.Context) error {
-		if err := s.db.QueryRowContext(ctx, selectEffect, "").Scan(new(any), new(any), new(any)); err != nil && !errors.Is(err, sql.ErrNoRows) {
+		if _, err := readRow(ctx, s.db, ""); err != nil {
 			return fmt.Errorf("datasource: %s has no table rrts_effect, or it cannot be read; run rrts datasource init %[1]s: %w", s.cfg.Name, err)
 		}
 		refused, err := s.tables(ctx)

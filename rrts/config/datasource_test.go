@@ -12,7 +12,7 @@ import (
 
 // shop is a data source as the example has it.
 var shop = &DataSource{
-	Name: "shop", Connection: "Driver=PostgreSQL Unicode;Servername=db.example;Database=shop;UseDeclareFetch=1", User: "rrts",
+	Name: "shop", Connection: "Driver=PostgreSQL Unicode;Servername=db.example;Database=shop;Protocol=7.4-1;UseDeclareFetch=1", User: "rrts",
 	Startup: []string{"SET TIME ZONE 'UTC'"}, Connections: 8, ConnectTimeout: 10 * time.Second, Timeout: 10 * time.Second, Idle: time.Minute,
 	Check: "SELECT 1", NonTransactional: TablesTransactional, FailOn: []string{"22", "23"},
 	Statements: []DataStatement{

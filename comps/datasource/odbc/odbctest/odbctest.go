@@ -139,7 +139,7 @@ func PostgreSQL(t testing.TB, d Durable) *Server {
 		Startup: []string{"SET TIME ZONE 'UTC'"}, Patient: "SET LOCAL deadlock_timeout = '1min'",
 		Types: Types{Binary: "BYTEA", Decimal: "DECIMAL(38,10)", Timestamp: "TIMESTAMP(6)", Double: "DOUBLE PRECISION", LongText: "TEXT"},
 		connect: func(port int) string {
-			return fmt.Sprintf("Driver=PostgreSQL Unicode;Servername=127.0.0.1;Port=%d;Database=postgres;UseDeclareFetch=1;Fetch=500;MaxLongVarcharSize=20000000;BoolsAsChar=0;ByteaAsLongVarBinary=1", port)
+			return fmt.Sprintf("Driver=PostgreSQL Unicode;Servername=127.0.0.1;Port=%d;Database=postgres;Protocol=7.4-1;UseDeclareFetch=1;Fetch=500;MaxLongVarcharSize=20000000;BoolsAsChar=0;ByteaAsLongVarBinary=1", port)
 		},
 		start: func() *exec.Cmd {
 			return exec.Command(filepath.Join(bin, "postgres"), "-D", data, "-k", dir, "-p", strconv.Itoa(port),
