@@ -288,6 +288,7 @@ func (c *Component) upkeep(ctx context.Context) {
 		}
 		c.backups.expire(c.host.Now())
 		c.states.expire(c.host.Now())
+		c.applier.do(func() { c.applier.expire(c.host.Now()) })
 		cut := full // what was flushed before a restart can be given up, too
 		now, pos := c.host.Now(), c.log.Journal().Synced()
 		grown := int64(pos.Offset()) - int64(flushedPos.Offset())

@@ -29,6 +29,9 @@ const (
 	// pinAge is how long a pinned snapshot is good for another transfer to begin:
 	// what was committed since then must still be in the log.
 	pinAge = time.Minute
+	// incomingIdle is how long a part of a state is kept whose sender sends no more of it:
+	// longer than any sender waits, which then begins anew.
+	incomingIdle = 2 * chunkTimeout
 )
 
 // pinned is a snapshot of the store that a transfer sends.
@@ -259,6 +262,7 @@ type incoming struct {
 	restore  store.Restore // nil in a witness
 	marker   *txnpb.Marker // nil in others
 	complete bool          // all is there; raft decides
+	touched  time.Duration // when its last chunk came
 	task     *task
 }
 
@@ -325,6 +329,7 @@ func (a *applier) store(chunk *txnpb.SnapshotChunk) error {
 		return fmt.Errorf("%w: %d, not %d", errChunk, chunk.Sequence, in.next)
 	}
 	in.next++
+	in.touched = a.c.host.Now()
 	if in.restore != nil {
 		if err := in.restore.Add(rowsOf(chunk)); err != nil {
 			return err
@@ -351,6 +356,15 @@ func (l *loop) install(m *raftpb.Message) {
 	l.flush()
 	if !l.installed {
 		l.c.applier.do(l.c.applier.abandon)
+	}
+}
+
+// expire gives up a part of a state whose sender is gone: it takes as much of the disk as
+// it has come to.
+func (a *applier) expire(now time.Duration) {
+	if in := a.incoming; in != nil && !in.complete && now-in.touched > incomingIdle {
+		a.c.host.Log().Warn("giving up a state of which no more comes", "from", in.from, "chunks", in.next)
+		a.abandon()
 	}
 }
 

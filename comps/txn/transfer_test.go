@@ -4,9 +4,11 @@ import (
 	"errors"
 	"iter"
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 
@@ -180,4 +182,43 @@ func TestCompleteStateStays(t *testing.T) {
 			t.Fatalf("a new transfer: %v", err)
 		}
 	})
+}
+
+// TestHalfAStateIsGivenUp: what came of a state whose sender sends no more of it does not
+// stay on the disk; what is still coming, or has come whole, does.
+func TestHalfAStateIsGivenUp(t *testing.T) {
+	fs := vfs.NewMem()
+	db, err := store.Open(store.Config{Dir: "store", FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	host := &quietHost{now: time.Hour}
+	c := New(Config{OpenStore: func() (store.Store, error) { return db, nil }})
+	c.host, c.store = host, db
+	a := newApplier(c, nil)
+	for sequence := range uint32(2) {
+		if err := a.takeChunk(2, &txnpb.SnapshotChunk{Transfer: 1, Sequence: sequence}); err != nil {
+			t.Fatal(err)
+		}
+		host.now += incomingIdle
+		a.expire(host.now)
+		if a.incoming == nil {
+			t.Fatalf("given up within the time that a sender has, behind chunk %d", sequence)
+		}
+	}
+	a.incoming.complete = true
+	a.expire(host.now + time.Hour)
+	if a.incoming == nil {
+		t.Fatal("a state that has come whole was given up")
+	}
+	a.incoming.complete = false
+	a.expire(host.now + 1)
+	names, err := fs.List("store")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.incoming != nil || slices.Contains(names, "rows-000002") || len(c.tasks.status(0)) > 0 {
+		t.Errorf("half a state is kept: %q", names)
+	}
 }

@@ -49,11 +49,8 @@ const (
 	VersionForce = 4
 	// VersionActivation is the first version that is activated.
 	VersionActivation = 5
-	// VersionEffects is the first version that knows effects.
+	// VersionEffects is the first version that knows effects, and what came with them.
 	VersionEffects = 6
-	// VersionEdge is the first version that keeps what events of imports need, and knows
-	// sessions that have ended.
-	VersionEdge = 6
 )
 
 const (

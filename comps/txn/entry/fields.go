@@ -112,7 +112,7 @@ func KnownEntry(b []byte, version uint32) bool {
 		return entryV2.knows(b)
 	case version < VersionActivation:
 		return entryV4.knows(b)
-	case version < VersionEdge:
+	case version < VersionEffects:
 		return entryV5.knows(b)
 	}
 	return entryV6.knows(b)

@@ -112,7 +112,7 @@ const wholeStream = `2.1 account 1 flags 0 0/0
 
 func history(t *testing.T, each func(d *onDisk)) *onDisk {
 	d := newOnDisk(t)
-	d.version = entry.VersionEdge
+	d.version = entry.VersionEffects
 	for _, step := range steps {
 		step(d)
 		if each != nil {

@@ -270,7 +270,7 @@ func (m *Machine) execute(tx *txnpb.Transaction, s *txnpb.Submission) (o txnpb.O
 	m.owe(tx.Effects, owner{id: tx.Id, csn: o.Csn, principal: s.Principal, role: s.Role}, first)
 	o.Effects = uint32(len(tx.Effects))
 	m.note(tx, first, stamps)
-	if m.entry.ApplyVersion >= entry.VersionEdge {
+	if m.entry.ApplyVersion >= entry.VersionEffects {
 		m.noteImports(tx, first)
 	}
 	return o, stamps, ""

@@ -132,7 +132,7 @@ type standing struct {
 // sessionOver reports whether the session that a submission came in has ended: its user
 // has changed since it began, or was disabled.
 func (m *Machine) sessionOver(s *txnpb.Submission) bool {
-	if s.UserVersion == 0 || m.entry.ApplyVersion < entry.VersionEdge {
+	if s.UserVersion == 0 || m.entry.ApplyVersion < entry.VersionEffects {
 		return false
 	}
 	st, ok := m.standings[s.Principal]

@@ -284,7 +284,7 @@ func (w *work) fill(e *txnpb.Entry) (size int) {
 		}
 		size += len(sub.Transaction)
 		e.Submissions = append(e.Submissions, txnpb.Submission{Transaction: sub.Transaction, Principal: sub.Principal, Role: sub.Role})
-		if e.ApplyVersion >= entry.VersionEdge {
+		if e.ApplyVersion >= entry.VersionEffects {
 			e.Submissions[len(e.Submissions)-1].UserVersion = sub.UserVersion
 		}
 	}
