@@ -110,6 +110,9 @@ func (r *Replica) Submit(now time.Duration, wall uint64, b *Batch) {
 		s := slot{b, i}
 		n := len(b.Submissions[i].Transaction)
 		key, err := entry.KeyOf(s.submission())
+		if err == nil {
+			err = entry.RefuseCards(s.submission().Transaction)
+		}
 		s.identify(now, key)
 		switch refusal := r.refusal(now, err); {
 		case refusal.State != txnpb.StateUnknown:
