@@ -19,6 +19,7 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 
+	"virtualservicesinc.com/comps/ledger"
 	"virtualservicesinc.com/comps/txn/entry"
 	"virtualservicesinc.com/comps/txn/machine"
 	"virtualservicesinc.com/comps/txn/store/memstore"
@@ -26,6 +27,7 @@ import (
 	"virtualservicesinc.com/rrts/engine/alarm/alarmtest"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/message/u128"
+	"virtualservicesinc.com/rrts/schema/ledgerpb"
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
@@ -48,6 +50,7 @@ type Cluster struct {
 	changed chan struct{} // closed when the outbox brings work
 	down    bool
 	alarms  map[string]string
+	notes   map[uint64]txnpb.Note // by the timestamps of what their transactions did
 	// Saw is which alarms were raised and ended, for the table of alarms.
 	Saw alarmtest.Record
 }
@@ -59,7 +62,7 @@ func New(t testing.TB) *Cluster {
 
 // NewAt returns a Cluster by another wall clock, nanoseconds since 1970.
 func NewAt(t testing.TB, wall func() uint64) *Cluster {
-	c := &Cluster{t: t, wall: wall, store: memstore.New(), changed: make(chan struct{}), alarms: map[string]string{}}
+	c := &Cluster{t: t, wall: wall, store: memstore.New(), changed: make(chan struct{}), alarms: map[string]string{}, notes: map[uint64]txnpb.Note{}}
 	var err error
 	if c.machine, err = machine.Open(c.store, machine.Config{}, &raftpb.ConfState{Voters: []uint64{1}}); err != nil {
 		t.Fatal(err)
@@ -91,7 +94,14 @@ func (c *Cluster) applyLocked(s *txnpb.Submission) *txnpb.Outcome {
 		close(c.changed)
 		c.changed = make(chan struct{})
 	}
-	return &out[0].Outcome
+	o := &out[0].Outcome
+	var tx txnpb.Transaction
+	if r := o.Results; o.State == txnpb.StateCommitted && r != nil && tx.Parse(s.Transaction) == nil && (tx.Memo != "" || len(tx.Metadata) > 0) {
+		for i := range uint64(r.Count) {
+			c.notes[r.Timestamp+i] = txnpb.Note{TransactionId: tx.Id, Memo: tx.Memo, Metadata: tx.Metadata, Csn: o.Csn}
+		}
+	}
+	return o
 }
 
 // Owe has a client's transaction owe effects. It must be committed.
@@ -132,6 +142,38 @@ func (c *Cluster) outboxLocked(f *txnpb.OutboxFilter) *txnpb.OutboxAnswer {
 		return &txnpb.OutboxAnswer{}
 	}
 	a.ClusterId = ID[:]
+	return a
+}
+
+// readLocked answers queries of the ledger, as far as Components that do effects ask any;
+// nil for others.
+func (c *Cluster) readLocked(q *txnpb.Query) *txnpb.QueryAnswer {
+	switch {
+	case q.ListEffects != nil:
+		return &txnpb.QueryAnswer{Outbox: c.outboxLocked(q.ListEffects)}
+	case q.LookupTransfers != nil:
+		return &txnpb.QueryAnswer{Transfers: ledger.LookupTransfers(c.store, q.LookupTransfers.Ids, nil)}
+	case q.QueryTransfers != nil:
+		return &txnpb.QueryAnswer{Transfers: ledger.QueryTransfers(c.store, q.QueryTransfers, nil)}
+	case q.GetStatement != nil:
+		a := &txnpb.QueryAnswer{Statement: ledger.GetStatement(c.store, q.GetStatement)}
+		for _, l := range a.Statement.Lines {
+			if n, ok := c.notes[l.Timestamp]; ok {
+				a.Notes = append(a.Notes, n)
+			}
+		}
+		return a
+	}
+	return nil
+}
+
+// Account is an account as of now.
+func (c *Cluster) Account(id u128.Int) (a ledgerpb.Account) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.store.Account(id, &a) {
+		c.t.Errorf("effectstest: there is no account %v", id)
+	}
 	return a
 }
 
@@ -244,6 +286,7 @@ func (c component) Log() *slog.Logger                                   { return
 func (c component) Caller(to uint16) message.Caller                     { return c.h.Caller(to) }
 func (c component) Alarm(name string, s engine.Severity, detail string) { c.h.Alarm(name, s, detail) }
 func (c component) ClearAlarm(name string)                              { c.h.ClearAlarm(name) }
+func (c component) Peers() []engine.Peer                                { return nil }
 func (c component) Ready(bool)                                          {}
 func (c component) Go(_ string, f func(ctx context.Context))            { go f(context.Background()) }
 
@@ -297,10 +340,11 @@ func (k caller) Call(ctx context.Context, m *message.MethodDescriptor, service u
 		if err := in.Parse(body); err != nil {
 			return nil, err
 		}
-		if in.ListEffects == nil {
-			return nil, message.Errorf(message.Invalid, "effectstest: only effects can be read")
+		a := k.c.readLocked(&in)
+		if a == nil {
+			return nil, message.Errorf(message.Invalid, "effectstest: effects, transfers and statements can be read")
 		}
-		return message.Marshal(&txnpb.QueryAnswer{Outbox: k.c.outboxLocked(in.ListEffects)}), nil
+		return message.Marshal(a), nil
 	case txnpb.TxnAwaitEffectsMethod:
 		var in txnpb.AwaitRequest
 		if err := in.Parse(body); err != nil {
