@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -348,12 +347,7 @@ func (r *restored) args(file, kitFile string, more ...string) []string {
 
 func restoreInto(t *testing.T, file, kitFile string, more ...string) *restored {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &restored{dir: t.TempDir(), gateway: l.Addr().String()}
-	l.Close()
+	r := &restored{dir: t.TempDir(), gateway: freeAddress(t)}
 	r.config, r.kit = filepath.Join(r.dir, "etc"), filepath.Join(r.dir, "kit.txt")
 	if v := must(t, r.args(file, kitFile, more...)...); v["epoch"] != 2.0 {
 		t.Errorf("restore: %v", v)

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +17,7 @@ import (
 
 	"virtualservicesinc.com/rrts/cmd/rrts/internal/arena/arenatest"
 	"virtualservicesinc.com/rrts/config"
+	"virtualservicesinc.com/rrts/freeport"
 )
 
 func TestBringUp(t *testing.T) { scripts(t, "testdata/bringup") }
@@ -29,7 +29,6 @@ type site struct {
 	ctx      context.Context
 	programs string
 	dir      string
-	ports    []int
 }
 
 func newSite(t *testing.T) *site {
@@ -37,22 +36,22 @@ func newSite(t *testing.T) *site {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	s := &site{t: t, ctx: ctx, programs: arenatest.Programs(t), dir: t.TempDir()}
-	for range 8 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		s.ports = append(s.ports, l.Addr().(*net.TCPAddr).Port)
-	}
 	return s
 }
 
-// address takes an address that nobody uses.
-func (s *site) address() string {
-	port := s.ports[0]
-	s.ports = s.ports[1:]
+// freeAddress is an address of the loopback that nobody uses.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	port, err := freeport.Take()
+	if err != nil {
+		t.Fatal(err)
+	}
 	return fmt.Sprintf("127.0.0.1:%d", port)
+}
+
+// address is an address that nobody uses.
+func (s *site) address() string {
+	return freeAddress(s.t)
 }
 
 func (s *site) etc(machine string) string { return filepath.Join(s.dir, machine, "etc") }

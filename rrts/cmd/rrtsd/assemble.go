@@ -257,8 +257,8 @@ func (a *assembler) transactions() (engine.Component, error) {
 		Full: disk.Full, Stopping: disk.Stop, Clocks: a.networks.clocks,
 		OpenStore:   func() (store.Store, error) { return store.Open(state()) },
 		OpenDamaged: func(why string) (store.Store, error) { return store.OpenDamaged(state(), why) },
-		Backup:  a.backups(),
-		Machine: machine.Config{Window: c.Transactions.DedupeWindow, Ledger: ledger.Config{MaxCachedAccounts: a.cfg.SFU.Txn.Balances}},
+		Backup:      a.backups(),
+		Machine:     machine.Config{Window: c.Transactions.DedupeWindow, Ledger: ledger.Config{MaxCachedAccounts: a.cfg.SFU.Txn.Balances}},
 	}
 	if a.cfg.Self.Type == config.TypeWitness {
 		cfg.OpenMarker = func() (*marker.File, error) { return statedir.Marker(dir, disk, keys) }

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"virtualservicesinc.com/rrts/freeport"
 	"virtualservicesinc.com/rrts/sim/require"
 )
 
@@ -324,12 +325,11 @@ func run(t testing.TB, dir, name string, args ...string) {
 	}
 }
 
-// freePort is a port of the loopback that nobody listens on now.
+// freePort is a port of a server that nobody else gets while the test runs.
 func freePort(t testing.TB) int {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.Take()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return int(port)
 }

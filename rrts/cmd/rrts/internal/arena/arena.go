@@ -25,6 +25,7 @@ import (
 
 	"virtualservicesinc.com/rrts/config"
 	"virtualservicesinc.com/rrts/config/genesis"
+	"virtualservicesinc.com/rrts/freeport"
 )
 
 // Config describes an arena.
@@ -106,8 +107,6 @@ func (a *Arena) create() error {
 	if states == "" {
 		states = filepath.Join(a.dir, "state")
 	}
-	var free ports
-	defer free.release()
 	for i := range a.cfg.SFUs {
 		s := &sfu{name: names[i]}
 		if a.cfg.Founders == 0 || i < a.cfg.Founders {
@@ -124,7 +123,7 @@ func (a *Arena) create() error {
 			machine.NetworkA.Name, machine.NetworkB.Name = nicA, nicB
 			g.Gateways = []string{net.JoinHostPort(n.address(i), gatewayPort)}
 		} else {
-			three, err := free.take()
+			three, err := takePorts()
 			if err != nil {
 				return err
 			}
@@ -201,33 +200,14 @@ func (s *sfu) writeCluster(c *config.Cluster) error {
 	return nil
 }
 
-// ports are free ports. They are held until all SFUs have theirs, so that no two get the
-// same.
-type ports struct{ held []io.Closer }
-
-// take returns three free ports: UDP, UDP, TCP.
-func (p *ports) take() (three [3]uint16, err error) {
-	for i := range 2 {
-		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-		if err != nil {
+// takePorts returns three free ports: UDP, UDP, TCP.
+func takePorts() (three [3]uint16, err error) {
+	for i := range three {
+		if three[i], err = freeport.Take(); err != nil {
 			return three, fmt.Errorf("arena: %w", err)
 		}
-		p.held = append(p.held, c)
-		three[i] = uint16(c.LocalAddr().(*net.UDPAddr).Port)
 	}
-	l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		return three, fmt.Errorf("arena: %w", err)
-	}
-	p.held = append(p.held, l)
-	three[2] = uint16(l.Addr().(*net.TCPAddr).Port)
 	return three, nil
-}
-
-func (p *ports) release() {
-	for _, c := range p.held {
-		c.Close()
-	}
 }
 
 // SFUs is the number of SFUs.
