@@ -17,6 +17,7 @@ import (
 // queued by whoever has them.
 type conn struct {
 	g       *Gateway
+	raw     net.Conn
 	fc      *frame.Conn // nil until the handshake is done
 	address string
 	admin   bool

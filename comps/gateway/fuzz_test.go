@@ -49,7 +49,7 @@ func FuzzClient(f *testing.F) {
 		defer c.fc.Close()
 		go io.Copy(io.Discard, readerOf(at))
 		if signed {
-			s.g.conns[c], s.g.openings, s.g.opening[c.address] = struct{}{}, 1, 1
+			s.g.conns[c], s.g.openings, s.g.opening[c.address] = struct{}{}, 1, []*conn{c}
 			s.g.signed(c, 7, session{role: message.RoleClient, expires: forever, version: 3})
 		}
 		requests := 0

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,8 +40,8 @@ type Gateway struct {
 	mu        sync.Mutex
 	listeners []net.Listener
 	conns     map[*conn]struct{}
-	outside   int            // of them, those from outside the machine
-	opening   map[string]int // connections that have not logged in, by address
+	outside   int                // of them, those from outside the machine
+	opening   map[string][]*conn // those that have not logged in, by address, the oldest first
 	openings  int
 	users     map[uint64]*user
 	watch     sessionWatch
@@ -71,7 +72,7 @@ func New(cfg Config) (*Gateway, error) {
 	g := &Gateway{
 		cfg:     cfg,
 		conns:   make(map[*conn]struct{}),
-		opening: make(map[string]int),
+		opening: make(map[string][]*conn),
 		users:   make(map[uint64]*user),
 		gate:    make(chan struct{}, runtime.GOMAXPROCS(0)),
 		changed: make(chan struct{}),
@@ -339,10 +340,38 @@ func (g *Gateway) leaveLocked(u *user) {
 
 // openedLocked ends the time in which c counts as opening.
 func (g *Gateway) openedLocked(c *conn) {
+	i := slices.Index(g.opening[c.address], c)
+	if i < 0 {
+		return // it has given way
+	}
 	g.openings--
-	if g.opening[c.address]--; g.opening[c.address] == 0 {
+	if g.opening[c.address] = slices.Delete(g.opening[c.address], i, i+1); len(g.opening[c.address]) == 0 {
 		delete(g.opening, c.address)
 	}
+}
+
+// roomLocked makes room for one more connection of an address that has not logged in,
+// where there is none: the address that has the most of them loses its oldest, as long as
+// it has more than the newcomer's. So a flood of many connections displaces its own, and
+// who comes from elsewhere comes in. It reports false if there is no room.
+func (g *Gateway) roomLocked(address string) bool {
+	if g.openings < maxOpening {
+		return true
+	}
+	most := g.opening[address]
+	for _, all := range g.opening {
+		if len(all) > len(most) {
+			most = all
+		}
+	}
+	if len(most) == len(g.opening[address]) {
+		return false
+	}
+	oldest := most[0]
+	g.openedLocked(oldest)
+	g.counters.turnedAway.Add(1)
+	oldest.raw.Close() // its goroutine ends
+	return true
 }
 
 // errTurnedAway is why a connection was not taken.

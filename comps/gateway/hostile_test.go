@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -214,6 +215,49 @@ func TestGarbage(t *testing.T) {
 		t.Error(err)
 	}
 	w.open()
+}
+
+// TestCrowdedOut: connections that do not log in, from many addresses and more of them than
+// there is room for, displace each other: who comes from elsewhere comes in.
+func TestCrowdedOut(t *testing.T) {
+	w := newWorld(t).start(1).register()
+	const room, addresses = 1024, 5 // at most 256 of each address
+	hold := func(from byte) net.Conn {
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, from)}}
+		conn, err := d.Dial("tcp", w.sfus[0].address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	var first net.Conn
+	for i := range room {
+		c := hold(byte(10 + i%addresses))
+		if i == 0 {
+			first = c
+		}
+	}
+	within(t, "all there is room for", func() bool { return status(t, w).Connections >= room })
+	c := w.open()
+	if _, err := c.Submit(t.Context(), payment(c)); err != nil {
+		t.Error(err)
+	}
+	// The oldest of the address that has most has given way, and nobody else.
+	first.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := first.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the oldest is still there: %v", err)
+	}
+	within(t, "no more than there is room for", func() bool {
+		st := status(t, w)
+		return st.Connections-st.Sessions <= room && st.Connections-st.Sessions >= room-5
+	})
+	// An address that has as many as any other makes no room for itself.
+	before := status(t, w).TurnedAway
+	for range 300 {
+		hold(10)
+	}
+	within(t, "turned away", func() bool { return status(t, w).TurnedAway > before })
 }
 
 func heap() int64 {

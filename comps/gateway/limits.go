@@ -26,8 +26,8 @@ const (
 // Bounds of this implementation, each with its reason.
 const (
 	// maxOpening bounds connections that have not logged in, and maxOpeningAddress
-	// those of one address: each holds some 40 kB, and one flooding address must
-	// leave room for the others.
+	// those of one address: each holds some 30 kB, and one flooding address must
+	// leave room for the others. Where there is none the address with the most gives way.
 	maxOpening        = 1024
 	maxOpeningAddress = 256
 	// handshakeTime and helloTime cut off who connects and says nothing; signTime who

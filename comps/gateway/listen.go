@@ -43,7 +43,7 @@ func (g *Gateway) accept(ctx context.Context, l net.Listener) {
 
 // take admits a new connection, or closes it.
 func (g *Gateway) take(raw net.Conn) {
-	c := &conn{g: g, address: host(raw.RemoteAddr())}
+	c := &conn{g: g, raw: raw, address: host(raw.RemoteAddr())}
 	_, c.admin = raw.(*net.UnixConn)
 	g.mu.Lock()
 	err := g.admitLocked(c)
@@ -64,17 +64,17 @@ func (g *Gateway) admitLocked(c *conn) error {
 		return fmt.Errorf("%w: the gateway stops", errTurnedAway)
 	case g.outside >= g.cfg.MaxConnections && !c.admin:
 		return fmt.Errorf("%w: %d connections: raise gateway.max_connections", errTurnedAway, g.outside)
-	case g.openings >= maxOpening && !c.admin:
+	case len(g.opening[c.address]) >= maxOpeningAddress && !c.admin:
+		return fmt.Errorf("%w: %d connections of one address have not logged in", errTurnedAway, len(g.opening[c.address]))
+	case !g.roomLocked(c.address) && !c.admin:
 		return fmt.Errorf("%w: %d connections have not logged in", errTurnedAway, g.openings)
-	case g.opening[c.address] >= maxOpeningAddress && !c.admin:
-		return fmt.Errorf("%w: %d connections of one address have not logged in", errTurnedAway, g.opening[c.address])
 	}
 	g.conns[c] = struct{}{}
 	if !c.admin {
 		g.outside++
 	}
 	g.openings++
-	g.opening[c.address]++
+	g.opening[c.address] = append(g.opening[c.address], c)
 	return nil
 }
 
