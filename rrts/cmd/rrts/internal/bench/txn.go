@@ -76,7 +76,7 @@ func measure(ctx context.Context, a *arena.Arena, cfg TxnConfig) (*TxnReport, er
 		}
 	}
 	cfg.Out.Say("%d SFUs, %d clients, %d transfers a transaction, for %v", a.SFUs(), cfg.Clients, cfg.Batch, cfg.Duration)
-	clients, err := connect(ctx, a, cfg)
+	clients, err := connect(ctx, a, cfg.Clients)
 	if err != nil {
 		return nil, err
 	}
@@ -122,8 +122,8 @@ func progress(out *term.Out, begin, end time.Time) (stop func()) {
 	return func() { close(done); running.Wait() }
 }
 
-// connect opens the accounts and the clients. One login serves them all.
-func connect(ctx context.Context, a *arena.Arena, cfg TxnConfig) ([]*client.Client, error) {
+// connect opens the accounts and n clients. One login serves them all.
+func connect(ctx context.Context, a *arena.Arena, n int) ([]*client.Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
 	for i := range a.SFUs() {
@@ -157,12 +157,12 @@ func connect(ctx context.Context, a *arena.Arena, cfg TxnConfig) ([]*client.Clie
 	}
 	kit := a.Kit()
 	var clients []*client.Client
-	for range cfg.Clients {
+	for range n {
 		c, err := client.Open(ctx, client.Config{
 			Gateways: kit.Gateways, RootCAs: kit.Pool(), ClusterID: [16]byte(kit.ID), LoginKey: kit.Signer(), Token: first.Token(), SingleConnection: true,
 		})
 		if err != nil {
-			return nil, fmt.Errorf("bench: client %d of %d: %w", len(clients)+1, cfg.Clients, err)
+			return nil, fmt.Errorf("bench: client %d of %d: %w", len(clients)+1, n, err)
 		}
 		clients = append(clients, c)
 	}
