@@ -394,6 +394,7 @@ func (c *Component) takePart(ctx context.Context) {
 		}
 		c.goRun(ctx, "scrub", c.scrubs.run)
 		c.goRun(ctx, "events", c.listeners.run)
+		c.goRun(ctx, "unserved effects", c.watchUnserved)
 	}
 	c.goRun(ctx, "loop", c.loop.run)
 	c.host.WatchPeers(func(ev engine.PeerEvent) { c.post(func() { c.loop.peer(ev) }) })

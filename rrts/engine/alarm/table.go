@@ -486,6 +486,17 @@ var Kinds = []Kind{
 		Proof: "comps/effects.TestAlarms",
 	},
 	{
+		Name: "effects-unserved", Severity: Warning, Subject: "Nobody does the effects of a queue",
+		Means: "Committed transactions owe effects that could be done, and for a minute and a half no SFU has worked on their " +
+			"queue. The queue stands behind the alarm's name: a service and, behind the stroke, a target.",
+		Done: "The effects are kept, in their order; the transactions stay committed and are not completed. Transactions are " +
+			"committed as before, until the queue is full.",
+		Do: "See that an SFU of type `all` or `data` runs that has the data source, mail relay or provider in its " +
+			"configuration: `rrts effects queues`, `rrts status`. A target that was mistyped has a queue of its own: " +
+			"`rrts effects discard` what waits there.",
+		Proof: "comps/txn.TestUnserved",
+	},
+	{
 		Name: "effects-held", Severity: Warning, Subject: "Effects of a restored cluster are held back",
 		Means: "The cluster was restored from a backup, and transactions in it owe effects. The cluster before may have done " +
 			"them after the backup was made.",
