@@ -9,6 +9,7 @@ import (
 	"virtualservicesinc.com/rrts/schema/loginpb"
 	"virtualservicesinc.com/rrts/schema/mailpb"
 	"virtualservicesinc.com/rrts/schema/monitorpb"
+	"virtualservicesinc.com/rrts/schema/paymentpb"
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
@@ -52,6 +53,8 @@ var open = table(
 	allow(watchers, &enginepb.EngineDescriptor, enginepb.EngineStatusMethod),
 	allow(operator, &enginepb.EngineDescriptor, enginepb.EngineRestartMethod),
 	allow(watchers, &monitorpb.MonitorDescriptor, monitorpb.MonitorStatusMethod, monitorpb.MonitorAlarmsMethod),
+	allow(users, &paymentpb.PaymentsDescriptor, paymentpb.PaymentsProvidersMethod),
+	allow(watchers, &paymentpb.PaymentsDescriptor, paymentpb.PaymentsShowMethod, paymentpb.PaymentsListMethod, paymentpb.PaymentsReconcileMethod),
 	allow(operator, &mailpb.MailDescriptor, mailpb.MailSetAddressMethod, mailpb.MailTestMethod),
 	allow(operator, &monitorpb.MonitorDescriptor, monitorpb.MonitorAcknowledgeMethod, monitorpb.MonitorTestAlarmMethod),
 )

@@ -15,6 +15,8 @@ func filePage(stamp stamp, r config.Reference, example string) *page {
 		where = config.DefaultDir + "/sfu/NAME.toml"
 	case "datasource.toml":
 		where = config.DefaultDir + "/datasource/NAME.toml"
+	case "payment.toml":
+		where = config.DefaultDir + "/payment/NAME.toml"
 	case "component.toml":
 		where = config.DefaultDir + "/components.d/NAME.toml"
 	}
@@ -54,6 +56,7 @@ var subject = map[string]string{
 	"sfu.toml":        "one SFU of this machine",
 	"component.toml":  "a program of your own that SFUs run",
 	"datasource.toml": "a data source of SFUs",
+	"payment.toml":    "a payment provider of SFUs",
 }
 
 func (p *page) setting(k config.Setting) {

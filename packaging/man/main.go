@@ -95,6 +95,8 @@ func generate(s stamp, bin string) (map[string]string, error) {
 			example = "packaging/examples/sfu/alpha.toml"
 		case "datasource.toml":
 			example = "packaging/examples/datasource/shop.toml"
+		case "payment.toml":
+			example = "packaging/examples/payment/stripe.toml"
 		case "component.toml":
 			example = "packaging/examples/components.d/orders.toml"
 		}

@@ -282,6 +282,7 @@ func TestExamples(t *testing.T) {
 		"sfu/alpha.toml":           (&SFU{}).Marshal(&small.SFUs[0]),
 		"components.d/orders.toml": orders.Marshal(),
 		"datasource/shop.toml":     shop.Marshal(),
+		"payment/stripe.toml":      stripe.Marshal(),
 	} {
 		golden(t, filepath.Join("..", "..", "packaging", "examples", path), data)
 	}

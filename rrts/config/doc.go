@@ -7,6 +7,7 @@
 //	sfu/NAME.toml    one SFU of this machine: its directories, bounds, log level
 //	sfu/NAME.crt     the certificate of its gateway, signed by the cluster's CA
 //	datasource/NAME.toml    one data source of the SFUs of this machine
+//	payment/NAME.toml       one payment provider of the SFUs of this machine
 //	components.d/NAME.toml  one program of the site that SFUs of this machine run
 //	keys/NAME/       the secrets of one SFU, one file each (see Secrets)
 //	tls/NAME.crt     optional: the owner's own gateway certificate, and NAME.key

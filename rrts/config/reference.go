@@ -36,6 +36,7 @@ func References() []Reference {
 		reference("sfu.toml", sfuComment, (&SFU{}).keys("NAME", nil)),
 		reference("component.toml", componentComment, (&Component{}).keys),
 		reference("datasource.toml", dataSourceComment, (&DataSource{}).keys),
+		reference("payment.toml", paymentComment, (&PaymentProvider{}).keys),
 	}
 }
 

@@ -18,6 +18,7 @@ func TestReferences(t *testing.T) {
 	short := *shop
 	short.Statements = short.Statements[:1]
 	examples["datasource.toml"] = string(short.Marshal())
+	examples["payment.toml"] = string(stripe.Marshal())
 	refs := References()
 	if len(refs) != len(examples) {
 		t.Errorf("%d references, %d files", len(refs), len(examples))

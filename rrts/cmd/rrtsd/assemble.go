@@ -45,6 +45,7 @@ import (
 	"virtualservicesinc.com/rrts/schema/loginpb"
 	"virtualservicesinc.com/rrts/schema/mailpb"
 	"virtualservicesinc.com/rrts/schema/monitorpb"
+	"virtualservicesinc.com/rrts/schema/paymentpb"
 	"virtualservicesinc.com/rrts/schema/txnpb"
 	"virtualservicesinc.com/rrts/statedir"
 	"virtualservicesinc.com/sysd"
@@ -110,7 +111,7 @@ func assemble(cfg *config.Config, log *slog.Logger) (*sfu, error) {
 		return nil, errors.Join(err, release())
 	}
 	a.sockets = sysd.InheritSockets()
-	registry, err := message.NewRegistry(&enginepb.Schema, &txnpb.Schema, &loginpb.Schema, &gatewaypb.Schema, &monitorpb.Schema, &mailpb.Schema, &datasourcepb.Schema)
+	registry, err := message.NewRegistry(&enginepb.Schema, &txnpb.Schema, &loginpb.Schema, &gatewaypb.Schema, &monitorpb.Schema, &mailpb.Schema, &datasourcepb.Schema, &paymentpb.Schema)
 	if err != nil {
 		return nil, errors.Join(err, release())
 	}
@@ -198,6 +199,9 @@ func (a *assembler) addComponents() error {
 		}
 	}
 	if err := a.addDataSources(); err != nil {
+		return err
+	}
+	if err := a.addPayments(); err != nil {
 		return err
 	}
 	return a.addSite()

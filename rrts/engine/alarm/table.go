@@ -466,6 +466,26 @@ var Kinds = []Kind{
 		Proof: "comps/datasource.TestHealth",
 	},
 	{
+		Name: "payment-unavailable", Severity: Warning, Subject: "A payment provider does not answer",
+		Means: "The provider whose name stands behind the alarm's did not answer three questions in a row, or refuses them: the " +
+			"reason is in its text.",
+		Done: "Payments go on in the ledger: what is held stays held, and the calls that are owed are tried again, later and " +
+			"later. No call is taken for done or for failed. The alarm ends with the first answer.",
+		Do: "See that the provider can be reached from this machine, and that the key in /etc/rrts/keys is the one that it has " +
+			"given out. `rrts payment providers` asks all of them; providers tell of their own failures on pages of theirs.",
+		Proof: "comps/payment.TestAlarms",
+	},
+	{
+		Name: "payment-differences", Severity: Warning, Subject: "Ledger and payment provider differ",
+		Means: "A payment stands otherwise in the ledger than at its provider, and no call is under way that would explain it: " +
+			"somebody has captured or refunded at the provider's own desk, or in the ledger without it.",
+		Done: "Nothing is changed on either side. Both are compared again as often as the provider's file says, and the alarm " +
+			"ends when they agree.",
+		Do: "`rrts payment reconcile` tells what differs, `rrts payment show` all of one payment. Put right the side that is " +
+			"wrong: a refund by `rrts payment refund`, a charge at the provider's desk.",
+		Proof: "comps/payment.TestAlarms",
+	},
+	{
 		Name: "effects-quarantined", Severity: Warning, Subject: "Effects wait for an operator",
 		Means: "A committed transaction owes something outside the ledger (a statement in a data source, a mail, a payment) " +
 			"that cannot be done, or was not done in as many attempts as there may be. The queue stands behind the alarm's name.",
