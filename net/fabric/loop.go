@@ -40,9 +40,8 @@ func (f *Fabric) loop(ctx context.Context) {
 // wait waits for something to do and does it; it returns false when ctx has ended.
 func (f *Fabric) wait(ctx context.Context) bool {
 	var (
-		ask   func(now time.Duration)
-		fired bool
-		port  = Port(Ports)
+		ask  func(now time.Duration)
+		port = Port(Ports)
 	)
 	if !f.outbox.pending() {
 		select {
@@ -50,7 +49,6 @@ func (f *Fabric) wait(ctx context.Context) bool {
 			return false
 		case <-f.wake:
 		case <-f.timer.C:
-			fired = true
 		case ask = <-f.asks:
 		case <-f.changed[PortA]:
 			port = PortA
@@ -66,9 +64,6 @@ func (f *Fabric) wait(ctx context.Context) bool {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if fired {
-		f.armed = never
-	}
 	if ask != nil {
 		ask(f.now())
 	}
@@ -106,9 +101,14 @@ func (f *Fabric) statusLocked(port Port) {
 
 // stepLocked runs the timers that are due, gives the records of the outbox to their
 // sessions, and what the sessions have to its owners and to the links.
-func (f *Fabric) stepLocked() {
-	clock := time.Now()
+func (f *Fabric) stepLocked() { f.stepAtLocked(time.Now()) }
+
+// stepAtLocked is stepLocked for who has just read the clock.
+func (f *Fabric) stepAtLocked(clock time.Time) {
 	now := clock.Sub(f.origin)
+	if f.armed <= now {
+		f.armed = never // it has fired, or is about to, for what is done here
+	}
 	f.core.Advance(now, clock.UnixNano())
 	for round := 0; ; round++ {
 		f.drainLocked(now)
@@ -150,9 +150,8 @@ func (f *Fabric) armLocked(now time.Duration) {
 // fire does what is due, if the timer has fired.
 func (f *Fabric) fire() {
 	f.mu.Lock()
-	if f.armed <= f.now() && !f.ended {
-		f.armed = never
-		f.stepLocked()
+	if clock := time.Now(); f.armed <= clock.Sub(f.origin) && !f.ended {
+		f.stepAtLocked(clock)
 	}
 	f.mu.Unlock()
 	f.look()

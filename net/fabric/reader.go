@@ -2,6 +2,7 @@ package fabric
 
 import (
 	"errors"
+	"time"
 
 	"virtualservicesinc.com/net/link"
 )
@@ -48,20 +49,24 @@ func newFrames() []link.Frame {
 // answered while its copy is still on its way by the other, and the copy needs no
 // wake-up of its own.
 func (f *Fabric) drainLinks() {
+	some := false
 	for more := true; more; {
 		more = false
 		for port, l := range f.polled {
 			if l == nil {
 				continue
 			}
-			n, some := l.Poll(f.frames)
+			n, left := l.Poll(f.frames)
 			if n > 0 {
 				f.arrive(Port(port), f.frames[:n])
+				some = true
 			}
-			more = more || some
+			more = more || left
 		}
 	}
-	f.fire()
+	if !some { // otherwise that was done with what arrived
+		f.fire()
+	}
 }
 
 // read takes in what arrives by one link, until that is closed.
@@ -80,8 +85,9 @@ func (f *Fabric) read(port Port) {
 func (f *Fabric) arrive(port Port, frames []link.Frame) {
 	f.mu.Lock()
 	if !f.ended {
-		f.core.Receive(f.now(), port, frames)
-		f.stepLocked()
+		clock := time.Now()
+		f.core.Receive(clock.Sub(f.origin), port, frames)
+		f.stepAtLocked(clock)
 	}
 	f.mu.Unlock()
 	f.look()

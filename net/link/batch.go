@@ -42,11 +42,12 @@ type batch struct {
 	index [BatchSize]int
 	out   vector
 	in    vector
+	room  int // frames that the next poll asks for
 }
 
 // newBatch returns the batch over rc, which must be in non-blocking mode.
 func newBatch(rc syscall.RawConn, c codec, count *counters) *batch {
-	b := &batch{rc: rc, codec: c, count: count}
+	b := &batch{rc: rc, codec: c, count: count, room: fewFrames}
 	for i := range BatchSize {
 		for _, v := range []*vector{&b.in, &b.out} {
 			h := &v.messages[i].header
@@ -73,13 +74,19 @@ func newBatch(rc syscall.RawConn, c codec, count *counters) *batch {
 // fewFrames is how many frames are sent by a call that the Go scheduler is not told
 // of. It does not block, and takes some ten microseconds: less than what it costs, on
 // an idle machine, to wake the thread that watches over system calls. A receiving call
-// takes that for a whole batch.
+// takes that for a whole batch. It is also how many frames a poll has room for unless
+// the one before was full: to lay out room for a batch costs more than to receive a frame.
 const fewFrames = 8
 
 // do makes one system call over messages from to to.
 func (v *vector) do(trap, fd uintptr) {
 	call := unix.RawSyscall6
-	if trap == unix.SYS_SENDMMSG && v.to-v.from > fewFrames {
+	switch {
+	case trap != unix.SYS_SENDMMSG:
+	case v.to-v.from == 1:
+		v.sendOne(fd)
+		return
+	case v.to-v.from > fewFrames:
 		call = unix.Syscall6
 	}
 	for {
@@ -89,6 +96,21 @@ func (v *vector) do(trap, fd uintptr) {
 			continue
 		}
 		v.n, v.errno = int(n), errno
+		if errno != 0 {
+			v.n = 0
+		}
+		return
+	}
+}
+
+// sendOne sends message from by the call that is for one.
+func (v *vector) sendOne(fd uintptr) {
+	for {
+		_, _, errno := unix.RawSyscall6(unix.SYS_SENDMSG, fd, uintptr(unsafe.Pointer(&v.messages[v.from].header)), unix.MSG_DONTWAIT, 0, 0, 0)
+		if errno == unix.EINTR {
+			continue
+		}
+		v.n, v.errno = 1, errno
 		if errno != 0 {
 			v.n = 0
 		}
@@ -187,7 +209,7 @@ func (b *batch) sendChunk(frames []Frame, mtu int) (sent int, first error) {
 // net.ErrClosed is the socket's own, for the caller to judge.
 func (b *batch) receive(frames []Frame) (int, error) {
 	for {
-		if err := b.fetch(frames, b.in.call); err != nil {
+		if err := b.fetch(frames, min(len(frames), BatchSize), b.in.call); err != nil {
 			return 0, err
 		}
 		if n := b.sort(frames); n > 0 {
@@ -198,7 +220,9 @@ func (b *batch) receive(frames []Frame) (int, error) {
 
 // poll is receive without the wait; see Pollable.
 func (b *batch) poll(frames []Frame) (n int, more bool, err error) {
-	err = b.fetch(frames, b.in.try)
+	limit := min(len(frames), b.room)
+	err = b.fetch(frames, limit, b.in.try)
+	b.room = fewFrames
 	switch {
 	case errors.Is(err, unix.EAGAIN):
 		return 0, false, nil
@@ -206,12 +230,14 @@ func (b *batch) poll(frames []Frame) (n int, more bool, err error) {
 		return 0, false, err
 	}
 	// The kernel stops short of a full call only where the queue ends.
-	return b.sort(frames), b.in.n == min(len(frames), BatchSize), nil
+	if more = b.in.n == limit; more {
+		b.room = BatchSize
+	}
+	return b.sort(frames), more, nil
 }
 
-// fetch makes one system call into frames.
-func (b *batch) fetch(frames []Frame, call func(fd uintptr) bool) error {
-	limit := min(len(frames), BatchSize)
+// fetch makes one system call into the first limit frames.
+func (b *batch) fetch(frames []Frame, limit int, call func(fd uintptr) bool) error {
 	for i := range limit {
 		buf := frames[i].Data[:cap(frames[i].Data)]
 		b.in.messages[i].header.Namelen = nameSize
