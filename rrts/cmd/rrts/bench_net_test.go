@@ -37,7 +37,7 @@ func TestBenchNet(t *testing.T) {
 	require.Root(t)
 	always := []string{"msgs_per_s", "mb_per_s", "rtt_p50_us", "rtt_p99_us", "longest_gap_ms", "cpu_s_per_million_msgs", "cpu_s_per_gb"}
 	for mode, more := range map[string][]string{
-		"pingpong": {"tcp_rtt_p50_us", "tcp_rtt_p99_us", "bare_rtt_p50_us", "bare_rtt_p99_us", "tcp_cpu_s_per_million_msgs"},
+		"pingpong": {"tcp_rtt_p50_us", "tcp_rtt_p99_us", "bare_rtt_p50_us", "bare_rtt_p99_us", "bare_twice_rtt_p50_us", "bare_twice_rtt_p99_us", "tcp_cpu_s_per_million_msgs"},
 		"stream":   {"tcp_msgs_per_s", "tcp_cpu_s_per_million_msgs", "tls_msgs_per_s", "tls_cpu_s_per_million_msgs"},
 		"bulk":     {"tcp_mb_per_s", "tls_mb_per_s", "tls_cpu_s_per_gb"},
 	} {

@@ -26,8 +26,10 @@ const (
 	// longer than a peer is waited for before it is lost.
 	peerWithin   = 15 * time.Second
 	answerWithin = 10 * time.Second
-	// rounds is how often what is compared takes its turn.
-	rounds = 5
+	// rounds is how often streams that are compared take their turn, pingRounds the same of
+	// round trips: short turns, so that what disturbs the machine for a second meets all.
+	rounds     = 5
+	pingRounds = 20
 	// warmUp is left out of every turn of a ping-pong.
 	warmUp = 100
 	// clockEvery is the number of records between two looks at the clock.
@@ -88,6 +90,10 @@ type PingRivals struct {
 	TCPRTTP99us  float64 `json:"tcp_rtt_p99_us"`
 	BareRTTP50us float64 `json:"bare_rtt_p50_us"`
 	BareRTTP99us float64 `json:"bare_rtt_p99_us"`
+	// The same of a bare frame that leaves on both networks, as each record does here: no
+	// protocol that sends twice takes less.
+	TwiceRTTP50us float64 `json:"bare_twice_rtt_p50_us"`
+	TwiceRTTP99us float64 `json:"bare_twice_rtt_p99_us"`
 }
 
 // StreamRivals is the same of one TCP connection, clear and with TLS 1.3. The medians
@@ -136,14 +142,13 @@ type bench struct {
 	host    *host
 	asked   atomic.Uint64 // id of the newest request; other answers are let go
 	answers chan answer
-	replies chan struct{}
-	record  []byte
+	pinger  pinger
 	report  *Report
 }
 
 // Measure runs a measurement against a serving side.
 func Measure(ctx context.Context, cfg Config) (*Report, error) {
-	m := &bench{cfg: cfg, answers: make(chan answer, 1), replies: make(chan struct{}, 1), record: make([]byte, cfg.Size), report: &Report{}}
+	m := &bench{cfg: cfg, answers: make(chan answer, 1), report: &Report{}}
 	var err error
 	if m.host, err = newHost(measuring, cfg.Host, m.deliver); err != nil {
 		return nil, err
@@ -153,11 +158,11 @@ func Measure(ctx context.Context, cfg Config) (*Report, error) {
 }
 
 // deliver takes what the serving side sends, on the fabric's goroutine.
-func (m *bench) deliver(_ *host, batch []fabric.Record) {
+func (m *bench) deliver(b *host, batch []fabric.Record) {
 	for i := range batch {
 		switch r := &batch[i]; r.Data[0] {
 		case kindReply:
-			token(m.replies)
+			m.pinger.replied(b)
 		case kindAnswer:
 			var a answer
 			if json.Unmarshal(r.Data[1:], &a) == nil && a.ID == m.asked.Load() {
@@ -264,19 +269,19 @@ func (m *bench) ask(ctx context.Context, lane fabric.Lane, q request) (answer, e
 // theirs.
 func (m *bench) rivals() bool { return m.cfg.Cut == nil && len(m.cfg.Loss) == 0 && m.cfg.Rate == 0 }
 
-// pingpong measures round trips, in turns with TCP and the bare echo.
+// pingpong measures round trips, in turns with TCP and the bare echoes.
 func (m *bench) pingpong(ctx context.Context) error {
-	var own, tcp, bare histogram
+	var own, tcp, bare, twice histogram
 	var cpu, tcpCPU time.Duration // of both sides
 	turns := 1
 	compare := m.rivals() && m.cfg.TCP != ""
 	if compare {
-		turns = rounds
+		turns = pingRounds
 	}
 	each := m.cfg.Duration / time.Duration(turns)
 	for i := range turns {
 		m.cfg.Out.Progress("turn %d of %d", i+1, turns)
-		used, err := m.spent(ctx, func() error { return m.pings(each, &own) })
+		used, err := m.spent(ctx, func() error { return m.pinger.run(m.host, m.cfg.Lane, m.cfg.Size, each, &own) })
 		if err != nil {
 			return err
 		}
@@ -287,8 +292,10 @@ func (m *bench) pingpong(ctx context.Context) error {
 				return err
 			}
 			tcpCPU += used
-			if err := pingBare(m.cfg.Host, m.cfg.Size, each, &bare); err != nil {
-				return err
+			for networks, h := range []*histogram{&bare, &twice} {
+				if err := pingBare(m.cfg.Host, networks+1, m.cfg.Size, each, h); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -303,6 +310,7 @@ func (m *bench) pingpong(ctx context.Context) error {
 		r.PingRivals = &PingRivals{
 			TCPRTTP50us: micros(tcp.at(0.5)), TCPRTTP99us: micros(tcp.at(0.99)),
 			BareRTTP50us: micros(bare.at(0.5)), BareRTTP99us: micros(bare.at(0.99)),
+			TwiceRTTP50us: micros(twice.at(0.5)), TwiceRTTP99us: micros(twice.at(0.99)),
 		}
 	}
 	return m.resent()
@@ -331,36 +339,6 @@ func (m *bench) spent(ctx context.Context, fn func() error) (time.Duration, erro
 	own = cpuTime() - own
 	after, err := m.ask(ctx, fabric.LaneControl, request{})
 	return own + after.CPU - before.CPU, err
-}
-
-// pings measures round trips over the fabric for a while.
-func (m *bench) pings(d time.Duration, h *histogram) error {
-	began := time.Now()
-	for i := 0; time.Since(began) < d; i++ {
-		rtt, err := m.ping(m.cfg.Lane)
-		if err != nil {
-			return err
-		}
-		if i >= warmUp {
-			h.add(rtt)
-		}
-	}
-	return nil
-}
-
-// ping is one round trip of the record.
-func (m *bench) ping(lane fabric.Lane) (time.Duration, error) {
-	m.record[0] = kindEcho
-	began := time.Now()
-	if err := m.host.Send(serving, lane, m.record); err != nil {
-		return 0, fmt.Errorf("netbench: %w", err)
-	}
-	select {
-	case <-m.replies:
-		return time.Since(began), nil
-	case <-m.host.lost:
-		return 0, errPeerGone
-	}
 }
 
 // stream measures records one behind the other, in turns with TCP.
@@ -463,7 +441,6 @@ func (m *bench) records(ctx context.Context, d time.Duration, rtt *histogram) (s
 // pingBeside measures round trips beside a stream until ctx ends, on the commit lane;
 // on the control lane if the stream fills that one.
 func (m *bench) pingBeside(ctx context.Context, h *histogram) error {
-	m.record = m.record[:MinSize]
 	lane := fabric.LaneCommit
 	if m.cfg.Lane == lane && m.cfg.Rate == 0 {
 		lane = fabric.LaneControl
@@ -474,10 +451,8 @@ func (m *bench) pingBeside(ctx context.Context, h *histogram) error {
 			return nil
 		case <-time.After(pingEvery):
 		}
-		rtt, err := m.ping(lane)
-		if err != nil {
+		if err := m.pinger.once(m.host, lane, MinSize, h); err != nil {
 			return err
 		}
-		h.add(rtt)
 	}
 }

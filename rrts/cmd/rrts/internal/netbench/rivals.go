@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"virtualservicesinc.com/net/fabric"
-	"virtualservicesinc.com/net/link"
 )
 
 // What a TCP connection is for; its first byte.
@@ -34,7 +33,7 @@ const rivalBuffer = 64 << 10
 // rivals is what the serving side answers beside the interconnect.
 type rivals struct {
 	listener net.Listener // nil if there is no address
-	bare     *link.Packet
+	bare     *bare
 	running  sync.WaitGroup
 }
 
@@ -45,7 +44,7 @@ func serveRivals(h Host, address string) (*rivals, error) {
 	if r.bare, err = openBare(h); err != nil {
 		return nil, err
 	}
-	r.running.Go(r.echoBare)
+	r.running.Go(func() { r.bare.run(r.bare.send) })
 	if address == "" {
 		return r, nil
 	}
@@ -73,36 +72,9 @@ func (r *rivals) close() error {
 	if r.listener != nil {
 		err = r.listener.Close()
 	}
-	err = errors.Join(err, r.bare.Close())
+	err = errors.Join(err, r.bare.close())
 	r.running.Wait()
 	return err
-}
-
-// openBare opens a packet socket on network A.
-func openBare(h Host) (*link.Packet, error) {
-	return link.OpenPacket(link.PacketConfig{Interface: h.NICs[fabric.A], EtherType: link.EtherTypeA,
-		Match: link.Match{Offset: fabric.Match(0).Offset, Value: bareHash}})
-}
-
-// newFrames is what a bare receiver reads into.
-func newFrames() []link.Frame {
-	frames := make([]link.Frame, link.BatchSize)
-	for i := range frames {
-		frames[i].Data = make([]byte, link.MaxFrame)
-	}
-	return frames
-}
-
-// echoBare sends every frame back, whole, until the link is closed.
-func (r *rivals) echoBare() {
-	frames := newFrames()
-	for {
-		n, err := r.bare.Receive(frames)
-		if err != nil {
-			return
-		}
-		r.bare.Send(frames[:n]) // what it loses is asked for again
-	}
 }
 
 // answerTCP serves one connection. A fault of it is seen at the other end.
