@@ -10,6 +10,7 @@ import (
 	"virtualservicesinc.com/rrts/engine"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/schema/datasourcepb"
+	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
 const (
@@ -77,6 +78,10 @@ func (c *Component) Start(context.Context) error {
 		}, c.host)
 		c.runners = append(c.runners, r)
 		c.host.Go("effects of "+src.Name, r.Run)
+		if src.KeepMillis > 0 {
+			p := &pruner{link: c.link, txn: txnpb.TxnClient{Caller: c.host.Caller(0)}, sfu: c.host.SFU(), log: c.host.Log(), source: src}
+			c.host.Go("rows of "+src.Name, p.run)
+		}
 	}
 	c.host.Ready(true)
 	return nil

@@ -144,6 +144,7 @@ func TestDatabases(t *testing.T) {
 		t.Run("together", func(t *testing.T) { together(t, src, db) })
 		t.Run("values", func(t *testing.T) { values(t, src) })
 		t.Run("lies", func(t *testing.T) { lies(t, s, db) })
+		t.Run("prune", func(t *testing.T) { prune(t, src, db) })
 		t.Run("fences", func(t *testing.T) { fences(t, src, db) })
 		if s.Name == "mariadb" {
 			t.Run("rollback", func(t *testing.T) { rollback(t, c, db) })
@@ -272,6 +273,36 @@ func fences(t *testing.T, src *datasource.Source, db *sql.DB) {
 	if n := count(t, db, "SELECT COUNT(*) FROM orders WHERE id = 200"); n != 1 {
 		t.Errorf("%d rows", n)
 	}
+}
+
+// prune: old rows go some at a time, and newer ones stay.
+func prune(t *testing.T, src *datasource.Source, db *sql.DB) {
+	ctx := context.Background()
+	before := time.Unix(2000, 0)
+	tx, err := db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 1203 {
+		exec(t, tx, "INSERT INTO rrts_effect (effect, fence, token, done, affected, stamp) VALUES (?, 1, 1, ?, 1, ?)", fmt.Sprintf("old-%d", i), int64(i%2), int64(1000+i%2*999))
+	}
+	for i := range 10 {
+		exec(t, tx, "INSERT INTO rrts_effect (effect, fence, token, done, affected, stamp) VALUES (?, 1, 1, 1, 1, ?)", fmt.Sprintf("new-%d", i), int64(2000+i))
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	kept := count(t, db, "SELECT COUNT(*) FROM rrts_effect") - 1203
+	for i, want := range []int{500, 500, 203, 0} {
+		rows, more, err := src.Prune(ctx, before)
+		if err != nil || rows != want || more != (i < 2) {
+			t.Errorf("call %d: %d rows were removed, more: %v, %v; want %d", i, rows, more, err, want)
+		}
+	}
+	if n := count(t, db, "SELECT COUNT(*) FROM rrts_effect"); n != kept {
+		t.Errorf("%d rows are left of %d", n, kept)
+	}
+	exec(t, db, "DELETE FROM rrts_effect WHERE effect LIKE 'new-%'")
 }
 
 // rollback: a table that cannot be rolled back is refused, one of ours, too.

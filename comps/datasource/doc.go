@@ -14,6 +14,7 @@
 //	Source.Do      a write for an effect, exactly once
 //	Source.Query   a read, as a stream of rows
 //	Source.Init    makes the table by which writes are exactly once
+//	Source.Prune   removes its old rows
 //
 // Everything goes through database/sql; package odbc below is the driver of the child
 // process, and nothing here knows which database is behind it.
@@ -52,8 +53,10 @@
 // No COMMIT is believed before the row is read with the attempt's token: ODBC drivers have
 // called it successful when the connection, and with it the transaction, was lost.
 //
-// Rows must be kept for as long as an attempt may follow, which is until the effect is
-// reported in the ledger; they are not deleted by RRTS.
+// Rows must be kept for as long as an attempt may follow: until the effect is over in the
+// ledger, and for as long as a cluster may be restored from a backup in which it is not.
+// Source.Prune removes those that are older than "keep" in datasource.toml and than
+// everything that the outbox still owes.
 //
 // This needs tables that can be rolled back. Source.Init tries it on rrts_effect. Of the
 // other tables the configuration has to say how those are found that cannot

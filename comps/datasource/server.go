@@ -353,3 +353,23 @@ func (s *Server) Init(r message.Responder[*datasourcepb.InitReply], in *datasour
 	}
 	r.Reply(&datasourcepb.InitReply{Made: made})
 }
+
+// Prune implements datasourcepb.DatasourceHandler.
+func (s *Server) Prune(r message.Responder[*datasourcepb.PruneReply], in *datasourcepb.PruneRequest) {
+	if !trusted(r.Request) {
+		return
+	}
+	s.mu.RLock()
+	stale, src := in.Revision != s.revision, s.sources[in.Source]
+	s.mu.RUnlock()
+	if stale || src == nil {
+		r.Reply(&datasourcepb.PruneReply{Stale: true})
+		return
+	}
+	rows, more, err := src.Prune(s.context(r.Request), time.Unix(in.Before, 0))
+	if err != nil {
+		r.Fail(message.Internal, err.Error())
+		return
+	}
+	r.Reply(&datasourcepb.PruneReply{Rows: uint32(rows), More: more})
+}

@@ -34,6 +34,7 @@ type DataSource struct {
 	Check            string
 	NonTransactional string // a query, or TablesTransactional
 	FailOn           []string
+	Keep             time.Duration // of rows of effects that are over
 	Statements       []DataStatement
 }
 
@@ -189,6 +190,8 @@ func (s *DataSource) keys(k *keys) {
 		"Needed for writes: a query that answers the names of the tables which cannot be rolled back, such as those of MyISAM; writes to them are refused. \"none\" says that the database has no such tables, as PostgreSQL and SQLite.")
 	key(k, "fail_on", &s.FailOn, otherwise([]string{"22", "23"}), list(sqlState, 64),
 		"The SQLSTATEs by which the database refuses a write for good, such as a constraint. Other errors are tried again.")
+	key(k, "keep", &s.Keep, otherwise(30*24*time.Hour), duration(7*24*time.Hour, 3650*24*time.Hour),
+		"How long the rows of the table rrts_effect are kept whose effects are over. No backup of the cluster that is older may be restored and have its effects released: it would do them again.")
 	k.sections("statement", "The statements, one [[statement]] each. Clients name them and give values; they never send SQL.", len(s.Statements),
 		func(n int) { s.Statements = make([]DataStatement, n) },
 		func(i int, k *keys) {

@@ -14,7 +14,7 @@ import (
 var shop = &DataSource{
 	Name: "shop", Connection: "Driver=PostgreSQL Unicode;Servername=db.example;Database=shop;Protocol=7.4-1;UseDeclareFetch=1", User: "rrts",
 	Startup: []string{"SET TIME ZONE 'UTC'"}, Connections: 8, ConnectTimeout: 10 * time.Second, Timeout: 10 * time.Second, Idle: time.Minute,
-	Check: "SELECT 1", NonTransactional: TablesTransactional, FailOn: []string{"22", "23"},
+	Check: "SELECT 1", NonTransactional: TablesTransactional, FailOn: []string{"22", "23"}, Keep: 30 * 24 * time.Hour,
 	Statements: []DataStatement{
 		{Name: "add-order", SQL: "INSERT INTO orders (id, amount, note) VALUES (?, ?, ?)", Rows: 1, Roles: []DataRole{DataOperator, DataAuditor},
 			Parameters: []DataField{{Name: "id", Type: "integer", Digits: -1}, {Name: "amount", Type: "decimal", Size: 18, Scale: 2, Digits: -1}, {Name: "note", Type: "text", Size: 200, Digits: -1, Nullable: true}}},
@@ -27,7 +27,7 @@ var shop = &DataSource{
 // TestDataSource: what is written is read again.
 func TestDataSource(t *testing.T) {
 	full := *shop
-	full.SFUs, full.Timeout, full.FailOn = []string{"alpha"}, time.Minute, []string{"HY000/19"}
+	full.SFUs, full.Timeout, full.FailOn, full.Keep = []string{"alpha"}, time.Minute, []string{"HY000/19"}, 90*24*time.Hour
 	for _, s := range []*DataSource{shop, &full} {
 		got, err := ParseDataSource("shop.toml", s.Marshal(), "shop")
 		if err != nil {

@@ -95,7 +95,7 @@ func (a *assembler) dataSource(s *config.DataSource) (*datasourcepb.Source, erro
 	src := &datasourcepb.Source{
 		Name: s.Name, Connection: s.Connection, Startup: s.Startup, Connections: uint32(s.Connections),
 		ConnectTimeoutMillis: millis(s.ConnectTimeout), TimeoutMillis: millis(s.Timeout), IdleMillis: millis(s.Idle),
-		Check: s.Check, NonTransactional: s.NonTransactional, FailOn: s.FailOn,
+		Check: s.Check, NonTransactional: s.NonTransactional, FailOn: s.FailOn, KeepMillis: millis(s.Keep),
 	}
 	if src.NonTransactional == config.TablesTransactional {
 		src.NonTransactional = ""

@@ -47,6 +47,8 @@ var Schema = message.Schema{
 		{Name: "rrts.datasource.SourceState", New: func() message.Message { return new(SourceState) }},
 		{Name: "rrts.datasource.InitRequest", New: func() message.Message { return new(InitRequest) }},
 		{Name: "rrts.datasource.InitReply", New: func() message.Message { return new(InitReply) }},
+		{Name: "rrts.datasource.PruneRequest", New: func() message.Message { return new(PruneRequest) }},
+		{Name: "rrts.datasource.PruneReply", New: func() message.Message { return new(PruneReply) }},
 	},
 }
 
@@ -213,6 +215,8 @@ type Source struct {
 	// The query of the tables that cannot be rolled back; empty: there are none.
 	NonTransactional string
 	FailOn           []string
+	// How long the rows of effects that are over are kept; 0: for ever. The child needs it not.
+	KeepMillis uint64
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -251,6 +255,9 @@ func (m *Source) AppendTo(b []byte) []byte {
 	}
 	for i := range m.FailOn {
 		b = message.AppendString(append(b, 0x5a), m.FailOn[i])
+	}
+	if m.KeepMillis != 0 {
+		b = message.AppendVarint(append(b, 0x60), m.KeepMillis)
 	}
 	return b
 }
@@ -299,6 +306,9 @@ func (m *Source) Size() int {
 		for i := range m.FailOn {
 			n += message.SizeBytes(len(m.FailOn[i]))
 		}
+	}
+	if m.KeepMillis != 0 {
+		n += 1 + message.SizeVarint(m.KeepMillis)
 	}
 	return n
 }
@@ -470,6 +480,14 @@ func (m *Source) ParseNested(b []byte, depth int) error {
 				m.FailOn = slices.Grow(m.FailOn, message.CountRun(b, i, 0x5a))
 			}
 			m.FailOn = append(m.FailOn, string(p))
+		case 0x60: // keep_millis
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.datasource.Source.keep_millis")
+			}
+			m.KeepMillis = v
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.datasource.Source: unknown field")
@@ -523,6 +541,9 @@ func (m Source) String() string {
 	}
 	if len(m.FailOn) > 0 {
 		message.AddList(&t, "fail_on", m.FailOn)
+	}
+	if m.KeepMillis != 0 {
+		t.Add("keep_millis", m.KeepMillis)
 	}
 	return t.String()
 }
@@ -2847,6 +2868,250 @@ func (m InitReply) String() string {
 	return t.String()
 }
 
+// PruneRequest removes rows of effects that nobody asks for any more, some at a time.
+type PruneRequest struct {
+	Revision uint64
+	Source   string
+	// Seconds since 1970: rows that were written last before then.
+	Before int64
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *PruneRequest) AppendTo(b []byte) []byte {
+	if m.Revision != 0 {
+		b = message.AppendVarint(append(b, 0x08), m.Revision)
+	}
+	if m.Source != "" {
+		b = message.AppendString(append(b, 0x12), m.Source)
+	}
+	if m.Before != 0 {
+		b = message.AppendVarint(append(b, 0x18), uint64(m.Before))
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *PruneRequest) Size() int {
+	n := 0
+	if m.Revision != 0 {
+		n += 1 + message.SizeVarint(m.Revision)
+	}
+	if m.Source != "" {
+		n += 1 + message.SizeBytes(len(m.Source))
+	}
+	if m.Before != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Before))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *PruneRequest) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *PruneRequest) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.datasource.PruneRequest: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.datasource.PruneRequest: tag")
+		}
+		switch tag {
+		case 0x08: // revision
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.datasource.PruneRequest.revision")
+			}
+			m.Revision = v
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x12: // source
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.datasource.PruneRequest.source")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.datasource.PruneRequest.source: not UTF-8")
+			}
+			m.Source = string(p)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x18: // before
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.datasource.PruneRequest.before")
+			}
+			m.Before = int64(v)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.datasource.PruneRequest: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *PruneRequest) Reset() {
+	*m = PruneRequest{}
+}
+
+// String returns m for people and logs.
+func (m PruneRequest) String() string {
+	t := message.NewText("PruneRequest")
+	if m.Revision != 0 {
+		t.Add("revision", m.Revision)
+	}
+	if m.Source != "" {
+		t.Add("source", m.Source)
+	}
+	if m.Before != 0 {
+		t.Add("before", m.Before)
+	}
+	return t.String()
+}
+
+// PruneReply says how many rows are gone.
+type PruneReply struct {
+	Rows uint32
+	// There are more to be removed.
+	More bool
+	// The settings of that revision are not known.
+	Stale bool
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *PruneReply) AppendTo(b []byte) []byte {
+	if m.Rows != 0 {
+		b = message.AppendVarint(append(b, 0x08), uint64(m.Rows))
+	}
+	if m.More {
+		b = append(b, 0x10, 1)
+	}
+	if m.Stale {
+		b = append(b, 0x18, 1)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *PruneReply) Size() int {
+	n := 0
+	if m.Rows != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Rows))
+	}
+	if m.More {
+		n += 1 + 1
+	}
+	if m.Stale {
+		n += 1 + 1
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *PruneReply) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *PruneReply) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.datasource.PruneReply: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.datasource.PruneReply: tag")
+		}
+		switch tag {
+		case 0x08: // rows
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.datasource.PruneReply.rows")
+			}
+			m.Rows = uint32(v)
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x10: // more
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.datasource.PruneReply.more")
+			}
+			m.More = v != 0
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x18: // stale
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.datasource.PruneReply.stale")
+			}
+			m.Stale = v != 0
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.datasource.PruneReply: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *PruneReply) Reset() {
+	*m = PruneReply{}
+}
+
+// String returns m for people and logs.
+func (m PruneReply) String() string {
+	t := message.NewText("PruneReply")
+	if m.Rows != 0 {
+		t.Add("rows", m.Rows)
+	}
+	if m.More {
+		t.Add("more", m.More)
+	}
+	if m.Stale {
+		t.Add("stale", m.Stale)
+	}
+	return t.String()
+}
+
 // The numbers by which engines route to Datasource.
 const (
 	DatasourceService         uint16 = 30
@@ -2857,6 +3122,7 @@ const (
 	DatasourceCloseMethod     uint16 = 5
 	DatasourceCheckMethod     uint16 = 6
 	DatasourceInitMethod      uint16 = 7
+	DatasourcePruneMethod     uint16 = 8
 )
 
 // DatasourceDescriptor is what routing knows of Datasource.
@@ -2930,6 +3196,15 @@ var DatasourceDescriptor = message.ServiceDescriptor{
 			Request:    "rrts.datasource.InitRequest",
 			Reply:      "rrts.datasource.InitReply",
 		},
+		{
+			Number:     DatasourcePruneMethod,
+			Name:       "Prune",
+			Lane:       message.LaneRequest,
+			Idempotent: true,
+			MaxBytes:   1024,
+			Request:    "rrts.datasource.PruneRequest",
+			Reply:      "rrts.datasource.PruneReply",
+		},
 	},
 }
 
@@ -2946,6 +3221,8 @@ type DatasourceHandler interface {
 	Close(r message.Responder[*CloseReply], in *CloseRequest)
 	Check(r message.Responder[*CheckReply], in *CheckRequest)
 	Init(r message.Responder[*InitReply], in *InitRequest)
+	// Of the SFU itself.
+	Prune(r message.Responder[*PruneReply], in *PruneRequest)
 }
 
 // ServeDatasource gives r to the method of h that it is for. A malformed request is
@@ -2986,6 +3263,11 @@ func ServeDatasource(h DatasourceHandler, r message.Request) {
 		in := new(InitRequest)
 		if message.Accept(r, &DatasourceDescriptor.Methods[6], in) {
 			h.Init(message.Responder[*InitReply]{Request: r}, in)
+		}
+	case DatasourcePruneMethod:
+		in := new(PruneRequest)
+		if message.Accept(r, &DatasourceDescriptor.Methods[7], in) {
+			h.Prune(message.Responder[*PruneReply]{Request: r}, in)
 		}
 	default:
 		message.Refuse(r, &DatasourceDescriptor)
@@ -3081,6 +3363,19 @@ func (c DatasourceClient) Init(ctx context.Context, in *InitRequest) (*InitReply
 	}
 	out := new(InitReply)
 	if err := message.Finish(&DatasourceDescriptor.Methods[6], body, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Of the SFU itself.
+func (c DatasourceClient) Prune(ctx context.Context, in *PruneRequest) (*PruneReply, error) {
+	body, err := c.Call(ctx, &DatasourceDescriptor.Methods[7], DatasourceService, message.Marshal(in))
+	if err != nil {
+		return nil, err
+	}
+	out := new(PruneReply)
+	if err := message.Finish(&DatasourceDescriptor.Methods[7], body, out); err != nil {
 		return nil, err
 	}
 	return out, nil
