@@ -7,18 +7,8 @@ import (
 	"net/mail"
 	"strconv"
 	"time"
-)
 
-// Security is how the connection to the relay is protected.
-type Security string
-
-const (
-	// StartTLS begins in the clear and goes on under TLS, or not at all.
-	StartTLS Security = "starttls"
-	// TLS is TLS from the first byte.
-	TLS Security = "tls"
-	// None is for a relay on the same machine: with a password it is refused.
-	None Security = "none"
+	"virtualservicesinc.com/comps/smtp"
 )
 
 const (
@@ -27,9 +17,8 @@ const (
 	defaultAttempts  = 30 // with the pauses below, three days: about as long as mail servers try
 	retryFirst       = 5 * time.Second
 	retryMost        = 4 * time.Hour
-	// dialTimeout bounds each step of a conversation with the relay, and sendTimeout all of
-	// it: a relay may look at a mail for a minute before it takes it.
-	dialTimeout = 30 * time.Second
+	// sendTimeout bounds a conversation with the relay, which may look at a mail for a minute
+	// before it takes it.
 	sendTimeout = 2 * time.Minute
 )
 
@@ -37,7 +26,7 @@ const (
 type Config struct {
 	// Relay is the host and port of the mail server that takes all mails.
 	Relay    string
-	Security Security
+	Security smtp.Security
 	// User and Password are for the relay; empty where it wants none.
 	User, Password string
 	// From is the sender: "Shop <shop@example.com>". Its domain stands in Message-IDs.
@@ -76,7 +65,7 @@ func (c *Config) fill() {
 		c.RetryMost = retryMost
 	}
 	if c.Security == "" {
-		c.Security = StartTLS
+		c.Security = smtp.StartTLS
 	}
 }
 
@@ -89,10 +78,10 @@ func (c *Config) validate() error {
 	} else if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
 		fault("relay is %q, its port must be a number from 1 to 65535", c.Relay)
 	}
-	if c.Security != StartTLS && c.Security != TLS && c.Security != None {
+	if c.Security != smtp.StartTLS && c.Security != smtp.TLS && c.Security != smtp.None {
 		fault("security is %q, must be starttls, tls or none", c.Security)
 	}
-	if c.Security == None && c.Password != "" {
+	if c.Security == smtp.None && c.Password != "" {
 		fault("a password without security would cross the network in the clear: write security = \"starttls\"")
 	}
 	if (c.User == "") != (c.Password == "") {

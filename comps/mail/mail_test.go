@@ -14,6 +14,7 @@ import (
 
 	"virtualservicesinc.com/comps/effects"
 	"virtualservicesinc.com/comps/effects/effectstest"
+	"virtualservicesinc.com/comps/smtp"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/schema/mailpb"
 	"virtualservicesinc.com/rrts/schema/txnpb"
@@ -38,7 +39,7 @@ var templates = map[string]string{
 	"wide.html":       "<a href=\"{{.url}}\">{{.order}}</a>",
 }
 
-func newShop(t *testing.T, security Security, change func(*Config)) *shop {
+func newShop(t *testing.T, security smtp.Security, change func(*Config)) *shop {
 	s := &shop{Cluster: effectstest.New(t), t: t, server: newServer(t, security)}
 	dir := t.TempDir()
 	for name, text := range templates {
@@ -118,11 +119,11 @@ func (s *shop) quarantined() string {
 // TestSends: a mail has both parts, its effect's Message-ID and date, and goes to the
 // user's address, which stands nowhere in the state.
 func TestSends(t *testing.T) {
-	for _, security := range []Security{None, StartTLS, TLS} {
+	for _, security := range []smtp.Security{smtp.None, smtp.StartTLS, smtp.TLS} {
 		t.Run(string(security), func(t *testing.T) {
 			var rcpt []string
 			s := newShop(t, security, func(c *Config) {
-				if c.Security != None {
+				if c.Security != smtp.None {
 					c.User, c.Password = "shop", "secret"
 				}
 			})
@@ -157,7 +158,7 @@ func TestSends(t *testing.T) {
 			if len(rcpt) != 1 || rcpt[0] != "anna@home.example" {
 				t.Errorf("recipients %v", rcpt)
 			}
-			if security != None && (len(s.server.users) != 1 || s.server.users[0] != "shop:secret") {
+			if security != smtp.None && (len(s.server.users) != 1 || s.server.users[0] != "shop:secret") {
 				t.Errorf("logins %v", s.server.users)
 			}
 			if bytes.Contains(s.Dump(), []byte("anna@home")) {
@@ -170,7 +171,7 @@ func TestSends(t *testing.T) {
 // TestRefuses: what cannot be a mail goes into quarantine at once, with a reason that names
 // the field, and never reaches the relay.
 func TestRefuses(t *testing.T) {
-	s := newShop(t, None, func(c *Config) { c.ClientTemplates = []string{"receipt", "wide"} })
+	s := newShop(t, smtp.None, func(c *Config) { c.ClientTemplates = []string{"receipt", "wide"} })
 	s.server.set(func(step, value string) error {
 		if step == "mail" {
 			t.Errorf("the relay was asked")
@@ -220,7 +221,7 @@ func TestCodes(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(c.step, c.answer), func(t *testing.T) {
 			t.Parallel()
-			s := newShop(t, StartTLS, func(c *Config) { c.User, c.Password = "shop", "secret" })
+			s := newShop(t, smtp.StartTLS, func(c *Config) { c.User, c.Password = "shop", "secret" })
 			var mu sync.Mutex
 			asked := 0
 			s.server.set(func(step, _ string) error {
@@ -253,7 +254,7 @@ func TestCodes(t *testing.T) {
 // TestLostAnswer: a relay that has taken a mail and does not say so gets it again, under
 // the same Message-ID and with the same date: both are known to be one.
 func TestLostAnswer(t *testing.T) {
-	s := newShop(t, None, nil)
+	s := newShop(t, smtp.None, nil)
 	var mu sync.Mutex
 	lost := false
 	s.server.set(func(step, _ string) error {
@@ -278,7 +279,7 @@ func TestLostAnswer(t *testing.T) {
 
 // TestPerDomain: no more mails than that to one domain at a time.
 func TestPerDomain(t *testing.T) {
-	s := newShop(t, None, func(c *Config) { c.Parallel, c.PerDomain = 6, 2 })
+	s := newShop(t, smtp.None, func(c *Config) { c.Parallel, c.PerDomain = 6, 2 })
 	var mu sync.Mutex
 	now, most := 0, 0
 	s.server.set(func(step, _ string) error {
@@ -308,7 +309,7 @@ func TestPerDomain(t *testing.T) {
 // and more than one of a kind only where a relay got it twice.
 func TestKilled(t *testing.T) {
 	const mails = 400
-	s := newShop(t, None, func(c *Config) { c.Parallel, c.PerDomain, c.Attempts = 8, 8, 1000 })
+	s := newShop(t, smtp.None, func(c *Config) { c.Parallel, c.PerDomain, c.Attempts = 8, 8, 1000 })
 	rng := rand.New(rand.NewPCG(1, 2))
 	var mu sync.Mutex
 	s.server.set(func(step, _ string) error {
@@ -373,7 +374,7 @@ func TestKilled(t *testing.T) {
 // TestAddresses: who may give one, what is none, and that it can be opened for its user
 // alone.
 func TestAddresses(t *testing.T) {
-	s := newShop(t, None, nil)
+	s := newShop(t, smtp.None, nil)
 	for _, bad := range []string{"anna", "Anna <anna@home.example>", "anna@home.example, bob@home.example", "anna@home.example\r\nRCPT TO:<x@y>", "a b@home.example",
 		strings.Repeat("a", 250) + "@b.example"} {
 		if refused, err := s.comp.setAddress(t.Context(), 1, "Anna", bad); err != nil || refused == "" {
@@ -400,7 +401,7 @@ func TestAddresses(t *testing.T) {
 // TestConfig: every fault is told at once, and templates that cannot be used keep the
 // Component from starting.
 func TestConfig(t *testing.T) {
-	err := (&Config{Relay: "relay", Security: None, User: "u", Password: "p", From: "nobody"}).validate()
+	err := (&Config{Relay: "relay", Security: smtp.None, User: "u", Password: "p", From: "nobody"}).validate()
 	for _, want := range []string{`relay is "relay", must be HOST:PORT`, "a password without security", `from is "nobody"`, "the key of addresses has 0 bytes"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
@@ -425,7 +426,7 @@ func TestConfig(t *testing.T) {
 
 // TestTest: an operator's mail goes to a user or an address, and says what the relay said.
 func TestTest(t *testing.T) {
-	s := newShop(t, None, nil)
+	s := newShop(t, smtp.None, nil)
 	ask := func(in *mailpb.TestRequest, role message.Role) (*mailpb.TestReply, message.Code) {
 		r := &request{role: role, done: make(chan struct{})}
 		s.comp.Test(message.Responder[*mailpb.TestReply]{Request: r}, in)

@@ -2,20 +2,16 @@ package mail
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"net/mail"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
-	gomail "github.com/wneessen/go-mail"
-
 	"virtualservicesinc.com/comps/effects"
+	"virtualservicesinc.com/comps/smtp"
 )
 
 // maxWait is how long a mail waits for its turn where others to its domain are under way,
@@ -24,30 +20,23 @@ const maxWait = 20 * time.Second
 
 // relay sends mails through one mail server.
 type relay struct {
-	cfg     *Config
-	host    string
-	port    int
+	smtp.Relay
 	from    *mail.Address
-	tls     *tls.Config
 	domains domains
 }
 
 func newRelay(cfg *Config) (*relay, error) {
-	host, port, err := net.SplitHostPort(cfg.Relay)
-	if err != nil {
-		return nil, fmt.Errorf("mail: relay: %w", err)
+	r := &relay{
+		Relay:   smtp.Relay{Address: cfg.Relay, Security: cfg.Security, User: cfg.User, Password: cfg.Password},
+		domains: domains{most: cfg.PerDomain, busy: map[string]chan struct{}{}},
 	}
-	r := &relay{cfg: cfg, host: host, domains: domains{most: cfg.PerDomain, busy: map[string]chan struct{}{}}}
-	if r.port, err = strconv.Atoi(port); err != nil {
-		return nil, fmt.Errorf("mail: relay: %w", err)
-	}
+	var err error
 	if r.from, err = mail.ParseAddress(cfg.From); err != nil {
 		return nil, fmt.Errorf("mail: from: %w", err)
 	}
-	r.tls = &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
 	if cfg.Roots != nil {
-		r.tls.RootCAs = x509.NewCertPool()
-		if !r.tls.RootCAs.AppendCertsFromPEM(cfg.Roots) {
+		r.CAs = x509.NewCertPool()
+		if !r.CAs.AppendCertsFromPEM(cfg.Roots) {
 			return nil, errors.New("mail: the roots hold no certificate")
 		}
 	}
@@ -59,10 +48,6 @@ func (r *relay) messageID(name string) string { return "rrts." + name + "@" + do
 
 // send gives a mail to the relay.
 func (r *relay) send(ctx context.Context, to, id string, date time.Time, c content) error {
-	msg, err := r.message(to, id, date, c)
-	if err != nil {
-		return err
-	}
 	done, err := r.domains.enter(ctx, domainOf(to))
 	if err != nil {
 		return err
@@ -70,12 +55,9 @@ func (r *relay) send(ctx context.Context, to, id string, date time.Time, c conte
 	defer done()
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
-	client, err := r.client(ctx)
+	err = r.Send(ctx, &smtp.Message{ID: id, Date: date, From: *r.from, To: []string{to}, Subject: c.subject, Text: c.text, HTML: c.html})
 	if err != nil {
-		return fmt.Errorf("mail: %w", err)
-	}
-	if err := client.DialAndSendWithContext(ctx, msg); err != nil {
-		return &sendError{hide(fmt.Sprintf("relay %s: %v", r.cfg.Relay, err), to), err}
+		return &sendError{hide(err.Error(), to), err}
 	}
 	return nil
 }
@@ -114,57 +96,6 @@ func asciiLower(s string) string {
 	return string(b)
 }
 
-func (r *relay) message(to, id string, date time.Time, c content) (*gomail.Msg, error) {
-	msg := gomail.NewMsg(gomail.WithNoDefaultUserAgent())
-	msg.FromMailAddress(r.from)
-	if err := msg.To(to); err != nil {
-		return nil, &permanent{"to", err}
-	}
-	msg.Subject(c.subject)
-	msg.SetDateWithValue(date)
-	msg.SetMessageIDWithValue(id)
-	msg.SetGenHeader("Auto-Submitted", "auto-generated") // no replies from absent people (RFC 3834)
-	switch {
-	case c.text == "":
-		msg.SetBodyString(gomail.TypeTextHTML, c.html)
-	default:
-		msg.SetBodyString(gomail.TypeTextPlain, c.text)
-		if c.html != "" {
-			msg.AddAlternativeString(gomail.TypeTextHTML, c.html)
-		}
-	}
-	return msg, nil
-}
-
-// client makes the connection's client. Each of its steps ends within dialTimeout, and in
-// the clear and under STARTTLS with ctx.
-func (r *relay) client(ctx context.Context) (*gomail.Client, error) {
-	options := []gomail.Option{gomail.WithPort(r.port), gomail.WithTimeout(dialTimeout), gomail.WithTLSConfig(r.tls), gomail.WithoutNoop()}
-	switch r.cfg.Security {
-	case TLS: // with its own dialer, or it takes the connection for one in the clear
-		options = append(options, gomail.WithSSL(), gomail.WithTLSPolicy(gomail.NoTLS))
-	case StartTLS:
-		options = append(options, gomail.WithTLSPolicy(gomail.TLSMandatory), gomail.WithDialContextFunc(endsWith(ctx)))
-	case None:
-		options = append(options, gomail.WithTLSPolicy(gomail.NoTLS), gomail.WithDialContextFunc(endsWith(ctx)))
-	}
-	if r.cfg.User != "" {
-		options = append(options, gomail.WithSMTPAuth(gomail.SMTPAuthAutoDiscover), gomail.WithUsername(r.cfg.User), gomail.WithPassword(r.cfg.Password))
-	}
-	return gomail.NewClient(r.host, options...)
-}
-
-// endsWith dials connections that end with ctx.
-func endsWith(ctx context.Context) gomail.DialContextFunc {
-	return func(dialCtx context.Context, network, address string) (net.Conn, error) {
-		conn, err := (&net.Dialer{}).DialContext(dialCtx, network, address)
-		if err == nil {
-			context.AfterFunc(ctx, func() { conn.Close() })
-		}
-		return conn, err
-	}
-}
-
 // permanent is why a mail can never be sent as it is.
 type permanent struct {
 	field string
@@ -178,24 +109,16 @@ func (p *permanent) Unwrap() error { return p.err }
 // sender, its recipient or its content, with a code of 500 and above, is for good.
 func resultOf(err error) effects.Result {
 	var p *permanent
-	var refused *gomail.SendError
+	var failed *smtp.Error
 	switch {
 	case err == nil:
 		return effects.Done("")
 	case errors.As(err, &p):
 		return effects.Quarantine(err)
-	case errors.As(err, &refused) && refused.ErrorCode() >= 500 && refused.ErrorCode() < 600 && aboutMail(refused.Reason):
+	case errors.As(err, &failed) && failed.Final() && failed.Phase != smtp.Session:
 		return effects.Quarantine(err)
 	}
 	return effects.Retry(err)
-}
-
-func aboutMail(r gomail.SendErrReason) bool {
-	switch r {
-	case gomail.ErrSMTPMailFrom, gomail.ErrSMTPRcptTo, gomail.ErrSMTPData, gomail.ErrSMTPDataClose:
-		return true
-	}
-	return false
 }
 
 // domains bounds the mails to one domain at a time: mail servers put off or shut out those

@@ -21,6 +21,8 @@ import (
 
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
+
+	ours "virtualservicesinc.com/comps/smtp"
 )
 
 // server is a mail server that does as it is told.
@@ -44,7 +46,7 @@ func code(n int, text string) error {
 	return &smtp.SMTPError{Code: n, EnhancedCode: smtp.EnhancedCodeNotSet, Message: text}
 }
 
-func newServer(t *testing.T, security Security) *server {
+func newServer(t *testing.T, security ours.Security) *server {
 	s := &server{}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -54,16 +56,16 @@ func newServer(t *testing.T, security Security) *server {
 	var cert tls.Certificate
 	cert, s.roots = selfSigned(t)
 	srv := smtp.NewServer(s)
-	srv.Domain, srv.AllowInsecureAuth = "relay.test", security == None
+	srv.Domain, srv.AllowInsecureAuth = "relay.test", security == ours.None
 	srv.ErrorLog = log.New(io.Discard, "", 0)
 	srv.ReadTimeout, srv.WriteTimeout = 10*time.Second, 10*time.Second
 	config := &tls.Config{Certificates: []tls.Certificate{cert}}
 	wrapped := &keeping{ln, s}
 	switch security {
-	case StartTLS:
+	case ours.StartTLS:
 		srv.TLSConfig = config
 		go srv.Serve(wrapped)
-	case TLS:
+	case ours.TLS:
 		go srv.Serve(tls.NewListener(wrapped, config))
 	default:
 		go srv.Serve(wrapped)

@@ -5,11 +5,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"net/mail"
 	"slices"
 	"strings"
 	"time"
 
-	"virtualservicesinc.com/comps/monitor/mail"
+	"virtualservicesinc.com/comps/smtp"
 	"virtualservicesinc.com/rrts/engine/alarm"
 )
 
@@ -119,7 +120,7 @@ type sender struct {
 
 // message writes a letter. It is the same, and has the same id, however often it is
 // written.
-func (s *sender) message(l *letter, p *PostSettings) *mail.Message {
+func (s *sender) message(l *letter, p *PostSettings) *smtp.Message {
 	_, domain, _ := strings.Cut(p.From, "@")
 	id := func(why occasion) string {
 		sum := sha256.Sum256(fmt.Appendf(nil, "rrts alarm %x %s %s %d %s", s.id, s.sfu, l.Name, l.Raised, why))
@@ -129,8 +130,8 @@ func (s *sender) message(l *letter, p *PostSettings) *mail.Message {
 	if l.why == alarmWorse { // twice, for one that began as an info
 		own += occasion(" " + l.Severity)
 	}
-	m := &mail.Message{
-		ID: id(own), Date: time.UnixMilli(max(l.Raised, l.Cleared)).UTC(), From: p.From, To: p.To(l.Severity),
+	m := &smtp.Message{
+		ID: id(own), Date: time.UnixMilli(max(l.Raised, l.Cleared)).UTC(), From: mail.Address{Address: p.From}, To: p.To(l.Severity),
 		Headers: map[string]string{"X-RRTS-Cluster": s.cluster, "X-RRTS-SFU": s.sfu, "X-RRTS-Alarm": l.Name, "X-RRTS-Severity": l.Severity, "X-RRTS-State": string(l.why)},
 	}
 	if l.why == alarmEnded || l.why == alarmWorse {

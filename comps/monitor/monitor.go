@@ -116,7 +116,7 @@ func New(cfg Config) (*Monitor, error) {
 	}
 	if cfg.Post != nil && cfg.Post.Send == nil {
 		post := *cfg.Post
-		post.Send = func(ctx context.Context, s *mail.Server, m *mail.Message) error { return s.Send(ctx, m) }
+		post.Send = mail.Send
 		cfg.Post = &post
 	}
 	return &Monitor{cfg: cfg, asks: make(chan func(*monitorpb.MonitorStatus), maxAsking), raised: map[string]bool{}, tests: map[string]time.Duration{}}, nil

@@ -8,6 +8,7 @@ import (
 
 	"virtualservicesinc.com/comps/monitor/judge"
 	"virtualservicesinc.com/comps/monitor/mail"
+	"virtualservicesinc.com/comps/smtp"
 	"virtualservicesinc.com/rrts/engine"
 )
 
@@ -37,13 +38,13 @@ type Post struct {
 	// Settings says who is told, and through which server; nil when nobody is. It is asked
 	// whenever there may be something to say.
 	Settings func() (*PostSettings, error)
-	// Send hands a message to a server. Default: (*mail.Server).Send.
-	Send func(context.Context, *mail.Server, *mail.Message) error
+	// Send hands a message to a server. Default: mail.Send.
+	Send func(context.Context, *smtp.Relay, *smtp.Message) error
 }
 
 // PostSettings say who is told of alarms, and how.
 type PostSettings struct {
-	Server                  mail.Server
+	Server                  smtp.Relay
 	From                    string
 	Critical, Warning, Info []string
 }

@@ -12,7 +12,8 @@ import (
 	"time"
 
 	"virtualservicesinc.com/comps/monitor/mail"
-	"virtualservicesinc.com/comps/monitor/mail/mailtest"
+	"virtualservicesinc.com/comps/smtp"
+	"virtualservicesinc.com/comps/smtp/smtptest"
 	"virtualservicesinc.com/rrts/engine"
 	"virtualservicesinc.com/rrts/engine/alarm"
 	"virtualservicesinc.com/rrts/schema/monitorpb"
@@ -25,10 +26,10 @@ type box struct {
 	mu    sync.Mutex
 	fault error    // what it answers
 	tries []string // when
-	got   []*mail.Message
+	got   []*smtp.Message
 }
 
-func (b *box) send(_ context.Context, _ *mail.Server, m *mail.Message) error {
+func (b *box) send(_ context.Context, _ *smtp.Relay, m *smtp.Message) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.tries = append(b.tries, time.Since(b.begin).Round(time.Second).String())
@@ -106,7 +107,7 @@ func TestMail(t *testing.T) {
 				t.Errorf("no %q in\n%s", want, first.Text)
 			}
 		}
-		if first.Headers["X-RRTS-Alarm"] != "disk-full@test" || first.Headers["X-RRTS-Severity"] != "critical" || first.From != people.From || !strings.HasSuffix(first.ID, "@example.com") {
+		if first.Headers["X-RRTS-Alarm"] != "disk-full@test" || first.Headers["X-RRTS-Severity"] != "critical" || first.From.Address != people.From || !strings.HasSuffix(first.ID, "@example.com") {
 			t.Errorf("%+v", first)
 		}
 		expectMail(t, b, "anna@example.com bert@example.com: [shop] CRITICAL: disk-full@test at seven: The disk for transactions is full\n"+
@@ -338,9 +339,9 @@ func TestMailOnce(t *testing.T) {
 
 // TestMailServer: through a real server, with a real clock.
 func TestMailServer(t *testing.T) {
-	server := mailtest.New(t, mailtest.Config{User: "rrts", Password: "secret"})
+	server := smtptest.New(t, smtptest.Config{User: "rrts", Password: "secret"})
 	p := people
-	p.Server = mail.Server{Address: server.Address, Security: mail.StartTLS, User: "rrts", Password: "secret", CAs: server.CAs, Name: "pc1.example.com"}
+	p.Server = smtp.Relay{Address: server.Address, Security: smtp.StartTLS, User: "rrts", Password: "secret", CAs: server.CAs, Name: "pc1.example.com"}
 	s := newScene(t, func(c *Config) {
 		c.Post = &Post{Cluster: "shop", Settings: func() (*PostSettings, error) { return &p, nil }}
 	})

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"virtualservicesinc.com/comps/monitor/mail/mailtest"
+	"virtualservicesinc.com/comps/smtp/smtptest"
 	"virtualservicesinc.com/rrts/engine/alarm"
 	"virtualservicesinc.com/sysd"
 )
@@ -100,7 +100,7 @@ func alarmSteps(p plan) []step {
 
 // mailroom is the mail server of the lab.
 type mailroom struct {
-	server *mailtest.Server
+	server *smtptest.Server
 	stop   func() error // nil while it is away
 }
 
@@ -111,7 +111,7 @@ func (w *world) serveMail(ctx context.Context) error {
 		return err
 	}
 	if w.mail.server == nil {
-		if w.mail.server, err = mailtest.Make(l.Addr(), mailtest.Config{User: "rrts", Password: mailPassword}); err != nil {
+		if w.mail.server, err = smtptest.Make(l.Addr(), smtptest.Config{User: "rrts", Password: mailPassword}); err != nil {
 			return err
 		}
 	}

@@ -23,6 +23,7 @@ import (
 	"virtualservicesinc.com/comps/ledger"
 	"virtualservicesinc.com/comps/login"
 	"virtualservicesinc.com/comps/mail"
+	"virtualservicesinc.com/comps/smtp"
 	"virtualservicesinc.com/comps/monitor"
 	"virtualservicesinc.com/comps/txn"
 	"virtualservicesinc.com/comps/txn/backup"
@@ -367,7 +368,7 @@ func (a *assembler) clientCAs() (*x509.CertPool, error) {
 func (a *assembler) mail() (engine.Component, error) {
 	m := &a.cfg.SFU.Mail
 	return mail.New(mail.Config{
-		Relay: m.Relay, Security: mail.Security(m.Security), User: m.User, Password: a.secrets.Relay, From: m.From,
+		Relay: m.Relay, Security: smtp.Security(m.Security), User: m.User, Password: a.secrets.Relay, From: m.From,
 		Templates: m.Templates, ClientTemplates: m.ClientTemplates, Parallel: m.Parallel, PerDomain: m.PerDomain,
 		AddressKey: mail.AddressKey(a.secrets.Pepper[:]),
 	}), nil

@@ -8,7 +8,7 @@ import (
 	"sync"
 
 	"virtualservicesinc.com/comps/monitor"
-	"virtualservicesinc.com/comps/monitor/mail"
+	"virtualservicesinc.com/comps/smtp"
 	"virtualservicesinc.com/rrts/config"
 )
 
@@ -33,7 +33,7 @@ func postSettings(cfg *config.Config, credentials string) func() (*monitor.PostS
 			return nil, nil
 		}
 		p := &monitor.PostSettings{
-			Server: mail.Server{Address: m.Server, Security: mail.Security(m.Security), User: m.User},
+			Server: smtp.Relay{Address: m.Server, Security: smtp.Security(m.Security), User: m.User},
 			From:   m.From, Critical: m.Critical, Warning: m.Warning, Info: m.Info,
 		}
 		var err error

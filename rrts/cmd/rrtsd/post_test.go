@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"virtualservicesinc.com/comps/monitor/mail"
+	"virtualservicesinc.com/comps/smtp"
 	"virtualservicesinc.com/rrts/config"
 )
 
@@ -49,7 +49,7 @@ critical = ["anna@example.com"]
 	write("machine.toml", strings.ReplaceAll(full, `ca = "DIR/ca.pem"`, ""))
 	for range 2 {
 		p, err := settings()
-		if err != nil || p.Server.Address != "mail.example.com:465" || p.Server.Security != mail.TLS || p.Server.User != "rrts" || p.Server.Password != "secret" ||
+		if err != nil || p.Server.Address != "mail.example.com:465" || p.Server.Security != smtp.TLS || p.Server.User != "rrts" || p.Server.Password != "secret" ||
 			p.Server.Name == "" || p.From != "rrts@example.com" || len(p.To("critical")) != 1 || len(p.To("warning")) != 0 {
 			t.Fatalf("%+v, %v", p, err)
 		}

@@ -96,7 +96,8 @@ var may = []struct {
 	{"comps/connector", []string{"rrts/engine", "rrts/message", "rrts/schema", "net"}},
 	{"comps/txn", []string{"rrts/engine", "rrts/message", "rrts/schema", "rrts/journal", "comps/ledger"}},
 	{"comps/effects", []string{"rrts/engine", "rrts/message", "rrts/schema"}}, // no Component: what some are built on
-	{"comps", []string{"rrts/engine", "rrts/message", "rrts/schema", "comps/effects"}},
+	{"comps/smtp", nil}, // neither
+	{"comps", []string{"rrts/engine", "rrts/message", "rrts/schema", "comps/effects", "comps/smtp"}},
 }
 
 // clientMay is what of others the Go SDK may import: its users inherit it.

@@ -1,6 +1,6 @@
-// Package mailtest is a mail server for tests and for the lab: a real one, which keeps what
+// Package smtptest is a mail server for tests and for the lab: a real one, which keeps what
 // it is given.
-package mailtest
+package smtptest
 
 import (
 	"crypto/ecdsa"
@@ -81,7 +81,7 @@ func Make(address net.Addr, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.cert, s.CA, err = certificate(net.ParseIP(host)); err != nil {
+	if s.cert, s.CA, err = Certificate(net.ParseIP(host)); err != nil {
 		return nil, err
 	}
 	s.CAs = x509.NewCertPool()
@@ -205,8 +205,8 @@ func (s *Server) tell() {
 	}
 }
 
-// certificate is one for an address that signs itself, and the same as PEM.
-func certificate(ip net.IP) (tls.Certificate, []byte, error) {
+// Certificate is one for an address that signs itself, and the same as PEM.
+func Certificate(ip net.IP) (tls.Certificate, []byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return tls.Certificate{}, nil, err
