@@ -119,6 +119,7 @@ func root() *cobra.Command {
 		c.txCommand(),
 		c.effectsCommand(),
 		c.mailCommand(),
+		c.paymentCommand(),
 		c.eventsCommand(),
 		c.backupCommand(),
 		c.restoreCommand(),
