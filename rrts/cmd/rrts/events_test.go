@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,6 +15,7 @@ import (
 	"virtualservicesinc.com/rrts/client"
 	"virtualservicesinc.com/rrts/cmd/rrts/internal/arena"
 	"virtualservicesinc.com/rrts/message"
+	"virtualservicesinc.com/rrts/message/u128"
 	"virtualservicesinc.com/rrts/schema/ledgerpb"
 	"virtualservicesinc.com/rrts/schema/loginpb"
 	"virtualservicesinc.com/rrts/schema/txnpb"
@@ -23,6 +26,7 @@ type follower struct {
 	name   string
 	client func() (*client.Client, error)
 	every  int // events after which it begins anew with another Client; 0: never
+	filter *txnpb.EventsFilter
 
 	mu    sync.Mutex
 	told  []string
@@ -48,7 +52,7 @@ func (f *follower) run(ctx context.Context) {
 func (f *follower) follow(ctx context.Context, c *client.Client, at txnpb.Position) txnpb.Position {
 	last := ""
 	n := 0
-	for e, err := range c.Events(at, nil).All(ctx) {
+	for e, err := range c.Events(at, f.filter).All(ctx) {
 		if err != nil {
 			if ctx.Err() == nil {
 				f.err = err
@@ -80,7 +84,7 @@ func eventLine(e *client.Event) string {
 }
 
 func changeLine(ts uint64, kind ledgerpb.ChangeEventType, t *ledgerpb.Transfer, debit, credit *ledgerpb.AccountBalance) string {
-	return fmt.Sprintf("%d %v %v of %v: %v>%v %v, after it %v/%v+%v and %v/%v+%v", ts, kind, t.Id, t.Timestamp, t.DebitAccountId, t.CreditAccountId, t.Amount,
+	return fmt.Sprintf("%d %v %v of %v with code %d: %v>%v %v, after it %v/%v+%v and %v/%v+%v", ts, kind, t.Id, t.Timestamp, t.Code, t.DebitAccountId, t.CreditAccountId, t.Amount,
 		debit.DebitsPosted, debit.CreditsPosted, debit.DebitsPending, credit.DebitsPosted, credit.CreditsPosted, credit.DebitsPending)
 }
 
@@ -106,7 +110,7 @@ func ledgerHistory(ctx context.Context, t *testing.T, op *client.Client) (lines 
 		for i := range a.Events {
 			e := &a.Events[i]
 			lines = append(lines, changeLine(e.Timestamp, e.Type,
-				&ledgerpb.Transfer{Id: e.TransferId, Timestamp: e.TransferTimestamp, DebitAccountId: e.DebitAccountId, CreditAccountId: e.CreditAccountId, Amount: e.TransferAmount},
+				&ledgerpb.Transfer{Id: e.TransferId, Timestamp: e.TransferTimestamp, Code: e.TransferCode, DebitAccountId: e.DebitAccountId, CreditAccountId: e.CreditAccountId, Amount: e.TransferAmount},
 				&ledgerpb.AccountBalance{DebitsPosted: e.DebitAccountDebitsPosted, CreditsPosted: e.DebitAccountCreditsPosted, DebitsPending: e.DebitAccountDebitsPending},
 				&ledgerpb.AccountBalance{DebitsPosted: e.CreditAccountDebitsPosted, CreditsPosted: e.CreditAccountCreditsPosted, DebitsPending: e.CreditAccountDebitsPending}))
 			from = e.Timestamp + 1
@@ -114,9 +118,10 @@ func ledgerHistory(ctx context.Context, t *testing.T, op *client.Client) (lines 
 	}
 }
 
-// TestEvents kills the leader, kills and stops gateways, under payments and holds that
-// expire: the streams of a client, of an auditor, and of one that begins anew all the time
-// tell what the ledger's history says, each event once and in its order.
+// TestEvents kills the leader, kills and stops gateways, and then restarts all of them in
+// turn, under payments and holds that expire: nobody who pays sees an error, and the
+// streams of a client, of an auditor, of one that begins anew all the time, and of one with
+// a filter tell what the ledger's history says, each event once and in its order.
 func TestEvents(t *testing.T) {
 	a := newArena(t, 3, nil)
 	ctx := run(t, a)
@@ -140,6 +145,7 @@ func TestEvents(t *testing.T) {
 			return a.Login(ctx, arena.User{LoginName: "auditor@books", Password: "a long password"})
 		}},
 		{name: "one that begins anew", client: again, every: 50},
+		{name: "one with a filter", client: again, filter: &txnpb.EventsFilter{AccountIds: []u128.Int{u128.From64(2)}, Code: 2, Kinds: uint32(txnpb.EventKindsTransfers)}},
 	}
 	listen, quit := context.WithCancel(ctx)
 	defer quit()
@@ -149,7 +155,7 @@ func TestEvents(t *testing.T) {
 	}
 
 	var stop atomic.Bool
-	var last atomic.Uint64
+	var last, paid atomic.Uint64
 	var paying sync.WaitGroup
 	for range 3 {
 		c, err := again()
@@ -160,6 +166,7 @@ func TestEvents(t *testing.T) {
 			defer c.Close()
 			for n := 0; !stop.Load(); n++ {
 				tx := pay(c, 1)
+				tx.Transfers[0].Code = uint32(1 + n%3)
 				if n%10 == 0 { // nobody settles it
 					tx.Transfers[0].Flags, tx.Transfers[0].Timeout = uint32(ledgerpb.TransferFlagsPending), 1
 				}
@@ -168,6 +175,7 @@ func TestEvents(t *testing.T) {
 					t.Error(err)
 					return
 				}
+				paid.Add(1)
 				for old := last.Load(); o.Csn > old && !last.CompareAndSwap(old, o.Csn); old = last.Load() {
 				}
 				time.Sleep(time.Duration(rand.IntN(4)) * time.Millisecond)
@@ -189,6 +197,15 @@ func TestEvents(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	for victim := range a.SFUs() { // as an upgrade does it
+		if err := a.Stop(victim); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(200 * time.Millisecond)
+		if err := a.StartLevel(ctx, victim); err != nil {
+			t.Fatal(err)
+		}
+	}
 	stop.Store(true)
 	paying.Wait()
 	time.Sleep(1500 * time.Millisecond) // the last holds expire
@@ -196,8 +213,24 @@ func TestEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer op.Close()
-	want := ledgerHistory(ctx, t, op)
+	history := ledgerHistory(ctx, t, op)
+	told := func(f *follower) []string {
+		if f.filter == nil {
+			return history
+		}
+		return slices.DeleteFunc(slices.Clone(history), func(line string) bool {
+			return !strings.Contains(line, " with code 2: ") || strings.Contains(line, " "+ledgerpb.ChangeEventTypeTwoPhaseExpired.String()+" ")
+		})
+	}
+	// None is lost, and none is there twice.
+	transfers := slices.DeleteFunc(slices.Clone(history), func(line string) bool {
+		return strings.Contains(line, " account ") || strings.Contains(line, " "+ledgerpb.ChangeEventTypeTwoPhaseExpired.String()+" ")
+	})
+	if len(transfers) != int(paid.Load()) {
+		t.Errorf("%d payments were answered, the ledger has %d", paid.Load(), len(transfers))
+	}
 	for _, f := range followers {
+		want := told(f)
 		deadline := time.Now().Add(10 * time.Second)
 		for {
 			f.mu.Lock()
@@ -220,6 +253,7 @@ func TestEvents(t *testing.T) {
 		if f.moves < 2 {
 			t.Errorf("%s never moved: the test does not test", f.name)
 		}
+		want := told(f)
 		for i := range max(len(f.told), len(want)) {
 			var got, expect string
 			if i < len(f.told) {
@@ -242,7 +276,7 @@ func TestEvents(t *testing.T) {
 			t.Errorf("an expiry with a note: %v", e)
 		}
 	}
-	if len(want) < 500 || expired < 20 {
-		t.Errorf("%d events, %d expiries: the test does not test", len(want), expired)
+	if len(history) < 500 || expired < 20 || len(told(followers[3])) < 100 {
+		t.Errorf("%d events, %d expiries: the test does not test", len(history), expired)
 	}
 }
