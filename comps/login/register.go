@@ -138,7 +138,7 @@ func refusal(o *txnpb.Outcome) string {
 		case txnpb.UserStatusPublicNameExists:
 			return "there is a user with this public name: choose another"
 		case txnpb.UserStatusNotFound:
-			return "there is no such user: rrts user add says the numbers"
+			return "there is no such user: rrts user list says the numbers"
 		}
 	}
 	return fmt.Sprintf("%v: %s", o.State, o.Reason)

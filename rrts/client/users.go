@@ -3,12 +3,14 @@ package client
 import (
 	"context"
 	"errors"
+	"iter"
 	"slices"
 	"strings"
 	"time"
 
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/schema/loginpb"
+	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
 // Register creates a user; operators only. With the same transaction id it may be
@@ -47,6 +49,31 @@ func (c *Client) ChangeUser(ctx context.Context, r *loginpb.ChangeUserRequest) (
 	}
 	return reply, nil
 }
+
+// Users yields the users of the cluster, by their numbers, as others see them; operators
+// and auditors only.
+func (c *Client) Users(ctx context.Context) iter.Seq2[txnpb.UserRow, error] {
+	return func(yield func(txnpb.UserRow, error) bool) {
+		for f := (txnpb.UsersFilter{Limit: usersPage}); ; {
+			a, err := c.Query(ctx, &txnpb.Query{ListUsers: &f})
+			if err != nil {
+				yield(txnpb.UserRow{}, err)
+				return
+			}
+			for _, u := range a.Users {
+				if !yield(u, nil) {
+					return
+				}
+			}
+			if f.NumberMin = a.NextUser; f.NumberMin == 0 {
+				return
+			}
+		}
+	}
+}
+
+// usersPage is how many users are asked for at once.
+const usersPage = 1000
 
 // askOpenly asks a gateway of before sealed requests, unless the Client was told whom to
 // seal for. At an admin socket there is nobody between who could not read it anyhow.

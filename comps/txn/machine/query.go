@@ -57,8 +57,10 @@ func Query(v store.View, q *txnpb.Query, user uint64) (*txnpb.QueryAnswer, error
 		a.Access, err = r.access(q.GetAccess.Ids)
 	case q.ListEffects != nil && user == Everything:
 		a.Outbox, err = Outbox(v, q.ListEffects)
+	case q.ListUsers != nil && user == Everything:
+		a.Users, a.NextUser, err = r.users(q.ListUsers)
 	case user != Everything:
-		err = fmt.Errorf("%w: only operators and auditors see all accounts and effects; ask for your own by their ids", ErrDenied)
+		err = fmt.Errorf("%w: only operators and auditors see all accounts, effects and users; ask for your own by their ids", ErrDenied)
 	case q.QueryAccounts != nil:
 		a.Accounts = ledger.QueryAccounts(v, q.QueryAccounts, nil)
 	case q.QueryTransfers != nil:
@@ -241,6 +243,34 @@ func (r reader) transactions(f *txnpb.TransactionsFilter) (out []txnpb.Transacti
 		return true
 	})
 	return out, next, err
+}
+
+// users lists users as others see them, and returns the number from which the list goes
+// on. Numbers are given one after the other.
+func (r reader) users(f *txnpb.UsersFilter) (out []txnpb.UserRow, next uint64, err error) {
+	limit := min(int(f.Limit), ledger.MaxResults)
+	if limit == 0 {
+		return nil, 0, fmt.Errorf("%w: limit is 0, it must be at least 1", ErrInvalid)
+	}
+	meta, err := Reached(r)
+	if err != nil {
+		return nil, 0, err
+	}
+	for n := max(f.NumberMin, 1); n <= meta.LastUser; n++ {
+		raw, ok := r.User(n)
+		if !ok {
+			continue
+		}
+		if len(out) == limit {
+			return out, n, nil
+		}
+		var u txnpb.User
+		if err := u.Parse(raw); err != nil {
+			return nil, 0, fmt.Errorf("machine: user %d: %w", n, err)
+		}
+		out = append(out, txnpb.UserRow{Number: u.Number, PublicName: u.PublicName, Role: u.Role, Disabled: u.Disabled, Created: u.Created})
+	}
+	return out, 0, nil
 }
 
 // access returns the rights on accounts: all of them to the owner, and to others

@@ -168,7 +168,7 @@ func TestClientsSeeTheirOwn(t *testing.T) {
 			case err != nil:
 				return err.Error()
 			}
-			n := len(a.Accounts) + len(a.Transfers) + len(a.Balances) + len(a.Events) + len(a.Transactions) + len(a.Access)
+			n := len(a.Accounts) + len(a.Transfers) + len(a.Balances) + len(a.Events) + len(a.Transactions) + len(a.Access) + len(a.Users)
 			if a.Statement != nil {
 				n += len(a.Statement.Lines)
 			}
@@ -196,6 +196,7 @@ func TestClientsSeeTheirOwn(t *testing.T) {
 		{"transactions", count(txnpb.Query{ListTransactions: &txnpb.TransactionsFilter{Limit: 10}}), [4]string{"6", "1", "1", "0"}},
 		{"user 1's", count(txnpb.Query{ListTransactions: &txnpb.TransactionsFilter{Limit: 10, Principal: 1}}), [4]string{"1", "1", "denied", "denied"}},
 		{"rights", count(txnpb.Query{GetAccess: &ledgerpb.Lookup{Ids: ids(1, 2, 3)}}), [4]string{"2", "2", "1", "1"}},
+		{"users", count(txnpb.Query{ListUsers: &txnpb.UsersFilter{Limit: 10}}), [4]string{"3", "denied", "denied", "denied"}},
 	} {
 		for user, want := range c.want {
 			if got := c.ask(uint64(user)); got != want {
@@ -206,6 +207,31 @@ func TestClientsSeeTheirOwn(t *testing.T) {
 	a, err := d.query(&txnpb.Query{GetAccess: &ledgerpb.Lookup{Ids: ids(3)}}, 1)
 	if err != nil || a.Access[0].Access.Owner != 0 || len(a.Access[0].Access.Grants) != 1 || a.Access[0].Access.Grants[0].Rights != rightRead {
 		t.Errorf("user 1 hears of account 3: %v, %v", a.Access, err)
+	}
+}
+
+// TestListUsers: in pages, and without what is secret of a user.
+func TestListUsers(t *testing.T) {
+	d := scene(t)
+	d.apply(9002, 0, "7 at=1000 users=(2:disable)")
+	got := ""
+	for from, pages := uint64(0), 0; ; pages++ {
+		a, err := d.query(&txnpb.Query{ListUsers: &txnpb.UsersFilter{NumberMin: from, Limit: 2}}, Everything)
+		if err != nil || pages > 1 {
+			t.Fatal(err, pages)
+		}
+		for _, u := range a.Users {
+			got += fmt.Sprintf("%d %s role %d disabled %v\n", u.Number, u.PublicName, u.Role, u.Disabled)
+		}
+		if from = a.NextUser; from == 0 {
+			break
+		}
+	}
+	if want := "1 ann role 1 disabled false\n2 bob role 1 disabled true\n3 cid role 1 disabled false\n"; got != want {
+		t.Errorf("%s, want\n%s", got, want)
+	}
+	if _, err := d.query(&txnpb.Query{ListUsers: &txnpb.UsersFilter{}}, Everything); !errors.Is(err, ErrInvalid) {
+		t.Errorf("without a limit: %v", err)
 	}
 }
 

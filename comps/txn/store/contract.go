@@ -78,6 +78,8 @@ type View interface {
 	ledger.History
 	// Access is State.Access as of the view.
 	Access(account u128.Int) (row []byte, ok bool)
+	// User is State.User as of the view.
+	User(number uint64) (row []byte, ok bool)
 	// Committed returns the CSN of the transaction that took a stamp.
 	Committed(stamp uint64) (csn uint64, ok bool)
 	// CommittedBy returns the CSN and the stamps of the last transaction that began at a

@@ -176,6 +176,11 @@ func (d *DB) User(number uint64) (row []byte, ok bool) {
 	return d.rows().copyOf("a user", d.number(nil, tableUsers, number))
 }
 
+// User implements View.
+func (v *view) User(number uint64) (row []byte, ok bool) {
+	return v.rows.copyOf("a user", v.rows.number(nil, tableUsers, number))
+}
+
 // UserByLogin implements State.
 func (d *DB) UserByLogin(hash []byte) (number uint64, ok bool) {
 	return d.rows().uint64("a login", d.name(nil, tableLogins, string(hash)))

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -18,7 +19,7 @@ import (
 
 func (c *cli) userCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "user", Short: "users of the cluster"}
-	cmd.AddCommand(c.userAddCommand(), c.userAddressCommand(), c.userGrantCommand(), c.userRightsCommand(), c.userPasswordCommand(), c.userRoleCommand(),
+	cmd.AddCommand(c.userAddCommand(), c.userListCommand(), c.userAddressCommand(), c.userGrantCommand(), c.userRightsCommand(), c.userPasswordCommand(), c.userRoleCommand(),
 		c.userChangeCommand("disable", "end a user's sessions and let the user in no more", loginpb.StandingDisabled),
 		c.userChangeCommand("enable", "let a disabled user in again", loginpb.StandingEnabled),
 		c.userChangeCommand("revoke", "end a user's sessions, at every gateway within a second", loginpb.StandingUnchanged))
@@ -74,6 +75,59 @@ command line can be seen by everybody on the machine.`,
 	}
 	cmd.Flags().StringVar(&roleName, "role", "client", "client, operator or auditor")
 	return cmd
+}
+
+func (c *cli) userListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "users, their roles and whether they may log in",
+		Long: `Lists the users of the cluster by their numbers: public name, role, whether they may log in, and since when
+there is such a user. Login names nobody can list: the cluster does not know them.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			op, _, err := c.operator(cmd.Context(), "")
+			if err != nil {
+				return err
+			}
+			defer op.Close()
+			var rows [][]string
+			for u, err := range op.Users(cmd.Context()) {
+				if err != nil {
+					return err
+				}
+				role, state, created := roleName(u.Role), "enabled", time.Unix(0, int64(u.Created))
+				if u.Disabled {
+					state = "disabled"
+				}
+				if c.json {
+					if err := c.out.Object(map[string]any{"user": u.Number, "public_name": u.PublicName, "role": role, "state": state,
+						"created": created.UTC().Format(time.RFC3339Nano)}); err != nil {
+						return err
+					}
+					continue
+				}
+				rows = append(rows, []string{fmt.Sprint(u.Number), u.PublicName, role, state, created.Format(time.DateTime)})
+			}
+			switch {
+			case c.json:
+				return nil
+			case len(rows) == 0:
+				c.out.Say("no users: rrts user add creates one")
+				return nil
+			}
+			return c.out.Table([]string{"user", "public name", "role", "state", "since"}, rows)
+		},
+	}
+}
+
+// roleName is the name of a user's role.
+func roleName(role uint32) string {
+	for name, r := range roleNames {
+		if uint32(r) == role {
+			return name
+		}
+	}
+	return fmt.Sprint("role ", role)
 }
 
 func (c *cli) userPasswordCommand() *cobra.Command {
@@ -143,7 +197,7 @@ func userNumber(cmd *cobra.Command, args []string, n int) (uint64, error) {
 	}
 	number, err := strconv.ParseUint(args[0], 10, 64)
 	if err != nil || number == 0 {
-		return 0, usageError{fmt.Errorf("%q is no user's number, which rrts user add says", args[0])}
+		return 0, usageError{fmt.Errorf("%q is no user's number, which rrts user list says", args[0])}
 	}
 	return number, nil
 }

@@ -64,6 +64,8 @@ var Schema = message.Schema{
 		{Name: "rrts.txn.SessionsAnswer", New: func() message.Message { return new(SessionsAnswer) }},
 		{Name: "rrts.txn.UserStanding", New: func() message.Message { return new(UserStanding) }},
 		{Name: "rrts.txn.Query", New: func() message.Message { return new(Query) }},
+		{Name: "rrts.txn.UsersFilter", New: func() message.Message { return new(UsersFilter) }},
+		{Name: "rrts.txn.UserRow", New: func() message.Message { return new(UserRow) }},
 		{Name: "rrts.txn.TransactionsFilter", New: func() message.Message { return new(TransactionsFilter) }},
 		{Name: "rrts.txn.TransactionRow", New: func() message.Message { return new(TransactionRow) }},
 		{Name: "rrts.txn.Position", New: func() message.Message { return new(Position) }},
@@ -6525,6 +6527,8 @@ type Query struct {
 	GetAccess *ledgerpb.Lookup
 	// For all but clients.
 	ListEffects *OutboxFilter
+	// For all but clients.
+	ListUsers *UsersFilter
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -6595,6 +6599,11 @@ func (m *Query) AppendTo(b []byte) []byte {
 		at := len(b)
 		b = message.CloseBytes(m.ListEffects.AppendTo(b), at)
 	}
+	if m.ListUsers != nil {
+		b = append(b, 0x7a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.ListUsers.AppendTo(b), at)
+	}
 	return b
 }
 
@@ -6642,6 +6651,9 @@ func (m *Query) Size() int {
 	}
 	if m.ListEffects != nil {
 		n += 1 + message.SizeBytes(m.ListEffects.Size())
+	}
+	if m.ListUsers != nil {
+		n += 1 + message.SizeBytes(m.ListUsers.Size())
 	}
 	return n
 }
@@ -6880,6 +6892,22 @@ func (m *Query) ParseNested(b []byte, depth int) error {
 			if err := m.ListEffects.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x7a {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x7a: // list_users
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.Query.list_users")
+			}
+			if m.ListUsers == nil {
+				m.ListUsers = new(UsersFilter)
+			}
+			if err := m.ListUsers.ParseNested(p, depth-1); err != nil {
+				return err
+			}
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.Query: unknown field")
@@ -6938,6 +6966,277 @@ func (m Query) String() string {
 	}
 	if m.ListEffects != nil {
 		t.Add("list_effects", m.ListEffects)
+	}
+	if m.ListUsers != nil {
+		t.Add("list_users", m.ListUsers)
+	}
+	return t.String()
+}
+
+// UsersFilter selects users by their numbers.
+type UsersFilter struct {
+	// The least number that is wanted.
+	NumberMin uint64
+	// The longest answer that is wanted, at least 1; at most 8192 come.
+	Limit uint32
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *UsersFilter) AppendTo(b []byte) []byte {
+	if m.NumberMin != 0 {
+		b = message.AppendVarint(append(b, 0x08), m.NumberMin)
+	}
+	if m.Limit != 0 {
+		b = message.AppendVarint(append(b, 0x10), uint64(m.Limit))
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *UsersFilter) Size() int {
+	n := 0
+	if m.NumberMin != 0 {
+		n += 1 + message.SizeVarint(m.NumberMin)
+	}
+	if m.Limit != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Limit))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *UsersFilter) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *UsersFilter) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.UsersFilter: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.UsersFilter: tag")
+		}
+		switch tag {
+		case 0x08: // number_min
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.UsersFilter.number_min")
+			}
+			m.NumberMin = v
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x10: // limit
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.UsersFilter.limit")
+			}
+			m.Limit = uint32(v)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.UsersFilter: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *UsersFilter) Reset() {
+	*m = UsersFilter{}
+}
+
+// String returns m for people and logs.
+func (m UsersFilter) String() string {
+	t := message.NewText("UsersFilter")
+	if m.NumberMin != 0 {
+		t.Add("number_min", m.NumberMin)
+	}
+	if m.Limit != 0 {
+		t.Add("limit", m.Limit)
+	}
+	return t.String()
+}
+
+// UserRow is a user as others see it.
+type UserRow struct {
+	Number     uint64
+	PublicName string
+	// message.Role.
+	Role     uint32
+	Disabled bool
+	// Commit time, nanoseconds since 1970.
+	Created uint64
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *UserRow) AppendTo(b []byte) []byte {
+	if m.Number != 0 {
+		b = message.AppendVarint(append(b, 0x08), m.Number)
+	}
+	if m.PublicName != "" {
+		b = message.AppendString(append(b, 0x12), m.PublicName)
+	}
+	if m.Role != 0 {
+		b = message.AppendVarint(append(b, 0x18), uint64(m.Role))
+	}
+	if m.Disabled {
+		b = append(b, 0x20, 1)
+	}
+	if m.Created != 0 {
+		b = message.AppendVarint(append(b, 0x28), m.Created)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *UserRow) Size() int {
+	n := 0
+	if m.Number != 0 {
+		n += 1 + message.SizeVarint(m.Number)
+	}
+	if m.PublicName != "" {
+		n += 1 + message.SizeBytes(len(m.PublicName))
+	}
+	if m.Role != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Role))
+	}
+	if m.Disabled {
+		n += 1 + 1
+	}
+	if m.Created != 0 {
+		n += 1 + message.SizeVarint(m.Created)
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *UserRow) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *UserRow) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.txn.UserRow: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.txn.UserRow: tag")
+		}
+		switch tag {
+		case 0x08: // number
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.UserRow.number")
+			}
+			m.Number = v
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x12: // public_name
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.UserRow.public_name")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.txn.UserRow.public_name: not UTF-8")
+			}
+			m.PublicName = string(p)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x18: // role
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.UserRow.role")
+			}
+			m.Role = uint32(v)
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x20: // disabled
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.UserRow.disabled")
+			}
+			m.Disabled = v != 0
+			if i == len(b) || b[i] != 0x28 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x28: // created
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.UserRow.created")
+			}
+			m.Created = v
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.txn.UserRow: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *UserRow) Reset() {
+	*m = UserRow{}
+}
+
+// String returns m for people and logs.
+func (m UserRow) String() string {
+	t := message.NewText("UserRow")
+	if m.Number != 0 {
+		t.Add("number", m.Number)
+	}
+	if m.PublicName != "" {
+		t.Add("public_name", m.PublicName)
+	}
+	if m.Role != 0 {
+		t.Add("role", m.Role)
+	}
+	if m.Disabled {
+		t.Add("disabled", m.Disabled)
+	}
+	if m.Created != 0 {
+		t.Add("created", m.Created)
 	}
 	return t.String()
 }
@@ -8288,6 +8587,9 @@ type QueryAnswer struct {
 	// next question; 0 when it is at its end.
 	NextId u128.Int
 	Outbox *OutboxAnswer
+	Users  []UserRow
+	// Of list_users: the number from which the list goes on; 0 when it is at its end.
+	NextUser uint64
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -8348,6 +8650,14 @@ func (m *QueryAnswer) AppendTo(b []byte) []byte {
 		b = append(b, 0x6a, 0)
 		at := len(b)
 		b = message.CloseBytes(m.Outbox.AppendTo(b), at)
+	}
+	for i := range m.Users {
+		b = append(b, 0x72, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Users[i].AppendTo(b), at)
+	}
+	if m.NextUser != 0 {
+		b = message.AppendVarint(append(b, 0x78), m.NextUser)
 	}
 	return b
 }
@@ -8414,6 +8724,15 @@ func (m *QueryAnswer) Size() int {
 	}
 	if m.Outbox != nil {
 		n += 1 + message.SizeBytes(m.Outbox.Size())
+	}
+	if len(m.Users) > 0 {
+		n += len(m.Users)
+		for i := range m.Users {
+			n += message.SizeBytes(m.Users[i].Size())
+		}
+	}
+	if m.NextUser != 0 {
+		n += 1 + message.SizeVarint(m.NextUser)
 	}
 	return n
 }
@@ -8614,6 +8933,33 @@ func (m *QueryAnswer) ParseNested(b []byte, depth int) error {
 			if err := m.Outbox.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+			if i == len(b) || b[i] != 0x72 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x72: // users
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.txn.QueryAnswer.users")
+			}
+			if len(m.Users) == cap(m.Users) {
+				m.Users = slices.Grow(m.Users, message.CountRun(b, i, 0x72))
+			}
+			n := len(m.Users)
+			m.Users = m.Users[:n+1]
+			m.Users[n].Reset()
+			if err := m.Users[n].ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x78: // next_user
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.txn.QueryAnswer.next_user")
+			}
+			m.NextUser = v
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.txn.QueryAnswer: unknown field")
@@ -8633,6 +8979,7 @@ func (m *QueryAnswer) Reset() {
 		Transactions: m.Transactions[:0],
 		Access:       m.Access[:0],
 		Notes:        m.Notes[:0],
+		Users:        m.Users[:0],
 	}
 }
 
@@ -8677,6 +9024,12 @@ func (m QueryAnswer) String() string {
 	}
 	if m.Outbox != nil {
 		t.Add("outbox", m.Outbox)
+	}
+	if len(m.Users) > 0 {
+		message.AddList(&t, "users", m.Users)
+	}
+	if m.NextUser != 0 {
+		t.Add("next_user", m.NextUser)
 	}
 	return t.String()
 }
