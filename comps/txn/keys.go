@@ -169,6 +169,7 @@ func (r *rotation) reseal(ctx context.Context) (err error) {
 			return fmt.Errorf("txn: the journal is still sealed under key %d", id)
 		}
 	}
+	r.note(left, files, nil) // who sees that it is over sees what was done
 	if err := keys.Finish(); err != nil {
 		return err
 	}
