@@ -50,6 +50,9 @@ and this on the other, with an address by which TCP reaches the first:
 
     rrts bench net --peer 192.0.2.7:7411 --nic-a enp2s0 --nic-b enp3s0 --mode pingpong
 
+A cut network is mended again. With --cuts this happens several times, and the longest gap in the 50 ms
+around each cut stands beside that of as many windows of the same stream without one.
+
 With --all every measurement runs, for --duration each, and one table shows them beside what they are
 compared with and the bars: round trips, streams, bulk, each way of a cut, losses.
 
@@ -70,6 +73,7 @@ The keys are no secret: use networks that carry nothing else.`,
 	flags.IntVar(&f.Rate, "rate", 0, "records a second of a stream (default: as fast as the lane takes them)")
 	flags.DurationVar(&f.Duration, "duration", 10*time.Second, "length of the measurement")
 	flags.StringVar(&f.cut, "cut", "", "cut a network at a time, such as A@2s; where: A@2s:sender, A@2s:receiver or A@2s:oneway")
+	flags.IntVar(&f.Cuts, "cuts", 1, "how often --cut is done; the network is mended in between, and the measurement lasts as long")
 	flags.StringSliceVar(&f.loss, "loss", nil, "share of a network's frames that is lost, such as A=5%; may be repeated")
 	flags.StringVar(&f.TCP, "peer", "", "measure against another machine that serves, whose TCP address this is")
 	flags.StringVar(&f.serve, "serve", "", "serve another machine's measurement, and TCP at this address; until interrupted")
@@ -114,7 +118,7 @@ func (c *cli) benchNet(ctx context.Context, f *netFlags) error {
 
 // benchNetAll is `rrts bench net --all`.
 func (c *cli) benchNetAll(cmd *cobra.Command, f *netFlags) error {
-	for _, name := range []string{"mode", "size", "lane", "rate", "cut", "loss", "peer", "serve", "nic-a", "nic-b"} {
+	for _, name := range []string{"mode", "size", "lane", "rate", "cut", "cuts", "loss", "peer", "serve", "nic-a", "nic-b"} {
 		if cmd.Flags().Changed(name) {
 			return usageError{fmt.Errorf("--all and --%s exclude each other", name)}
 		}
@@ -177,6 +181,9 @@ func (f *netFlags) parse() error {
 	}
 	if most := netbench.MaxSize(f.Lane); f.Size < netbench.MinSize || f.Size > most {
 		return fmt.Errorf("--size is %d, must be %d to %d on the %s lane", f.Size, netbench.MinSize, most, lane)
+	}
+	if f.Cuts < 1 || f.Cuts > 1 && f.cut == "" {
+		return fmt.Errorf("--cuts is %d: it says how often --cut is done, at least once", f.Cuts)
 	}
 	if f.cut != "" {
 		cut, err := netbench.ParseCut(f.cut)

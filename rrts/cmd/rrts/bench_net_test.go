@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -63,7 +65,7 @@ func TestBenchNetFaults(t *testing.T) {
 	for _, args := range [][]string{
 		{"--mode", "stream", "--cut", "A@300ms"},
 		{"--mode", "stream", "--cut", "B@300ms:receiver"},
-		{"--mode", "bulk", "--cut", "A@300ms:oneway"},
+		{"--mode", "bulk", "--cut", "A@300ms:oneway", "--cuts", "3"},
 		{"--mode", "stream", "--loss", "A=20%", "--rate", "1000"},
 		{"--mode", "bulk", "--loss", "A=5%", "--loss", "B=5%"},
 	} {
@@ -74,6 +76,9 @@ func TestBenchNetFaults(t *testing.T) {
 			}
 			if _, compared := report["tcp_msgs_per_s"]; compared {
 				t.Error("TCP is measured without the fault beside a network with it")
+			}
+			if i := slices.Index(args, "--cuts"); i >= 0 && (fmt.Sprint(report["cuts"]) != args[i+1] || report["cut_gap_p50_ms"] <= 0 || report["uncut_gap_p50_ms"] <= 0) {
+				t.Errorf("%s cuts: %v", args[i+1], report)
 			}
 			if report["clean_mb_per_s"] <= 0 || report["clean_longest_gap_ms"] < report["clean_gap_p99_ms"] {
 				t.Errorf("the stream before the fault: %v", report)
@@ -91,6 +96,8 @@ func TestBenchNetFlags(t *testing.T) {
 		{"--rate -1", "--rate is -1"},
 		{"--duration 1ms", "--duration is 1ms"},
 		{"--cut A@20s", "not within"},
+		{"--cuts 2", "how often --cut is done"},
+		{"--cut A@1s --cuts 0", "--cuts is 0"},
 		{"--cut A", "not NETWORK@TIME"},
 		{"--loss A", "not NETWORK=SHARE"},
 		{"--peer h:1", "need --nic-a and --nic-b"},

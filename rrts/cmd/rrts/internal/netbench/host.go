@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/cpu"
@@ -35,6 +36,10 @@ const (
 	MinSize = 9
 )
 
+// holdDown is how long a network that was cut is held down when it comes back: short,
+// because here one is cut again and again, and long enough to be seen.
+const holdDown = 100 * time.Millisecond
+
 // MaxSize is the longest record of a lane: half of its credit, less the record's own
 // length.
 func MaxSize(lane fabric.Lane) int { return session.DefaultLaneBytes[lane]/2 - 4 }
@@ -59,9 +64,10 @@ type host struct {
 	links [2]*lossy
 	ended chan error // of Run
 	stop  context.CancelFunc
-	ready chan struct{} // a token: the peer is up on both networks
-	lost  chan struct{} // a token: it is gone
-	paths [2]bool       // of the fabric's goroutine
+	lost  chan struct{} // a token: the peer is gone
+
+	paths   [2]atomic.Bool // by which the peer is heard
+	changed chan struct{}  // a token: they have changed
 }
 
 // secret derives a key of the measurement. Its traffic is worth nothing to anybody,
@@ -80,7 +86,7 @@ func newHost(self uint16, h Host, deliver func(*host, []fabric.Record)) (*host, 
 	if err != nil {
 		return nil, err
 	}
-	b := &host{nics: h.NICs, peer: measuring + serving - self, ended: make(chan error, 1), ready: make(chan struct{}, 1), lost: make(chan struct{}, 1)}
+	b := &host{nics: h.NICs, peer: measuring + serving - self, ended: make(chan error, 1), lost: make(chan struct{}, 1), changed: make(chan struct{}, 1)}
 	var links fabric.Links
 	for n, etherType := range []uint16{link.EtherTypeA, link.EtherTypeB} {
 		l, err := link.OpenPacket(link.PacketConfig{Interface: h.NICs[n], EtherType: etherType, Match: fabric.Match(clusterHash)})
@@ -94,6 +100,7 @@ func newHost(self uint16, h Host, deliver func(*host, []fabric.Record)) (*host, 
 	b.Fabric, err = fabric.New(fabric.Config{
 		Session: session.Config{
 			Local: self, Key: key, PSK: secret("cluster", 0), ClusterHash: clusterHash, Rand: rand.Reader,
+			HoldDown: holdDown, HoldDownMax: holdDown,
 			Incarnation: uint64(time.Now().UnixNano()), NoAES: !cpu.X86.HasAES && !cpu.ARM64.HasAES,
 		},
 		Peers:   []fabric.Peer{{SFU: b.peer, Public: peer.Public}},
@@ -128,12 +135,12 @@ func (b *host) close() error {
 func (b *host) event(e fabric.Event) {
 	switch e.Kind {
 	case fabric.PathUp, fabric.PathDown:
-		b.paths[e.Network] = e.Kind == fabric.PathUp
-		if b.paths == [2]bool{true, true} {
-			token(b.ready)
-		}
+		b.paths[e.Network].Store(e.Kind == fabric.PathUp)
+		token(b.changed)
 	case fabric.PeerLost:
-		b.paths = [2]bool{}
+		for n := range b.paths {
+			b.paths[n].Store(false)
+		}
 		token(b.lost)
 	}
 }
@@ -154,6 +161,8 @@ type request struct {
 	Begin bool
 	// Fault changes how a network fares on the serving side.
 	Fault *fault
+	// Window begins a window of the stream.
+	Window windowKind
 }
 
 // fault is a change of one network at one side.
@@ -172,6 +181,8 @@ type answer struct {
 	Longest   time.Duration // between two of them
 	GapP99    time.Duration
 	CPU       time.Duration // used by the process since its start
+	// Windows is the longest gap of each window of the stream, by kind.
+	Windows [windowKinds][]time.Duration
 }
 
 // apply makes a fault here.
@@ -193,10 +204,8 @@ var errPeerGone = errors.New("netbench: the other side is gone")
 
 // awaitPeer waits until the other side is up on both networks.
 func (b *host) awaitPeer(ctx context.Context) error {
-	select {
-	case <-b.ready:
+	if b.awaitPaths(ctx, [2]bool{true, true}) == nil {
 		return nil
-	case <-ctx.Done():
 	}
 	for n, l := range b.links {
 		if s := l.Status(); !s.Up {
@@ -204,4 +213,17 @@ func (b *host) awaitPeer(ctx context.Context) error {
 		}
 	}
 	return errors.New("netbench: the other side was not heard on both networks: is it serving, and are the cables right?")
+}
+
+// awaitPaths waits until the other side is heard on the networks that want says, and on
+// no other. One goroutine at a time may wait.
+func (b *host) awaitPaths(ctx context.Context, want [2]bool) error {
+	for [2]bool{b.paths[0].Load(), b.paths[1].Load()} != want {
+		select {
+		case <-b.changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }

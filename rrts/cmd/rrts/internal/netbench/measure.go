@@ -49,6 +49,7 @@ type Config struct {
 	Rate     int // records a second; 0: as fast as the lane takes them
 	Duration time.Duration
 	Cut      *Cut
+	Cuts     int // how often, with Cut
 	Loss     []Loss
 	Out      *term.Out
 }
@@ -72,6 +73,7 @@ type Report struct {
 	*PingRivals
 	*StreamRivals
 	*Clean
+	*CutGaps
 }
 
 // Clean is the same stream before the fault, for as long, in the same run: what a cut or
@@ -191,27 +193,16 @@ func (m *bench) run(ctx context.Context) error {
 			return err
 		}
 	}
-	cut := make(chan error, 1)
-	if c := m.cfg.Cut; c != nil {
-		after := time.AfterFunc(c.At, func() { cut <- m.cut(ctx, c) })
-		defer after.Stop()
-	} else {
-		cut <- nil
-	}
-	if err := turn(ctx); err != nil {
-		return err
-	}
-	select {
-	case err := <-cut:
-		return err
-	default:
-		return errors.New("netbench: the measurement ended before the cut: give it a longer duration")
-	}
+	return turn(ctx)
 }
 
 // clean measures the stream without its fault, and begins the report with that.
 func (m *bench) clean(ctx context.Context) error {
-	if err := m.stream(ctx); err != nil {
+	cut := m.cfg.Cut
+	m.cfg.Cut = nil
+	err := m.stream(ctx)
+	m.cfg.Cut = cut
+	if err != nil {
 		return err
 	}
 	r := m.report
@@ -230,21 +221,6 @@ func (m *bench) fault(ctx context.Context, here, there fault) error {
 		err = errors.New(a.Error)
 	}
 	return err
-}
-
-// cut takes a network away. Nobody waits for the other side's answer: the measurement
-// shows.
-func (m *bench) cut(ctx context.Context, c *Cut) error {
-	f := fault{Network: c.Network}
-	switch c.Where {
-	case CutSender:
-		return setDown(m.host.nics[c.Network], true)
-	case CutReceiver:
-		f.Down = true
-	case CutOneWay:
-		f.Lose = 1
-	}
-	return m.host.SendWait(ctx, serving, fabric.LaneControl, encode(kindRequest, request{Fault: &f}))
 }
 
 // ask sends a request and waits for its answer.
@@ -408,14 +384,19 @@ func (m *bench) records(ctx context.Context, d time.Duration, rtt *histogram) (s
 	pings, stop := context.WithCancel(ctx)
 	pinged := make(chan error, 1)
 	go func() { pinged <- m.pingBeside(pings, rtt) }()
+	var cut chan error // the end of the cuts; the stream lasts as long
+	if m.cfg.Cut != nil {
+		cut = make(chan error, 1)
+		go func() { cut <- m.cuts(ctx) }()
+	}
+	over := func() bool { return time.Since(began) >= d && (cut == nil || len(cut) > 0) }
 	sent := uint64(0)
-	for ; m.cfg.Rate > 0 || sent%clockEvery != 0 || time.Since(began) < d; sent++ {
+	for ; m.cfg.Rate > 0 || sent%clockEvery != 0 || !over(); sent++ {
 		if m.cfg.Rate > 0 {
-			at := time.Duration(sent) * time.Second / time.Duration(m.cfg.Rate)
-			if at >= d {
+			time.Sleep(time.Until(began.Add(time.Duration(sent) * time.Second / time.Duration(m.cfg.Rate))))
+			if over() {
 				break
 			}
-			time.Sleep(time.Until(began.Add(at)))
 		}
 		binary.BigEndian.PutUint64(record[1:], sent)
 		if err := m.host.SendWait(ctx, serving, m.cfg.Lane, record); err != nil {
@@ -427,6 +408,11 @@ func (m *bench) records(ctx context.Context, d time.Duration, rtt *histogram) (s
 	if err := <-pinged; err != nil {
 		return speed{}, err
 	}
+	if cut != nil {
+		if err := <-cut; err != nil {
+			return speed{}, err
+		}
+	}
 	after, err := m.ask(ctx, m.cfg.Lane, request{})
 	if err != nil {
 		return speed{}, err
@@ -435,6 +421,9 @@ func (m *bench) records(ctx context.Context, d time.Duration, rtt *histogram) (s
 	m.report.Reordered += after.Reordered
 	m.report.LongestGapMs = max(m.report.LongestGapMs, millis(after.Longest))
 	m.report.GapP99Ms = max(m.report.GapP99Ms, millis(after.GapP99))
+	if cut != nil {
+		m.report.CutGaps = cutGaps(after.Windows)
+	}
 	return speed{count: after.Received, size: m.cfg.Size, took: time.Since(began), cpu: cpuTime() - own + after.CPU - before.CPU}, nil
 }
 

@@ -1,6 +1,7 @@
 package netbench
 
 import (
+	"reflect"
 	"testing"
 	"time"
 
@@ -53,13 +54,39 @@ func TestHistogram(t *testing.T) {
 }
 
 func TestStream(t *testing.T) {
-	s := stream{gaps: new(histogram)}
+	s := newStream()
 	at := time.Now()
 	for i, number := range []uint64{0, 1, 3, 2, 3, 4} {
 		s.arrived(number, at.Add(time.Duration(i)*time.Millisecond))
 	}
 	if a := s.answer(); a.Received != 6 || a.Reordered != 2 || a.Longest != time.Millisecond {
 		t.Errorf("%+v", a)
+	}
+}
+
+// A window has the gaps that its begin and its end are in, and no others.
+func TestStreamWindows(t *testing.T) {
+	s := newStream()
+	at := time.Now()
+	arrive := func(ms int) { s.arrived(s.next, at.Add(time.Duration(ms)*time.Millisecond)) }
+	arrive(0)
+	arrive(30) // before the window
+	s.window(windowUncut, at.Add(31*time.Millisecond))
+	for _, ms := range []int{35, 40, 80, 82, 200} {
+		arrive(ms) // 82 is past the end
+	}
+	s.window(windowCut, at.Add(210*time.Millisecond))
+	for _, ms := range []int{220, 340, 345} {
+		arrive(ms)
+	}
+	s.window(windowCut, at.Add(346*time.Millisecond)) // not ended
+	want := [windowKinds][]time.Duration{windowUncut: {40 * time.Millisecond}, windowCut: {120 * time.Millisecond}}
+	if got := s.answer().Windows; !reflect.DeepEqual(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	g := cutGaps([windowKinds][]time.Duration{windowUncut: {1e6}, windowCut: {3e6, 9e6, 1e6, 2e6}})
+	if *g != (CutGaps{Cuts: 4, P50Ms: 3, P90Ms: 9, WorstMs: 9, UncutP50Ms: 1, UncutP90Ms: 1, UncutWorstMs: 1}) {
+		t.Errorf("%+v", g)
 	}
 }
 
@@ -83,10 +110,12 @@ func TestLossy(t *testing.T) {
 
 // Every line of the suite judges the report by its bar.
 func TestSuite(t *testing.T) {
-	good := &Report{MsgsPerS: 400_000, MBPerS: 250, RTTP50us: 5, RTTP99us: 20, LongestGapMs: 2.9,
+	good := &Report{MsgsPerS: 400_000, MBPerS: 250, RTTP50us: 5, RTTP99us: 20,
+		CutGaps:    &CutGaps{Cuts: 20, P50Ms: 2.9, UncutP50Ms: 2},
 		PingRivals: &PingRivals{TCPRTTP50us: 6, TCPRTTP99us: 21}, StreamRivals: &StreamRivals{},
 		Clean: &Clean{GapP99Ms: 2, RTTP99us: 19}}
-	bad := &Report{MsgsPerS: 300_000, MBPerS: 150, RTTP50us: 7, RTTP99us: 30, LongestGapMs: 10.1, Lost: 1,
+	bad := &Report{MsgsPerS: 300_000, MBPerS: 150, RTTP50us: 7, RTTP99us: 30, Lost: 1,
+		CutGaps:    &CutGaps{Cuts: 20, P50Ms: 10.1, UncutP50Ms: 2},
 		PingRivals: good.PingRivals, StreamRivals: good.StreamRivals, Clean: good.Clean}
 	measured := 0
 	for _, m := range suite() {

@@ -48,6 +48,10 @@ func (r *Report) Rows() [][]string {
 		add("longest gap", "%.3f ms", r.LongestGapMs)
 		add("gap, p99", "%.3f ms", r.GapP99Ms)
 	}
+	if g := r.CutGaps; g != nil {
+		rows = append(rows, []string{"longest gap around a cut", gapsOf(g.P50Ms, g.P90Ms, g.WorstMs)},
+			[]string{"as long without a cut", gapsOf(g.UncutP50Ms, g.UncutP90Ms, g.UncutWorstMs)})
+	}
 	add("lost", "%.0f", float64(r.Lost))
 	add("out of order", "%.0f", float64(r.Reordered))
 	return rows

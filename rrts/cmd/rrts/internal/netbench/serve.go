@@ -63,6 +63,9 @@ func (s *server) request(b *host, r *fabric.Record) {
 	if json.Unmarshal(r.Data[1:], &q) != nil {
 		return
 	}
+	if q.Window != noWindow {
+		s.stream.window(q.Window, time.Now())
+	}
 	if q.Fault != nil {
 		select {
 		case s.faults <- q:
@@ -71,10 +74,13 @@ func (s *server) request(b *host, r *fabric.Record) {
 		}
 		return
 	}
+	if q.ID == 0 {
+		return // nobody waits
+	}
 	a := s.stream.answer()
 	a.ID, a.CPU = q.ID, cpuTime()
 	if q.Begin {
-		s.stream = stream{gaps: new(histogram)}
+		s.stream = newStream()
 	}
 	b.Send(b.peer, r.Lane, encode(kindAnswer, a))
 }
@@ -94,37 +100,4 @@ func (s *server) applyFaults(ctx context.Context, b *host) {
 			b.Send(b.peer, fabric.LaneControl, encode(kindAnswer, a))
 		}
 	}
-}
-
-// stream checks numbered records.
-type stream struct {
-	next      uint64 // number expected
-	received  uint64
-	reordered uint64
-	last      time.Time
-	gaps      *histogram
-}
-
-func (s *stream) arrived(number uint64, now time.Time) {
-	if s.gaps == nil {
-		return // of a measurement that was given up
-	}
-	s.received++
-	if number < s.next {
-		s.reordered++
-	} else {
-		s.next = number + 1
-	}
-	if !s.last.IsZero() {
-		s.gaps.add(now.Sub(s.last))
-	}
-	s.last = now
-}
-
-func (s *stream) answer() answer {
-	a := answer{Received: s.received, Reordered: s.reordered}
-	if s.gaps != nil {
-		a.Longest, a.GapP99 = s.gaps.max, s.gaps.at(0.99)
-	}
-	return a
 }
