@@ -16,7 +16,7 @@ export GOFLAGS += -buildvcs=false
 export PATH := $(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := build
-.PHONY: build demo demo-ethernet test test-race fuzz test-long test-powercut test-rot bench bench-net bench-wire bench-failover bench-growth figures bench-restart bench-odbc test-odbc deb deb-previous deb-repro apt-repo lab lab-programs lab-upgrade lab-watchdog test-deb test-clean generate lint clean help need-go need-ip need-test need-databases
+.PHONY: build demo demo-ethernet test test-race fuzz test-long test-powercut test-rot bench bench-net bench-wire bench-failover bench-growth figures bench-restart bench-odbc test-odbc test-payment example-shop deb deb-previous deb-repro apt-repo lab lab-programs lab-upgrade lab-watchdog test-deb test-clean generate lint clean help need-go need-ip need-test need-databases
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -70,6 +70,9 @@ test-odbc: need-databases build ## EFFECTS SQL effects (default 10000) on each o
 
 bench-odbc: need-databases ## SQL effects per second beside the same statements in a plain loop over ODBC
 	RRTS_DATABASES=all RRTS_ODBC_BENCH=5s packaging/with-odbc $(GO) test -count=1 ./comps/datasource -run TestThroughput -timeout 30m -v
+
+test-payment: need-go ## PAYMENTS payments (default 10000) while what makes them is killed: as many charges as were captured
+	RRTS_PAYMENTS=$(or $(PAYMENTS),10000) $(GO) test -count=1 ./rrts/cmd/rrts -run TestPayments -timeout 60m -v
 
 bench: build ## transactions per second on three SFUs: one client, 256 clients, batches
 	packaging/run-bench $(BUILD)/rrts

@@ -33,6 +33,8 @@ require (
 
 require github.com/alexbrainman/odbc v0.0.0-20250601004241-49e6b2bc0cf0
 
+require github.com/stripe/stripe-go/v85 v85.0.0
+
 require (
 	github.com/DataDog/zstd v1.5.7 // indirect
 	github.com/RaduBerinde/axisds v0.1.0 // indirect

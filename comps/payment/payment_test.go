@@ -242,7 +242,8 @@ func TestFaults(t *testing.T) {
 		{"visa,capture:timeout-after,find:error*2", "", "captured 1000/1000-0", "1000/0", 1},
 		{"visa,authorize:limit*3,capture:limit", "", "captured 1000/1000-0", "1000/0", 1},
 		{"visa,authorize:timeout-after,authorize:decline", "", "captured 1000/1000-0", "1000/0", 1}, // the first call decides
-		{"visa,authorize:slow", "", "captured 1000/1000-0", "1000/0", 1},                            // slower than it may be
+		{"visa,authorize:timeout-after*2,capture:error-after*2,find:blind*", "", "captured 1000/1000-0", "1000/0", 1},
+		{"visa,authorize:slow", "", "captured 1000/1000-0", "1000/0", 1}, // slower than it may be
 		{"visa,authorize:expire", "authorize: the provider has given the money up", "failed 0/1000-0", "0/0", 0},
 		{"visa,authorize:error*", "quarantine: 6 attempts: sandbox: 503", "created 0/1000-0", "0/1000", 0},
 		{"visa,capture:error*,find:error*", "quarantine: 6 attempts: what became of it is not known: sandbox: no answer", "authorized 0/1000-0", "0/1000", 0},

@@ -214,6 +214,7 @@ const (
 	troubleSlow         = "slow"
 	troubleExpire       = "expire"
 	troubleTwice        = "twice"
+	troubleBlind        = "blind"
 )
 
 // script is the faults of a token, in their order.
@@ -248,7 +249,7 @@ func parseToken(token string) (script, error) {
 			f.times = n
 		}
 		steps := []string{paymentpb.Authorize, paymentpb.Capture, paymentpb.Void, paymentpb.Refund, stepFind, stepEvent}
-		troubles := []string{troubleDecline, troubleError, troubleErrorAfter, troubleTimeout, troubleTimeoutAfter, troubleLimit, troubleSlow, troubleExpire, troubleTwice}
+		troubles := []string{troubleDecline, troubleError, troubleErrorAfter, troubleTimeout, troubleTimeoutAfter, troubleLimit, troubleSlow, troubleExpire, troubleTwice, troubleBlind}
 		if !ok || !slices.Contains(steps, step) || !slices.Contains(troubles, trouble) {
 			return nil, fmt.Errorf("sandbox: the token's part %q is not STEP:FAULT or STEP:FAULT*TIMES", part)
 		}

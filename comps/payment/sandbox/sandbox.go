@@ -22,6 +22,7 @@
 //	slow            a quarter of a second
 //	expire          of authorize: done, and given up by itself right after
 //	twice           of event: each one is told twice
+//	blind           of find: it is not found yet, as in the lists of providers that lag behind
 //
 // # The books
 //
@@ -254,6 +255,9 @@ func (s *Sandbox) Find(ctx context.Context, payment u128.Int) (out []paymentpb.C
 		fallthrough
 	case troubleError, troubleErrorAfter, troubleLimit:
 		return nil, &paymentpb.ProviderFault{Class: paymentpb.FaultClassUnknown, Reason: "sandbox: no answer"}, err
+	}
+	if trouble == troubleBlind {
+		out = nil
 	}
 	return out, nil, err
 }

@@ -82,7 +82,7 @@ var cards = []struct {
 }{
 	{"visa", 1000}, {"visa", 400}, {"visa", -1}, {"visa,authorize:decline", 0},
 	{"visa,authorize:timeout-after,capture:error-after*2", 1000}, {"visa,authorize:error*2,capture:timeout-after", 300},
-	{"visa,authorize:timeout,find:error", 1000}, {"visa,void:timeout-after", -1},
+	{"visa,authorize:timeout-after,capture:error-after,find:blind*", 1000}, {"visa,void:timeout-after", -1},
 }
 
 // TestPayments makes payments on three SFUs while these, and the Component that does them,
@@ -97,7 +97,7 @@ func TestPayments(t *testing.T) {
 	a := newArena(t, 3, nil)
 	configurePayments(t, a, books)
 	run(t, a)
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute+time.Duration(count)*60*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute+time.Duration(count)*200*time.Millisecond)
 	defer cancel()
 	op, err := a.Operator(ctx, 0)
 	if err != nil {
@@ -290,8 +290,10 @@ func TestPaymentCards(t *testing.T) {
 		t.Errorf("the SDK takes a card's number for a token: %v", err)
 	}
 	for field, put := range map[string]func(tx *txnpb.Transaction, p *client.Payment){
-		"memo":                   func(tx *txnpb.Transaction, _ *client.Payment) { tx.Memo = "4111 1111 1111 1111" },
-		`metadata, label "note"`: func(tx *txnpb.Transaction, _ *client.Payment) { tx.Metadata = []txnpb.Label{{Name: "note", Value: []byte("4111111111111111")}} },
+		"memo": func(tx *txnpb.Transaction, _ *client.Payment) { tx.Memo = "4111 1111 1111 1111" },
+		`metadata, label "note"`: func(tx *txnpb.Transaction, _ *client.Payment) {
+			tx.Metadata = []txnpb.Label{{Name: "note", Value: []byte("4111111111111111")}}
+		},
 		`effect 0: argument "token"`: func(tx *txnpb.Transaction, p *client.Payment) {
 			p.Token = "4111111111111111"
 			tx.Effects = []txnpb.Effect{p.Authorize()}

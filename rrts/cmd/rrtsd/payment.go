@@ -24,9 +24,8 @@ func stripeProgram() string {
 	return "/usr/lib/rrts/rrts-stripe"
 }
 
-// stripeMemory bounds what the child can allocate. Go reserves address space far beyond
-// what it uses.
-const stripeMemory = 4 << 30
+// stripeMemory bounds what the child can allocate.
+const stripeMemory = 1 << 30
 
 // addPayments adds the payment Component, where the SFU has payment providers, and the
 // child where one of them needs it. What is wrong with them is their failure, and never the

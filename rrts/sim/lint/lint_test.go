@@ -131,6 +131,9 @@ func TestImports(t *testing.T) {
 			if imp == module+"comps/datasource/odbc" && !under(p.ImportPath, "rrts/cmd/rrts-odbc") {
 				t.Errorf("%s imports %s: drivers in C stay in the child process", p.ImportPath, imp)
 			}
+			if imp == module+"comps/payment/stripe" && !under(p.ImportPath, "rrts/cmd/rrts-stripe") {
+				t.Errorf("%s imports %s: SDKs of payment providers stay in the child process", p.ImportPath, imp)
+			}
 			first, _, _ := strings.Cut(imp, "/")
 			if under(p.ImportPath, "rrts/client") && strings.Contains(first, ".") &&
 				!strings.HasPrefix(imp, module) && imp != clientMay && !strings.HasPrefix(imp, clientMay+"/") {
@@ -142,7 +145,7 @@ func TestImports(t *testing.T) {
 
 // TestCoresDoNoIO holds the state machines to their word.
 func TestCoresDoNoIO(t *testing.T) {
-	cores := []string{"net/wire", "net/session", "comps/ledger", "comps/txn/replica", "rrts/engine/router"}
+	cores := []string{"net/wire", "net/session", "comps/ledger", "comps/txn/replica", "comps/payment/life", "rrts/engine/router"}
 	forbidden := []string{"os", "net", "syscall", "golang.org/x/sys/unix", "math/rand", "math/rand/v2", "crypto/rand"}
 	for _, p := range packages(t) {
 		if !under(p.ImportPath, cores...) {
