@@ -21,7 +21,7 @@ func benchPair(b *testing.B) (one *node, back <-chan struct{}) {
 	lab := linktest.NewLab(b, 2, 2)
 	tokens := make(chan struct{}, 1)
 	one = start(b, nodeConfig{
-		sfu: 1, links: openEthernet(b, lab.Namespace(0), false), peers: peersOf(b, 1, 2),
+		sfu: 1, links: openEthernet(b, lab.Namespace(0), 1, false), peers: peersOf(b, 1, 2),
 		deliver: func(*node, fabric.Record) { tokens <- struct{}{} },
 	})
 	spawn(b, 1, "ethernet", lab.Namespace(1))

@@ -55,9 +55,10 @@ type peer struct {
 	addr    [2]link.Addr // by network; the zero Addr while unknown
 	asked   [2]link.Addr // by network; where its last initiation came from by UDP
 	touched bool
-	next    time.Duration // the session's next timeout
-	early   time.Duration // from when its Early has something to do
-	drained time.Duration // when records last came from the Fabric's outbox
+	next    time.Duration    // the session's next timeout
+	early   time.Duration    // from when its Early has something to do
+	drained time.Duration    // when records last came from the Fabric's outbox
+	shout   [2]time.Duration // by network; when a probe is broadcast next
 }
 
 // linkState is what the core was told of a link.

@@ -49,6 +49,7 @@ type Fabric struct {
 	poller *link.Poller  // nil: there is no link that it can wait for
 	timer  *time.Timer   // used when there is no poller, which has a timer
 	alone  []Port        // the links that it cannot wait for
+	stray  []Port        // those whose NICs may hear another network
 
 	// mu is held by whoever works on what follows. Who lets go of it looks into the
 	// outbox afterwards: a sender that finds it taken goes away.
@@ -112,7 +113,12 @@ func (f *Fabric) transmit(port Port, frames []link.Frame) {
 func (f *Fabric) Run(ctx context.Context) error {
 	var readers sync.WaitGroup
 	for _, port := range f.alone {
-		readers.Go(func() { f.read(port) })
+		l := f.cfg.Links[port]
+		readers.Go(func() { f.read(l, newFrames(link.BatchSize), func(frames []link.Frame) { f.arrive(port, frames) }) })
+	}
+	for _, port := range f.stray {
+		l := f.cfg.Links[port].(straying).Stray()
+		readers.Go(func() { f.read(l, newFrames(1), func(frames []link.Frame) { f.goneAstray(port, frames) }) })
 	}
 	if f.poller != nil {
 		readers.Go(func() { f.poller.Run(f.drainLinks) })

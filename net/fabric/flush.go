@@ -98,6 +98,9 @@ func (c *Core) pump(now time.Duration) {
 	c.flushFrames()
 }
 
+// shoutEvery is the time between two probes of a network to a peer that are broadcast.
+const shoutEvery = session.CrossWiredAgain / 2
+
 // frame builds and queues one frame of a session; it returns false when the
 // session has nothing to send.
 func (c *Core) frame(now time.Duration, p *peer) bool {
@@ -116,7 +119,11 @@ func (c *Core) frame(now time.Duration, p *peer) bool {
 		}
 		// What provoked a handshake frame may be a replay from elsewhere.
 		to := p.addr[network]
-		if h.Type != wire.TypeData || !to.IsValid() {
+		if h.Type == wire.TypeData && to.IsValid() && p.session.Probing() && now >= p.shout[network] {
+			// A switch brings what is addressed to where it belongs, however the networks
+			// are joined; a broadcast goes astray.
+			to, p.shout[network] = link.Broadcast, now+shoutEvery
+		} else if h.Type != wire.TypeData || !to.IsValid() {
 			to = link.Broadcast
 			// By UDP a peer may have no address that was configured here. A replay only
 			// brings an answer to who made it, which means nothing to it.

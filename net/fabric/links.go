@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"virtualservicesinc.com/net/link"
+	"virtualservicesinc.com/net/wire"
 )
 
 // SetLink tells the core the status of a link. A link counts as up until then.
@@ -91,11 +92,8 @@ func (c *Core) emit(e Event) {
 	c.cfg.Event(e)
 }
 
-// Match returns the filter for the packet links of a cluster: it keeps the frames
-// of other clusters on the same wire out of the sockets.
-func Match(clusterHash uint32) link.Match {
-	return link.Match{Offset: clusterOffset, Value: clusterHash}
+// Match returns the filter for the packet links of an SFU: it keeps the frames of other
+// clusters on the same wire, and broadcasts for other SFUs, out of the sockets.
+func Match(clusterHash uint32, sfu uint16) link.Match {
+	return link.Match{Offset: wire.ClusterOffset, Value: clusterHash, Behind: sfu}
 }
-
-// clusterOffset is where the cluster hash stands in a frame; see package wire.
-const clusterOffset = 4

@@ -46,9 +46,9 @@ func child(args []string) {
 			links[i] = openOne(t, netip.MustParseAddrPort(args[2+i]), netip.MustParseAddrPort(args[4+i]))
 		}
 	case "ethernet":
-		links = openEthernet(t, args[2], false)
+		links = openEthernet(t, args[2], 2, false)
 	case "bare":
-		bareEcho(openEthernet(t, args[2], false)[fabric.PortA])
+		bareEcho(openEthernet(t, args[2], 0, false)[fabric.PortA])
 	}
 	n := start(t, nodeConfig{
 		sfu: 2, incarnation: incarnation, links: links, peers: peersOf(t, 2, 2),

@@ -17,6 +17,9 @@ func (f *Fabric) pollLinks() error {
 		if l == nil {
 			continue
 		}
+		if s, ok := l.(straying); ok && s.Stray() != nil {
+			f.stray = append(f.stray, Port(port))
+		}
 		polled, err := p.Add(l)
 		switch {
 		case err != nil:
@@ -31,13 +34,19 @@ func (f *Fabric) pollLinks() error {
 	if f.poller == nil {
 		return p.Close()
 	}
-	f.frames = newFrames()
+	f.frames = newFrames(link.BatchSize)
 	return nil
 }
 
+// straying is a link whose NIC may hear what was sent for another network.
+type straying interface {
+	// Stray is closed with the link; nil if nobody listens.
+	Stray() link.Link
+}
+
 // newFrames is what one system call is received into.
-func newFrames() []link.Frame {
-	frames := make([]link.Frame, link.BatchSize)
+func newFrames(n int) []link.Frame {
+	frames := make([]link.Frame, n)
 	for i := range frames {
 		frames[i].Data = make([]byte, link.MaxFrame)
 	}
@@ -70,15 +79,26 @@ func (f *Fabric) drainLinks() {
 }
 
 // read takes in what arrives by one link, until that is closed.
-func (f *Fabric) read(port Port) {
-	frames := newFrames()
+func (f *Fabric) read(l link.Link, frames []link.Frame, take func(frames []link.Frame)) {
 	for {
-		n, err := f.cfg.Links[port].Receive(frames)
+		n, err := l.Receive(frames)
 		if err != nil {
 			return // only ever because the link was closed
 		}
-		f.arrive(port, frames[:n])
+		take(frames[:n])
 	}
+}
+
+// goneAstray is arrive for what a NIC heard of another network.
+func (f *Fabric) goneAstray(port Port, frames []link.Frame) {
+	f.mu.Lock()
+	if !f.ended {
+		clock := time.Now()
+		f.core.ReceiveStray(clock.Sub(f.origin), port, frames)
+		f.stepAtLocked(clock)
+	}
+	f.mu.Unlock()
+	f.look()
 }
 
 // arrive works on what one system call brought.

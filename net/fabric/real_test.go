@@ -183,14 +183,15 @@ func stream(t testing.TB, from, to *node, records int, pause time.Duration, at f
 
 // openEthernet opens the links to networks A and B of a lab's host, given its
 // namespace.
-func openEthernet(t testing.TB, namespace string, plain bool) fabric.Links {
+func openEthernet(t testing.TB, namespace string, sfu uint16, plain bool) fabric.Links {
 	t.Helper()
 	var links fabric.Links
 	for network, etherType := range []uint16{link.EtherTypeA, link.EtherTypeB} {
 		l, err := link.OpenPacket(link.PacketConfig{
 			Interface: linktest.Interface(network),
 			EtherType: etherType,
-			Match:     fabric.Match(clusterHash),
+			Stray:     etherType ^ link.EtherTypeA ^ link.EtherTypeB,
+			Match:     fabric.Match(clusterHash, sfu),
 			Plain:     plain,
 			Namespace: namespace,
 		})
@@ -213,15 +214,17 @@ func startEthernet(t testing.TB, count int, plain bool) (*linktest.Lab, []*node)
 	var nodes []*node
 	for host := range count {
 		sfu := uint16(host + 1)
-		nodes = append(nodes, start(t, nodeConfig{sfu: sfu, links: openEthernet(t, lab.Namespace(host), plain), peers: peersOf(t, sfu, count), tune: soon}))
+		nodes = append(nodes, start(t, nodeConfig{sfu: sfu, links: openEthernet(t, lab.Namespace(host), sfu, plain), peers: peersOf(t, sfu, count), tune: soon}))
 	}
 	meet(t, nodes, fabric.A, fabric.B)
 	return lab, nodes
 }
 
+func carrierName(plain bool) string { return map[bool]string{false: "fast", true: "plain"}[plain] }
+
 func TestOverEthernet(t *testing.T) {
 	for _, plain := range []bool{false, true} {
-		t.Run(map[bool]string{false: "fast", true: "plain"}[plain], func(t *testing.T) {
+		t.Run(carrierName(plain), func(t *testing.T) {
 			_, nodes := startEthernet(t, 3, plain)
 			stream(t, nodes[0], nodes[1], 2000, 0, nil)
 			stream(t, nodes[2], nodes[1], 2000, 0, nil)
@@ -360,6 +363,50 @@ func TestBothDownOverEthernet(t *testing.T) {
 	stream(t, nodes[0], nodes[1], 500, 0, nil)
 }
 
+// The switches of the two networks are joined by a cable while SFUs run: each is told, and
+// nothing else happens. The fast carrier and the plain one hear it alike.
+func TestBridgedOverEthernet(t *testing.T) {
+	for _, plain := range []bool{false, true} {
+		t.Run(carrierName(plain), func(t *testing.T) {
+			t.Parallel()
+			lab, nodes := startEthernet(t, 2, plain)
+			stream(t, nodes[0], nodes[1], 100, 0, nil)
+			for _, n := range nodes {
+				if told := n.told(fabric.CrossWired); len(told) != 0 {
+					t.Fatalf("SFU %d, before: %v", n.sfu, told)
+				}
+				n.forget()
+			}
+			lab.Bridge(0, 1)
+			for i, n := range nodes {
+				for _, network := range []fabric.Network{fabric.A, fabric.B} {
+					n.happened(t, fmt.Sprintf("cross-wired %d %v", nodes[1-i].sfu, network))
+				}
+			}
+			stream(t, nodes[0], nodes[1], 500, 0, nil)
+			for _, n := range nodes {
+				if told := n.told(fabric.PeerLost, fabric.PeerSuspect, fabric.PathDown); len(told) != 0 {
+					t.Errorf("SFU %d: %v", n.sfu, told)
+				}
+			}
+		})
+	}
+}
+
+// The cables of one machine's two NICs are exchanged: its peers tell, and records pass all
+// the same.
+func TestCrossedOverEthernet(t *testing.T) {
+	lab, nodes := startEthernet(t, 2, false)
+	lab.Cross(0, 0, 1)
+	for i, n := range nodes {
+		for _, network := range []fabric.Network{fabric.A, fabric.B} {
+			n.happened(t, fmt.Sprintf("cross-wired %d %v", nodes[1-i].sfu, network))
+		}
+	}
+	stream(t, nodes[0], nodes[1], 500, 0, nil)
+	stream(t, nodes[1], nodes[0], 500, 0, nil)
+}
+
 // A station floods a network with garbage while records pass.
 func TestGarbageOverEthernet(t *testing.T) {
 	require.Root(t)
@@ -367,7 +414,7 @@ func TestGarbageOverEthernet(t *testing.T) {
 	var nodes []*node
 	for host := range 2 {
 		sfu := uint16(host + 1)
-		nodes = append(nodes, start(t, nodeConfig{sfu: sfu, links: openEthernet(t, lab.Namespace(host), false), peers: peersOf(t, sfu, 2)}))
+		nodes = append(nodes, start(t, nodeConfig{sfu: sfu, links: openEthernet(t, lab.Namespace(host), sfu, false), peers: peersOf(t, sfu, 2)}))
 	}
 	meet(t, nodes, fabric.A, fabric.B)
 	rogue, err := link.OpenPacket(link.PacketConfig{

@@ -25,11 +25,20 @@ type Dropped struct {
 // the caller's again on return.
 func (c *Core) Receive(now time.Duration, port Port, frames []link.Frame) {
 	for i := range frames {
-		c.receive(now, port, &frames[i])
+		c.receive(now, port, &frames[i], false)
 	}
 }
 
-func (c *Core) receive(now time.Duration, port Port, f *link.Frame) {
+// ReceiveStray is Receive for frames that arrived by the link's NIC and were sent for
+// another network. They serve as long as nothing better arrives, but nobody is answered
+// where they came from.
+func (c *Core) ReceiveStray(now time.Duration, port Port, frames []link.Frame) {
+	for i := range frames {
+		c.receive(now, port, &frames[i], true)
+	}
+}
+
+func (c *Core) receive(now time.Duration, port Port, f *link.Frame, stray bool) {
 	h, err := wire.ParseHeader(f.Data)
 	switch {
 	case err != nil:
@@ -56,7 +65,7 @@ func (c *Core) receive(now time.Duration, port Port, f *link.Frame) {
 		return
 	}
 	// Only what is authentic may say where the peer is.
-	if p.session.Receive(now, network, f.Data) {
+	if p.session.Receive(now, network, f.Data) && !stray {
 		p.addr[network] = f.Addr
 	}
 	c.touch(p)

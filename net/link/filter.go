@@ -2,6 +2,7 @@ package link
 
 import (
 	"fmt"
+	"slices"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -14,6 +15,9 @@ type Match struct {
 	// Offset is in bytes from the start of the frame.
 	Offset uint32
 	Value  uint32
+	// Behind is the 16-bit word behind that one; 0 takes all. A broadcast for somebody
+	// else costs no wake-up then.
+	Behind uint16
 }
 
 // filter returns the program for the kernel: frames for somebody else, which
@@ -29,16 +33,25 @@ func (m Match) filter() ([]bpf.RawInstruction, error) {
 		bpf.RetConstant{Val: 0},
 	}
 	if m != (Match{}) {
-		program = []bpf.Instruction{
-			bpf.LoadExtension{Num: bpf.ExtType},
-			bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.PACKET_HOST, SkipTrue: 1},
-			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.PACKET_BROADCAST, SkipTrue: 3},
-			// A frame too short to hold the word ends the program: dropped.
+		// A frame too short to hold the words ends the program: dropped.
+		words := []bpf.Instruction{
 			bpf.LoadAbsolute{Off: m.Offset, Size: 4},
 			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: m.Value, SkipTrue: 1},
+		}
+		if m.Behind != 0 {
+			words[1] = bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: m.Value, SkipTrue: 3}
+			words = append(words,
+				bpf.LoadAbsolute{Off: m.Offset + 4, Size: 2},
+				bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(m.Behind), SkipTrue: 1})
+		}
+		program = slices.Concat([]bpf.Instruction{
+			bpf.LoadExtension{Num: bpf.ExtType},
+			bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.PACKET_HOST, SkipTrue: 1},
+			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.PACKET_BROADCAST, SkipTrue: uint8(len(words) + 1)},
+		}, words, []bpf.Instruction{
 			bpf.RetConstant{Val: all},
 			bpf.RetConstant{Val: 0},
-		}
+		})
 	}
 	raw, err := bpf.Assemble(program)
 	if err != nil {

@@ -33,6 +33,9 @@ type PacketConfig struct {
 	// Match keeps foreign frames out; the zero value takes all frames of the
 	// EtherType.
 	Match Match
+	// Stray is the EtherType of the other network: what arrives here under it strays, and
+	// comes out of Packet.Stray. 0: nobody listens for it.
+	Stray uint16
 	// Plain selects the plain carrier, one frame a system call, instead of the
 	// batched one.
 	Plain bool
@@ -57,7 +60,10 @@ func (c *PacketConfig) validate() error {
 	if c.EtherType < minEtherType {
 		faults = append(faults, fmt.Errorf("link: PacketConfig.EtherType %#04x is less than %#04x", c.EtherType, minEtherType))
 	}
-	if c.Match.Offset > MaxFrame-4 {
+	if c.Stray != 0 && (c.Stray < minEtherType || c.Stray == c.EtherType) {
+		faults = append(faults, fmt.Errorf("link: PacketConfig.Stray %#04x is less than %#04x, or this network's own", c.Stray, minEtherType))
+	}
+	if c.Match.Offset > MaxFrame-6 {
 		faults = append(faults, fmt.Errorf("link: PacketConfig.Match.Offset %d is beyond a frame", c.Match.Offset))
 	}
 	if c.Buffer < 0 {
@@ -82,6 +88,7 @@ type Packet struct {
 	filter []bpf.RawInstruction
 	open   func(*net.Interface, uint16, []bpf.RawInstruction, int, *counters) (packetSocket, buffers, error)
 	count  counters
+	stray  *Packet // nil if nobody listens for what strays
 
 	mu      sync.Mutex
 	socket  packetSocket  // nil while there is none
@@ -130,17 +137,42 @@ func OpenPacket(cfg PacketConfig) (*Packet, error) {
 	if cfg.Plain {
 		p.open = openPlain
 	}
+	if cfg.Stray != 0 {
+		stray := cfg
+		// There is nothing to be received until somebody makes a mistake with the cables.
+		stray.EtherType, stray.Stray, stray.Plain, stray.Log = cfg.Stray, 0, true, nil
+		if p.stray, err = OpenPacket(stray); err != nil {
+			return nil, err
+		}
+	}
 	if p.nic, err = p.look(); err != nil {
-		return nil, err
+		return nil, errors.Join(err, p.closeStray())
 	}
 	if p.nic.index != 0 {
 		err := p.reopen()
 		if errors.Is(err, os.ErrPermission) {
-			return nil, fmt.Errorf("link: packet socket on %s: %w (needs CAP_NET_RAW)", cfg.name(), err)
+			return nil, errors.Join(fmt.Errorf("link: packet socket on %s: %w (needs CAP_NET_RAW)", cfg.name(), err), p.closeStray())
 		}
 	}
 	p.joined.Go(p.watch)
 	return p, nil
+}
+
+// Stray returns the link by which frames of the other network arrive at this NIC, for
+// Receive: cables are crossed, or the networks are joined somewhere. It is nil if
+// PacketConfig.Stray is 0, and closed with p.
+func (p *Packet) Stray() Link {
+	if p.stray == nil {
+		return nil
+	}
+	return p.stray
+}
+
+func (p *Packet) closeStray() error {
+	if p.stray == nil {
+		return nil
+	}
+	return p.stray.Close()
 }
 
 // current returns the socket, or a channel that is closed when there is one.
@@ -355,5 +387,5 @@ func (p *Packet) Close() error {
 	p.joined.Wait()
 	s, _, _ := p.current()
 	p.drop(s)
-	return nil
+	return p.closeStray()
 }

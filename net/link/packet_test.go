@@ -187,17 +187,20 @@ func TestPacketMTU(t *testing.T) {
 func TestPacketFilter(t *testing.T) {
 	carriers(t, func(t *testing.T, plain bool) {
 		lab := linktest.NewLab(t, 2, 1)
-		const offset, ours = 4, 0x11223344
+		const offset, ours, us, strange = 4, 0x11223344, 0x5566, 0x88B7
 		a := openPacket(t, link.PacketConfig{Namespace: lab.Namespace(0), Plain: plain})
 		b := openPacket(t, link.PacketConfig{
 			Namespace: lab.Namespace(1),
 			Plain:     plain,
-			Match:     link.Match{Offset: offset, Value: ours},
+			Match:     link.Match{Offset: offset, Value: ours, Behind: us},
+			Stray:     strange,
 		})
+		stray := openPacket(t, link.PacketConfig{Namespace: lab.Namespace(0), Plain: plain, EtherType: strange})
 		other := openPacket(t, link.PacketConfig{Namespace: lab.Namespace(0), Plain: plain, EtherType: link.EtherTypeB})
 		frame := func(cluster uint32, mark byte) []byte {
 			f := make([]byte, 100)
 			binary.BigEndian.PutUint32(f[offset:], cluster)
+			binary.BigEndian.PutUint16(f[offset+4:], us)
 			f[99] = mark
 			return f
 		}
@@ -208,11 +211,16 @@ func TestPacketFilter(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		send(a, nobody, frame(ours, 1))         // for somebody else
-		send(a, to, frame(ours+1, 2))           // another cluster
-		send(a, link.Broadcast, frame(0, 3))    // another cluster
-		send(a, to, []byte{1, 2, 3})            // too short to tell
-		send(other, to, frame(ours, 4))         // another EtherType
+		send(a, nobody, frame(ours, 1))      // for somebody else
+		send(a, to, frame(ours+1, 2))        // another cluster
+		send(a, link.Broadcast, frame(0, 3)) // another cluster
+		send(a, to, []byte{1, 2, 3})         // too short to tell
+		send(other, to, frame(ours, 4))      // another EtherType
+		them := frame(ours, 7)
+		them[offset+5]++
+		send(a, link.Broadcast, them)           // another SFU
+		send(stray, link.Broadcast, them)       // the same, of the other network
+		send(stray, to, frame(ours, 8))         // of the other network
 		send(a, to, frame(ours, 5))             // ours
 		send(a, link.Broadcast, frame(ours, 6)) // ours
 		in := []link.Frame{{Data: make([]byte, link.MaxFrame)}}
@@ -223,6 +231,12 @@ func TestPacketFilter(t *testing.T) {
 			if got := in[0].Data[99]; got != want {
 				t.Errorf("frame %d came through, want %d", got, want)
 			}
+		}
+		if _, err := b.Stray().Receive(in); err != nil {
+			t.Fatal(err)
+		}
+		if got := in[0].Data[99]; got != 8 {
+			t.Errorf("frame %d strayed, want 8", got)
 		}
 	})
 }
@@ -280,6 +294,8 @@ func TestPacketConfig(t *testing.T) {
 		{link.PacketConfig{Interface: "eth0", MAC: make(net.HardwareAddr, 6), EtherType: 0x88B5}, "either Interface or MAC"},
 		{link.PacketConfig{MAC: make(net.HardwareAddr, 8), EtherType: 0x88B5}, "8 bytes instead of 6"},
 		{link.PacketConfig{Interface: "eth0", EtherType: 0x05ff}, "EtherType 0x05ff is less than 0x0600"},
+		{link.PacketConfig{Interface: "eth0", EtherType: 0x88B5, Stray: 0x88B5}, "Stray 0x88b5"},
+		{link.PacketConfig{Interface: "eth0", EtherType: 0x88B5, Stray: 0x0100}, "Stray 0x0100"},
 		{link.PacketConfig{Interface: "eth0", EtherType: 0x88B5, Match: link.Match{Offset: 10000}}, "Offset 10000"},
 		{link.PacketConfig{Interface: "eth0", EtherType: 0x88B5, Buffer: -1}, "Buffer -1"},
 	} {

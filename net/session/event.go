@@ -23,7 +23,8 @@ const (
 	// with NetworkUp, which comes first.
 	NetworkDown
 	// CrossWired: a probe of the other network arrived on this one: cables are
-	// exchanged, or the networks are joined. Told again, with Again, every CrossWiredAgain
+	// exchanged, or the networks are joined. (Where networks are told apart by more than
+	// their cables, and addresses are learned, somebody must broadcast probes; see Probing.) Told again, with Again, every CrossWiredAgain
 	// as long as such probes arrive.
 	CrossWired
 )

@@ -50,6 +50,7 @@ type Session struct {
 	creditDue   uint8 // set of lanes whose credit the peer must be told
 	maxRecord   [lanes]int
 	draft       packet // of the frame being built
+	probing     bool   // it is a probe
 	decoder     wire.Decoder
 
 	budgetBlocked bool    // a retransmission waits for the budget

@@ -32,7 +32,7 @@ const (
 // the frame from the other.
 func (s *Session) Next(now time.Duration, dst []byte) (n int, on Networks) {
 	s.observe(now)
-	s.draft = packet{}
+	s.draft, s.probing = packet{}, false
 	switch {
 	case s.sendInitiation:
 		s.sendInitiation = false
@@ -69,6 +69,10 @@ func (s *Session) Next(now time.Duration, dst []byte) (n int, on Networks) {
 	}
 	return s.seal(now, dst, len(b), on)
 }
+
+// Probing reports whether the frame that Next has just built is a probe, which names its
+// network: broadcast now and then, it tells SFUs whose networks are joined.
+func (s *Session) Probing() bool { return s.probing }
 
 // ackRoute says on which networks an ack leaves that waited for data to ride with and
 // found none. Little is under way then, and nobody waits for it, so that a second copy
@@ -150,6 +154,7 @@ func (s *Session) probeFrame(now time.Duration, dst []byte, p *path) (int, Netwo
 		p.count(stand{})
 		probe := p.newProbe(now)
 		b = wire.AppendProbe(b, &probe)
+		s.probing = true
 	}
 	if s.receipts.pending > 0 && s.receipts.due > now+ackDelay { // nobody waits for it, should it be lost
 		b = s.receipts.appendTo(b, now)

@@ -30,8 +30,8 @@ const (
 	TypeData       Type = 3 // chunks under the session's keys; the first one confirms the keys
 )
 
-// ClusterOffset is where a frame holds Header.Cluster, in bytes: a link may let the
-// kernel keep foreign frames out.
+// ClusterOffset is where a frame holds Header.Cluster, in bytes, and behind it Header.SFU:
+// a link may let the kernel keep foreign frames out.
 const ClusterOffset = 4
 
 // ErrFrame is returned for every frame that ParseHeader refuses.

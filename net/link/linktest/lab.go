@@ -172,6 +172,17 @@ func (l *Lab) SetJoined(host, network int, joined bool) {
 	})
 }
 
+// Cross exchanges the cables of a host's NICs on two networks.
+func (l *Lab) Cross(host, a, b int) {
+	l.t.Helper()
+	l.patch.do(l.t, func() error {
+		if err := join(portName(host, a), bridgeName(b)); err != nil {
+			return err
+		}
+		return join(portName(host, b), bridgeName(a))
+	})
+}
+
 // Bridge joins two networks, as a cable between their switches does.
 func (l *Lab) Bridge(a, b int) {
 	l.t.Helper()

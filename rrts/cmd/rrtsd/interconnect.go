@@ -15,7 +15,6 @@ import (
 	"virtualservicesinc.com/net/fabric"
 	"virtualservicesinc.com/net/link"
 	"virtualservicesinc.com/net/session"
-	"virtualservicesinc.com/net/wire"
 	"virtualservicesinc.com/rrts/config"
 	"virtualservicesinc.com/rrts/engine"
 )
@@ -88,16 +87,16 @@ func (a *assembler) openLinks() (links fabric.Links, err error) {
 func (a *assembler) openEthernet(links *fabric.Links) error {
 	ic := &a.cfg.Cluster.Interconnect
 	for _, n := range []struct {
-		port fabric.Port
-		nic  config.NIC
-		kind uint16
-	}{{fabric.PortA, a.cfg.Machine.NetworkA, ic.EtherTypeA}, {fabric.PortB, a.cfg.Machine.NetworkB, ic.EtherTypeB}} {
+		port        fabric.Port
+		nic         config.NIC
+		kind, other uint16
+	}{{fabric.PortA, a.cfg.Machine.NetworkA, ic.EtherTypeA, ic.EtherTypeB}, {fabric.PortB, a.cfg.Machine.NetworkB, ic.EtherTypeB, ic.EtherTypeA}} {
 		if n.nic.IsZero() {
 			continue // one network: an alarm says so
 		}
 		l, err := link.OpenPacket(link.PacketConfig{
-			Interface: n.nic.Name, MAC: n.nic.MAC, EtherType: n.kind,
-			Match: link.Match{Offset: wire.ClusterOffset, Value: a.clusterHash()}, Log: a.log.With("network", n.port.String()),
+			Interface: n.nic.Name, MAC: n.nic.MAC, EtherType: n.kind, Stray: n.other,
+			Match: fabric.Match(a.clusterHash(), a.cfg.Self.Number), Log: a.log.With("network", n.port.String()),
 		})
 		if err != nil {
 			return fmt.Errorf("network %v: %w", n.port, err)

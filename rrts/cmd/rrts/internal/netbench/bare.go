@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"virtualservicesinc.com/net/fabric"
 	"virtualservicesinc.com/net/link"
 	"virtualservicesinc.com/net/wire"
 )
@@ -46,7 +45,7 @@ func openBare(h Host) (*bare, error) {
 	}
 	for n, etherType := range []uint16{link.EtherTypeA, link.EtherTypeB} {
 		b.links[n], err = link.OpenPacket(link.PacketConfig{Interface: h.NICs[n], EtherType: etherType,
-			Match: link.Match{Offset: fabric.Match(0).Offset, Value: bareHash}})
+			Match: link.Match{Offset: wire.ClusterOffset, Value: bareHash}})
 		if err == nil {
 			_, err = poller.Add(b.links[n])
 		}

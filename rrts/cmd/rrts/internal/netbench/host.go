@@ -89,7 +89,7 @@ func newHost(self uint16, h Host, deliver func(*host, []fabric.Record)) (*host, 
 	b := &host{nics: h.NICs, peer: measuring + serving - self, ended: make(chan error, 1), lost: make(chan struct{}, 1), changed: make(chan struct{}, 1)}
 	var links fabric.Links
 	for n, etherType := range []uint16{link.EtherTypeA, link.EtherTypeB} {
-		l, err := link.OpenPacket(link.PacketConfig{Interface: h.NICs[n], EtherType: etherType, Match: fabric.Match(clusterHash)})
+		l, err := link.OpenPacket(link.PacketConfig{Interface: h.NICs[n], EtherType: etherType, Match: fabric.Match(clusterHash, self)})
 		if err != nil {
 			closeLinks(links)
 			return nil, err
