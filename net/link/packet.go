@@ -96,8 +96,9 @@ type Packet struct {
 	arrived chan struct{} // closed when a socket is opened
 	nic     nic           // what the kernel last said of our NIC
 	granted buffers
-	overrun uint64 // of the sockets that are gone
-	why     string // why the socket could not be opened
+	failing []packetSocket // given up, and to be closed by watch
+	overrun uint64         // of the sockets that are gone
+	why     string         // why the socket could not be opened
 	done    bool
 
 	changed chan struct{}
@@ -264,29 +265,44 @@ func (p *Packet) waitLocked() error {
 	return nil
 }
 
-// failed gives up a socket that told an error; watch opens another one.
+// failed gives up a socket that told an error; watch opens another one. It does not close
+// it: the kernel takes some milliseconds to close a packet socket, and who polls this link
+// polls the other network's too.
 func (p *Packet) failed(s packetSocket, err error) {
-	if p.drop(s) {
-		p.cfg.Log.Warn("packet socket failed", "interface", p.cfg.name(), "error", err)
-		token(p.broken)
+	if !p.giveUp(s) {
+		return
 	}
+	p.cfg.Log.Warn("packet socket failed", "interface", p.cfg.name(), "error", err)
+	token(p.broken)
 }
 
-// drop closes s if it is the current socket and reports whether it was.
-func (p *Packet) drop(s packetSocket) bool {
+// giveUp notes that s is to be closed, if it is the current socket, and reports whether it
+// was.
+func (p *Packet) giveUp(s packetSocket) bool {
 	p.mu.Lock()
 	mine := s != nil && p.socket == s
 	if mine {
 		p.overrun += s.overrun()
 		p.socket = nil
 		p.granted = buffers{}
+		p.failing = append(p.failing, s)
 	}
 	p.mu.Unlock()
 	if mine {
-		s.close()
 		token(p.changed)
 	}
 	return mine
+}
+
+// closeFailing closes the sockets that were given up.
+func (p *Packet) closeFailing() {
+	p.mu.Lock()
+	failing := p.failing
+	p.failing = nil
+	p.mu.Unlock()
+	for _, s := range failing {
+		s.close()
+	}
 }
 
 // reopen opens a socket on the NIC as it is now.
@@ -386,6 +402,7 @@ func (p *Packet) Close() error {
 	close(p.closing)
 	p.joined.Wait()
 	s, _, _ := p.current()
-	p.drop(s)
+	p.giveUp(s)
+	p.closeFailing()
 	return p.closeStray()
 }

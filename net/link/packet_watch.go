@@ -174,6 +174,7 @@ func (p *Packet) follow(updates <-chan netlink.LinkUpdate, wait *backoff) error 
 				retry, *wait = nil, backoff{}
 			}
 		case <-p.broken:
+			p.closeFailing()
 			retry = time.After(wait.next())
 		case <-retry:
 			retry = nil
@@ -204,7 +205,8 @@ func (p *Packet) become(now nic) {
 	p.nic = now
 	p.mu.Unlock()
 	if now.index != old.index {
-		p.drop(s)
+		p.giveUp(s)
+		p.closeFailing()
 	}
 	token(p.changed)
 	p.cfg.Log.Info("interface changed", "interface", p.cfg.name(),
