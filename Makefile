@@ -16,7 +16,7 @@ export GOFLAGS += -buildvcs=false
 export PATH := $(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := build
-.PHONY: build demo demo-ethernet test test-race fuzz test-long test-powercut test-rot bench bench-net bench-wire bench-failover bench-growth figures bench-restart bench-odbc test-odbc test-payment example-shop deb deb-previous deb-repro apt-repo lab lab-programs lab-upgrade lab-watchdog test-deb test-clean generate lint clean help need-go need-ip need-test need-databases
+.PHONY: build demo demo-ethernet test test-race fuzz test-long test-powercut test-rot bench bench-net bench-wire bench-failover bench-growth figures bench-restart bench-odbc test-odbc test-mail test-payment example-shop deb deb-previous deb-repro apt-repo lab lab-programs lab-upgrade lab-watchdog test-deb test-clean generate lint clean help need-go need-ip need-test need-databases
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -67,6 +67,14 @@ test-odbc: need-databases build ## EFFECTS SQL effects (default 10000) on each o
 	RRTS_DATABASES=all packaging/with-odbc $(GO) test -count=1 ./comps/datasource/...
 	RRTS_DATABASES=all RRTS_ODBC_EFFECTS=$(or $(EFFECTS),10000) packaging/with-odbc $(GO) test -count=1 ./comps/datasource -run 'TestDatabases/.*/kills' -timeout 60m -v
 	RRTS_DATABASES=all RRTS_ODBC_EFFECTS=$(or $(EFFECTS),10000) $(GO) test -count=1 ./rrts/cmd/rrts -run TestDataSources -timeout 120m -v
+
+# What mail is tried against beside a scripted server.
+MAIL_PACKAGES := postfix sasl2-bin libsasl2-modules
+
+test-mail: need-go ## MAILS mails (default 2000) through a real Postfix, while it, SFUs and the leader are killed (as root)
+	@packaging/need-packages "mail through Postfix" $(MAIL_PACKAGES)
+	RRTS_POSTFIX=1 $(GO) test -count=1 ./comps/smtp -run TestPostfix -v
+	RRTS_POSTFIX=1 RRTS_MAILS=$(or $(MAILS),2000) $(GO) test -count=1 ./rrts/cmd/rrts -run TestMails -timeout 60m -v
 
 bench-odbc: need-databases ## SQL effects per second beside the same statements in a plain loop over ODBC
 	RRTS_DATABASES=all RRTS_ODBC_BENCH=5s packaging/with-odbc $(GO) test -count=1 ./comps/datasource -run TestThroughput -timeout 30m -v
