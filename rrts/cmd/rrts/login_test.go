@@ -10,18 +10,22 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/emersion/go-smtp"
 	"golang.org/x/sys/unix"
 
 	"virtualservicesinc.com/rrts/client"
 	"virtualservicesinc.com/rrts/cmd/rrts/internal/arena"
+	"virtualservicesinc.com/rrts/cmd/rrts/internal/arena/arenatest"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/message/u128"
 	"virtualservicesinc.com/rrts/schema/ledgerpb"
@@ -31,13 +35,32 @@ import (
 )
 
 // TestLoginNameIsNowhere plants a login name and passwords in a cluster of real
-// processes and searches for them: in every frame on the loopback interface, where both
-// clients and SFUs speak, in every file that the SFUs have, their logs at their most
-// talkative included, and in what operators are told.
+// processes and searches for them: in every frame on the loopback interface, where
+// clients, SFUs and a mail server speak, in every file that the SFUs have, their logs at
+// their most talkative and a backup included, and in what operators, an auditor of the
+// events and every command are told, as tables and as JSON.
 func TestLoginNameIsNowhere(t *testing.T) {
 	require.Root(t)
 	dir := t.TempDir()
-	a := newArena(t, 3, func(c *arena.Config) { c.Dir, c.Settings.LogLevel = dir, slog.LevelDebug })
+	relay, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := smtp.NewServer(&post{rng: mathrand.New(mathrand.NewPCG(1, 1)), taken: map[string]int{}})
+	srv.Domain = "post.test"
+	go srv.Serve(relay)
+	defer srv.Close()
+	templates := t.TempDir()
+	for _, name := range []string{"receipt.subject", "receipt.txt"} {
+		if err := os.WriteFile(filepath.Join(templates, name), []byte("For {{.to}}\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a := newArena(t, 3, func(c *arena.Config) {
+		c.Dir, c.Settings.LogLevel = dir, slog.LevelDebug
+		c.Settings.Mail.Relay, c.Settings.Mail.Security, c.Settings.Mail.From = relay.Addr().String(), "none", "Shop <shop@shop.example>"
+		c.Settings.Mail.Templates = templates
+	})
 	var random [8]byte
 	rand.Read(random[:])
 	planted := hex.EncodeToString(random[:])
@@ -86,12 +109,40 @@ func TestLoginNameIsNowhere(t *testing.T) {
 	for _, row := range list.Transactions {
 		told.Write(message.Marshal(&row))
 	}
+	for e, err := range op.Events(txnpb.Position{}, nil).Past(ctx) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&told, "%+v %x\n", e, message.Marshal(&e.Event))
+	}
+	etc := a.ConfigDir(1)
+	address := exec.Command(filepath.Join(arenatest.Programs(t), "rrts"), "--config", etc, "user", "address", "Anna")
+	address.Stdin = strings.NewReader("anna@home.example\n")
+	if out, err := address.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, words := range []string{"mail test Anna", "alarms test", "alarms", "alarms history", "status", "user list", "user rights 1", "tx list", "effects list",
+		"events --past --after start", "component list", "backup --to " + dir} {
+		for _, form := range []string{"--json=true", "--json=false"} {
+			if strings.HasPrefix(words, "backup") && form == "--json=false" {
+				continue // one is enough
+			}
+			out, err := exec.CommandContext(ctx, filepath.Join(arenatest.Programs(t), "rrts"), append(strings.Fields(words), form, "--config", etc)...).CombinedOutput()
+			if err != nil {
+				t.Fatalf("rrts %s: %v\n%s", words, err, out)
+			}
+			told.Write(out)
+		}
+	}
 	for i := range a.SFUs() {
 		if err := a.Stop(i); err != nil {
 			t.Fatal(err)
 		}
 	}
 	frames, seen := wire()
+	if !bytes.Contains(frames, []byte("MAIL FROM:<shop@shop.example>")) || !strings.Contains(told.String(), "Anna") {
+		t.Error("no mail was seen, or nothing was told of the user: the search says nothing")
+	}
 	if seen < 100 {
 		t.Fatalf("%d frames were seen: the search says nothing", seen)
 	}
