@@ -108,7 +108,7 @@ func respond(t *testing.T, name string, request []byte) *pluginpb.CodeGeneratorR
 	return &r
 }
 
-const testpb = "rrts/cmd/rrtsgen/internal/testpb/"
+const testpb = "rrts/cmd/internal/codecpb/"
 
 // TestPlugin: under protoc the code is the same as that of rrtsgen generate.
 func TestPlugin(t *testing.T) {

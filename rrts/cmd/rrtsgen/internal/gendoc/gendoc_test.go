@@ -14,8 +14,8 @@ var update = flag.Bool("update", false, "write the golden file anew")
 
 func TestGolden(t *testing.T) {
 	s, err := schema.Source{Root: "../../../../.."}.Load(t.Context(), []string{
-		"rrts/cmd/rrtsgen/internal/testpb/kindspb/kinds.proto",
-		"rrts/cmd/rrtsgen/internal/testpb/sharedpb/shared.proto",
+		"rrts/cmd/internal/codecpb/kindspb/kinds.proto",
+		"rrts/cmd/internal/codecpb/sharedpb/shared.proto",
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -20,9 +20,9 @@ const root = "../../../../.." // of the module
 // testpb tests.
 func TestGolden(t *testing.T) {
 	s, err := schema.Source{Root: root}.Load(t.Context(), []string{
-		"rrts/cmd/rrtsgen/internal/testpb/barepb/bare.proto",
-		"rrts/cmd/rrtsgen/internal/testpb/kindspb/kinds.proto",
-		"rrts/cmd/rrtsgen/internal/testpb/sharedpb/shared.proto",
+		"rrts/cmd/internal/codecpb/barepb/bare.proto",
+		"rrts/cmd/internal/codecpb/kindspb/kinds.proto",
+		"rrts/cmd/internal/codecpb/sharedpb/shared.proto",
 	})
 	if err != nil {
 		t.Fatal(err)

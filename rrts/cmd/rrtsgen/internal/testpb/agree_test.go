@@ -13,10 +13,10 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
-	googlekinds "virtualservicesinc.com/rrts/cmd/rrtsgen/internal/testpb/googlepb/kindspb"
-	googleshared "virtualservicesinc.com/rrts/cmd/rrtsgen/internal/testpb/googlepb/sharedpb"
-	"virtualservicesinc.com/rrts/cmd/rrtsgen/internal/testpb/kindspb"
-	"virtualservicesinc.com/rrts/cmd/rrtsgen/internal/testpb/sharedpb"
+	googlekinds "virtualservicesinc.com/rrts/cmd/internal/codecpb/googlepb/kindspb"
+	googleshared "virtualservicesinc.com/rrts/cmd/internal/codecpb/googlepb/sharedpb"
+	"virtualservicesinc.com/rrts/cmd/internal/codecpb/kindspb"
+	"virtualservicesinc.com/rrts/cmd/internal/codecpb/sharedpb"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/message/u128"
 )

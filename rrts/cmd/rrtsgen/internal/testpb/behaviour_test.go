@@ -9,27 +9,28 @@ import (
 	"strings"
 	"testing"
 
-	googlekinds "virtualservicesinc.com/rrts/cmd/rrtsgen/internal/testpb/googlepb/kindspb"
-	"virtualservicesinc.com/rrts/cmd/rrtsgen/internal/testpb/kindspb"
-	"virtualservicesinc.com/rrts/cmd/rrtsgen/internal/testpb/sharedpb"
+	"virtualservicesinc.com/rrts/cmd/internal/codecpb"
+	googlekinds "virtualservicesinc.com/rrts/cmd/internal/codecpb/googlepb/kindspb"
+	"virtualservicesinc.com/rrts/cmd/internal/codecpb/kindspb"
+	"virtualservicesinc.com/rrts/cmd/internal/codecpb/sharedpb"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/message/u128"
 )
 
 func TestAllocations(t *testing.T) {
 	var scalars kindspb.Scalars
-	scalarBytes := scalarsWire()
+	scalarBytes := codecpb.Scalars().AppendTo(nil)
 	var payment kindspb.Transfer
 	var batch kindspb.Batch
-	batchBytes := batchWire(100)
+	batchBytes := codecpb.Batch(100).AppendTo(nil)
 	var packed kindspb.Repeated
-	packedBytes := packedWire(100)
+	packedBytes := codecpb.Packed(100).AppendTo(nil)
 	numbers := kindspb.Repeated{B: []bool{true, false}, S32: []int32{-1}, F64: []uint64{1, 2}, Points: []sharedpb.Point{{X: 1}, {Y: 2}}}
 	numberBytes := numbers.AppendTo(nil)
 	for _, m := range []struct {
 		m message.Message
 		b []byte
-	}{{&scalars, scalarBytes}, {&payment, transferWire}, {&batch, batchBytes}, {&packed, packedBytes}, {&packed, numberBytes}} {
+	}{{&scalars, scalarBytes}, {&payment, codecpb.Transfer(1).AppendTo(nil)}, {&batch, batchBytes}, {&packed, packedBytes}, {&packed, numberBytes}} {
 		if err := m.m.Parse(m.b); err != nil { // grows the slices
 			t.Fatal(err)
 		}

@@ -26,7 +26,7 @@ var update = flag.Bool("update", false, "write googlepb anew with protoc-gen-go"
 
 const (
 	root   = "../../../../.." // of the module
-	folder = "rrts/cmd/rrtsgen/internal/testpb/"
+	folder = "rrts/cmd/internal/codecpb/"
 )
 
 var sources = []string{folder + "sharedpb/shared.proto", folder + "kindspb/kinds.proto"}

@@ -40,7 +40,7 @@ func TestPython(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	sch, err := schema.Source{Root: "../../../../.."}.Load(t.Context(), []string{"rrts/cmd/rrtsgen/internal/testpb/kindspb/kinds.proto"})
+	sch, err := schema.Source{Root: "../../../../.."}.Load(t.Context(), []string{"rrts/cmd/internal/codecpb/kindspb/kinds.proto"})
 	if err != nil {
 		t.Fatal(err)
 	}

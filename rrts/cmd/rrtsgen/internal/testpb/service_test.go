@@ -6,9 +6,9 @@ import (
 	"reflect"
 	"testing"
 
-	"virtualservicesinc.com/rrts/cmd/rrtsgen/internal/testpb/barepb"
-	"virtualservicesinc.com/rrts/cmd/rrtsgen/internal/testpb/kindspb"
-	"virtualservicesinc.com/rrts/cmd/rrtsgen/internal/testpb/sharedpb"
+	"virtualservicesinc.com/rrts/cmd/internal/codecpb/barepb"
+	"virtualservicesinc.com/rrts/cmd/internal/codecpb/kindspb"
+	"virtualservicesinc.com/rrts/cmd/internal/codecpb/sharedpb"
 	"virtualservicesinc.com/rrts/message"
 )
 

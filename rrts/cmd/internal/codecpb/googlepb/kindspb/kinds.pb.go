@@ -2,7 +2,7 @@
 // versions:
 // 	protoc-gen-go v1.36.12
 // 	protoc        (unknown)
-// source: rrts/cmd/rrtsgen/internal/testpb/kindspb/kinds.proto
+// source: rrts/cmd/internal/codecpb/kindspb/kinds.proto
 
 package kindspb
 
@@ -12,7 +12,7 @@ import (
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
-	sharedpb "virtualservicesinc.com/rrts/cmd/rrtsgen/internal/testpb/googlepb/sharedpb"
+	sharedpb "virtualservicesinc.com/rrts/cmd/internal/codecpb/googlepb/sharedpb"
 )
 
 const (
@@ -55,11 +55,11 @@ func (x Mood) String() string {
 }
 
 func (Mood) Descriptor() protoreflect.EnumDescriptor {
-	return file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_enumTypes[0].Descriptor()
+	return file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_enumTypes[0].Descriptor()
 }
 
 func (Mood) Type() protoreflect.EnumType {
-	return &file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_enumTypes[0]
+	return &file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_enumTypes[0]
 }
 
 func (x Mood) Number() protoreflect.EnumNumber {
@@ -68,7 +68,7 @@ func (x Mood) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Mood.Descriptor instead.
 func (Mood) EnumDescriptor() ([]byte, []int) {
-	return file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_rawDescGZIP(), []int{0}
+	return file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_rawDescGZIP(), []int{0}
 }
 
 type Names_Inner_Deep int32
@@ -101,11 +101,11 @@ func (x Names_Inner_Deep) String() string {
 }
 
 func (Names_Inner_Deep) Descriptor() protoreflect.EnumDescriptor {
-	return file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_enumTypes[1].Descriptor()
+	return file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_enumTypes[1].Descriptor()
 }
 
 func (Names_Inner_Deep) Type() protoreflect.EnumType {
-	return &file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_enumTypes[1]
+	return &file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_enumTypes[1]
 }
 
 func (x Names_Inner_Deep) Number() protoreflect.EnumNumber {
@@ -114,7 +114,7 @@ func (x Names_Inner_Deep) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Names_Inner_Deep.Descriptor instead.
 func (Names_Inner_Deep) EnumDescriptor() ([]byte, []int) {
-	return file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_rawDescGZIP(), []int{7, 0, 0}
+	return file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_rawDescGZIP(), []int{7, 0, 0}
 }
 
 type Scalars struct {
@@ -143,7 +143,7 @@ type Scalars struct {
 
 func (x *Scalars) Reset() {
 	*x = Scalars{}
-	mi := &file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_msgTypes[0]
+	mi := &file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -155,7 +155,7 @@ func (x *Scalars) String() string {
 func (*Scalars) ProtoMessage() {}
 
 func (x *Scalars) ProtoReflect() protoreflect.Message {
-	mi := &file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_msgTypes[0]
+	mi := &file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -168,7 +168,7 @@ func (x *Scalars) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Scalars.ProtoReflect.Descriptor instead.
 func (*Scalars) Descriptor() ([]byte, []int) {
-	return file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_rawDescGZIP(), []int{0}
+	return file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_rawDescGZIP(), []int{0}
 }
 
 func (x *Scalars) GetB() bool {
@@ -309,7 +309,7 @@ type Bytes struct {
 
 func (x *Bytes) Reset() {
 	*x = Bytes{}
-	mi := &file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_msgTypes[1]
+	mi := &file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -321,7 +321,7 @@ func (x *Bytes) String() string {
 func (*Bytes) ProtoMessage() {}
 
 func (x *Bytes) ProtoReflect() protoreflect.Message {
-	mi := &file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_msgTypes[1]
+	mi := &file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -334,7 +334,7 @@ func (x *Bytes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bytes.ProtoReflect.Descriptor instead.
 func (*Bytes) Descriptor() ([]byte, []int) {
-	return file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_rawDescGZIP(), []int{1}
+	return file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *Bytes) GetS() string {
@@ -391,7 +391,7 @@ type Repeated struct {
 
 func (x *Repeated) Reset() {
 	*x = Repeated{}
-	mi := &file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_msgTypes[2]
+	mi := &file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -403,7 +403,7 @@ func (x *Repeated) String() string {
 func (*Repeated) ProtoMessage() {}
 
 func (x *Repeated) ProtoReflect() protoreflect.Message {
-	mi := &file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_msgTypes[2]
+	mi := &file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -416,7 +416,7 @@ func (x *Repeated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Repeated.ProtoReflect.Descriptor instead.
 func (*Repeated) Descriptor() ([]byte, []int) {
-	return file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_rawDescGZIP(), []int{2}
+	return file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Repeated) GetB() []bool {
@@ -570,7 +570,7 @@ type Optional struct {
 
 func (x *Optional) Reset() {
 	*x = Optional{}
-	mi := &file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_msgTypes[3]
+	mi := &file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -582,7 +582,7 @@ func (x *Optional) String() string {
 func (*Optional) ProtoMessage() {}
 
 func (x *Optional) ProtoReflect() protoreflect.Message {
-	mi := &file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_msgTypes[3]
+	mi := &file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -595,7 +595,7 @@ func (x *Optional) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Optional.ProtoReflect.Descriptor instead.
 func (*Optional) Descriptor() ([]byte, []int) {
-	return file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_rawDescGZIP(), []int{3}
+	return file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Optional) GetB() bool {
@@ -728,7 +728,7 @@ type Wide struct {
 
 func (x *Wide) Reset() {
 	*x = Wide{}
-	mi := &file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_msgTypes[4]
+	mi := &file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -740,7 +740,7 @@ func (x *Wide) String() string {
 func (*Wide) ProtoMessage() {}
 
 func (x *Wide) ProtoReflect() protoreflect.Message {
-	mi := &file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_msgTypes[4]
+	mi := &file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -753,7 +753,7 @@ func (x *Wide) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wide.ProtoReflect.Descriptor instead.
 func (*Wide) Descriptor() ([]byte, []int) {
-	return file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_rawDescGZIP(), []int{4}
+	return file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Wide) GetX() []byte {
@@ -789,7 +789,7 @@ type Everything struct {
 
 func (x *Everything) Reset() {
 	*x = Everything{}
-	mi := &file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_msgTypes[5]
+	mi := &file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -801,7 +801,7 @@ func (x *Everything) String() string {
 func (*Everything) ProtoMessage() {}
 
 func (x *Everything) ProtoReflect() protoreflect.Message {
-	mi := &file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_msgTypes[5]
+	mi := &file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -814,7 +814,7 @@ func (x *Everything) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Everything.ProtoReflect.Descriptor instead.
 func (*Everything) Descriptor() ([]byte, []int) {
-	return file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_rawDescGZIP(), []int{5}
+	return file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Everything) GetScalars() *Scalars {
@@ -857,7 +857,7 @@ type Bounded struct {
 
 func (x *Bounded) Reset() {
 	*x = Bounded{}
-	mi := &file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_msgTypes[6]
+	mi := &file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -869,7 +869,7 @@ func (x *Bounded) String() string {
 func (*Bounded) ProtoMessage() {}
 
 func (x *Bounded) ProtoReflect() protoreflect.Message {
-	mi := &file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_msgTypes[6]
+	mi := &file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -882,7 +882,7 @@ func (x *Bounded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bounded.ProtoReflect.Descriptor instead.
 func (*Bounded) Descriptor() ([]byte, []int) {
-	return file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_rawDescGZIP(), []int{6}
+	return file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Bounded) GetNumbers() []uint32 {
@@ -929,7 +929,7 @@ type Names struct {
 
 func (x *Names) Reset() {
 	*x = Names{}
-	mi := &file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_msgTypes[7]
+	mi := &file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -941,7 +941,7 @@ func (x *Names) String() string {
 func (*Names) ProtoMessage() {}
 
 func (x *Names) ProtoReflect() protoreflect.Message {
-	mi := &file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_msgTypes[7]
+	mi := &file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -954,7 +954,7 @@ func (x *Names) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Names.ProtoReflect.Descriptor instead.
 func (*Names) Descriptor() ([]byte, []int) {
-	return file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_rawDescGZIP(), []int{7}
+	return file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Names) GetSize() uint32 {
@@ -1027,7 +1027,7 @@ type Login struct {
 
 func (x *Login) Reset() {
 	*x = Login{}
-	mi := &file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_msgTypes[8]
+	mi := &file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1039,7 +1039,7 @@ func (x *Login) String() string {
 func (*Login) ProtoMessage() {}
 
 func (x *Login) ProtoReflect() protoreflect.Message {
-	mi := &file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_msgTypes[8]
+	mi := &file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1052,7 +1052,7 @@ func (x *Login) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Login.ProtoReflect.Descriptor instead.
 func (*Login) Descriptor() ([]byte, []int) {
-	return file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_rawDescGZIP(), []int{8}
+	return file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Login) GetName() string {
@@ -1105,7 +1105,7 @@ type None struct {
 
 func (x *None) Reset() {
 	*x = None{}
-	mi := &file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_msgTypes[9]
+	mi := &file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1117,7 +1117,7 @@ func (x *None) String() string {
 func (*None) ProtoMessage() {}
 
 func (x *None) ProtoReflect() protoreflect.Message {
-	mi := &file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_msgTypes[9]
+	mi := &file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1130,7 +1130,7 @@ func (x *None) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use None.ProtoReflect.Descriptor instead.
 func (*None) Descriptor() ([]byte, []int) {
-	return file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_rawDescGZIP(), []int{9}
+	return file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_rawDescGZIP(), []int{9}
 }
 
 type Transfer struct {
@@ -1154,7 +1154,7 @@ type Transfer struct {
 
 func (x *Transfer) Reset() {
 	*x = Transfer{}
-	mi := &file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_msgTypes[10]
+	mi := &file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1166,7 +1166,7 @@ func (x *Transfer) String() string {
 func (*Transfer) ProtoMessage() {}
 
 func (x *Transfer) ProtoReflect() protoreflect.Message {
-	mi := &file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_msgTypes[10]
+	mi := &file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1179,7 +1179,7 @@ func (x *Transfer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transfer.ProtoReflect.Descriptor instead.
 func (*Transfer) Descriptor() ([]byte, []int) {
-	return file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_rawDescGZIP(), []int{10}
+	return file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Transfer) GetId() []byte {
@@ -1282,7 +1282,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_msgTypes[11]
+	mi := &file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1294,7 +1294,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_msgTypes[11]
+	mi := &file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1307,7 +1307,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_rawDescGZIP(), []int{11}
+	return file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Batch) GetTransfers() []*Transfer {
@@ -1326,7 +1326,7 @@ type Names_Inner struct {
 
 func (x *Names_Inner) Reset() {
 	*x = Names_Inner{}
-	mi := &file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_msgTypes[12]
+	mi := &file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1338,7 +1338,7 @@ func (x *Names_Inner) String() string {
 func (*Names_Inner) ProtoMessage() {}
 
 func (x *Names_Inner) ProtoReflect() protoreflect.Message {
-	mi := &file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_msgTypes[12]
+	mi := &file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1351,7 +1351,7 @@ func (x *Names_Inner) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Names_Inner.ProtoReflect.Descriptor instead.
 func (*Names_Inner) Descriptor() ([]byte, []int) {
-	return file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_rawDescGZIP(), []int{7, 0}
+	return file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_rawDescGZIP(), []int{7, 0}
 }
 
 func (x *Names_Inner) GetDeep() Names_Inner_Deep {
@@ -1361,11 +1361,11 @@ func (x *Names_Inner) GetDeep() Names_Inner_Deep {
 	return Names_Inner_DEEP_NONE
 }
 
-var File_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto protoreflect.FileDescriptor
+var File_rrts_cmd_internal_codecpb_kindspb_kinds_proto protoreflect.FileDescriptor
 
-const file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_rawDesc = "" +
+const file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_rawDesc = "" +
 	"\n" +
-	"4rrts/cmd/rrtsgen/internal/testpb/kindspb/kinds.proto\x12\x0etestsite.kinds\x1a6rrts/cmd/rrtsgen/internal/testpb/sharedpb/shared.proto\"\x89\x03\n" +
+	"-rrts/cmd/internal/codecpb/kindspb/kinds.proto\x12\x0etestsite.kinds\x1a/rrts/cmd/internal/codecpb/sharedpb/shared.proto\"\x89\x03\n" +
 	"\aScalars\x12\f\n" +
 	"\x01b\x18\x01 \x01(\bR\x01b\x12\x10\n" +
 	"\x03i32\x18\x02 \x01(\x05R\x03i32\x12\x10\n" +
@@ -1512,23 +1512,23 @@ const file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_rawDesc = "" +
 	"\x04Mood\x12\x10\n" +
 	"\fMOOD_NEUTRAL\x10\x00\x12\r\n" +
 	"\tMOOD_GLAD\x10\x01\x12\x11\n" +
-	"\rMOOD_VERY_SAD\x10\x05\"\x04\b\x02\x10\x04BJZHvirtualservicesinc.com/rrts/cmd/rrtsgen/internal/testpb/googlepb/kindspbb\x06proto3"
+	"\rMOOD_VERY_SAD\x10\x05\"\x04\b\x02\x10\x04BCZAvirtualservicesinc.com/rrts/cmd/internal/codecpb/googlepb/kindspbb\x06proto3"
 
 var (
-	file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_rawDescOnce sync.Once
-	file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_rawDescData []byte
+	file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_rawDescOnce sync.Once
+	file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_rawDescData []byte
 )
 
-func file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_rawDescGZIP() []byte {
-	file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_rawDescOnce.Do(func() {
-		file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_rawDesc), len(file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_rawDesc)))
+func file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_rawDescGZIP() []byte {
+	file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_rawDescOnce.Do(func() {
+		file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_rawDesc), len(file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_rawDesc)))
 	})
-	return file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_rawDescData
+	return file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_rawDescData
 }
 
-var file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
-var file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_goTypes = []any{
+var file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_goTypes = []any{
 	(Mood)(0),               // 0: testsite.kinds.Mood
 	(Names_Inner_Deep)(0),   // 1: testsite.kinds.Names.Inner.Deep
 	(*Scalars)(nil),         // 2: testsite.kinds.Scalars
@@ -1548,7 +1548,7 @@ var file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_goTypes = []any{
 	(*sharedpb.Point)(nil),  // 16: testsite.shared.Point
 	(*sharedpb.Secret)(nil), // 17: testsite.shared.Secret
 }
-var file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_depIdxs = []int32{
+var file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_depIdxs = []int32{
 	0,  // 0: testsite.kinds.Scalars.mood:type_name -> testsite.kinds.Mood
 	15, // 1: testsite.kinds.Scalars.color:type_name -> testsite.shared.Color
 	16, // 2: testsite.kinds.Bytes.point:type_name -> testsite.shared.Point
@@ -1575,30 +1575,30 @@ var file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_depIdxs = []int32{
 	0,  // [0:19] is the sub-list for field type_name
 }
 
-func init() { file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_init() }
-func file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_init() {
-	if File_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto != nil {
+func init() { file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_init() }
+func file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_init() {
+	if File_rrts_cmd_internal_codecpb_kindspb_kinds_proto != nil {
 		return
 	}
-	file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_msgTypes[3].OneofWrappers = []any{}
-	file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_msgTypes[4].OneofWrappers = []any{}
-	file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_msgTypes[8].OneofWrappers = []any{}
+	file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_msgTypes[3].OneofWrappers = []any{}
+	file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_msgTypes[4].OneofWrappers = []any{}
+	file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_msgTypes[8].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
-			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_rawDesc), len(file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_rawDesc)),
+			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_rawDesc), len(file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_rawDesc)),
 			NumEnums:      2,
 			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
-		GoTypes:           file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_goTypes,
-		DependencyIndexes: file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_depIdxs,
-		EnumInfos:         file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_enumTypes,
-		MessageInfos:      file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_msgTypes,
+		GoTypes:           file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_goTypes,
+		DependencyIndexes: file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_depIdxs,
+		EnumInfos:         file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_enumTypes,
+		MessageInfos:      file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_msgTypes,
 	}.Build()
-	File_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto = out.File
-	file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_goTypes = nil
-	file_rrts_cmd_rrtsgen_internal_testpb_kindspb_kinds_proto_depIdxs = nil
+	File_rrts_cmd_internal_codecpb_kindspb_kinds_proto = out.File
+	file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_goTypes = nil
+	file_rrts_cmd_internal_codecpb_kindspb_kinds_proto_depIdxs = nil
 }

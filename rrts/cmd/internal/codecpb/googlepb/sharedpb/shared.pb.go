@@ -2,7 +2,7 @@
 // versions:
 // 	protoc-gen-go v1.36.12
 // 	protoc        (unknown)
-// source: rrts/cmd/rrtsgen/internal/testpb/sharedpb/shared.proto
+// source: rrts/cmd/internal/codecpb/sharedpb/shared.proto
 
 package sharedpb
 
@@ -54,11 +54,11 @@ func (x Color) String() string {
 }
 
 func (Color) Descriptor() protoreflect.EnumDescriptor {
-	return file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_enumTypes[0].Descriptor()
+	return file_rrts_cmd_internal_codecpb_sharedpb_shared_proto_enumTypes[0].Descriptor()
 }
 
 func (Color) Type() protoreflect.EnumType {
-	return &file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_enumTypes[0]
+	return &file_rrts_cmd_internal_codecpb_sharedpb_shared_proto_enumTypes[0]
 }
 
 func (x Color) Number() protoreflect.EnumNumber {
@@ -67,7 +67,7 @@ func (x Color) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Color.Descriptor instead.
 func (Color) EnumDescriptor() ([]byte, []int) {
-	return file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_rawDescGZIP(), []int{0}
+	return file_rrts_cmd_internal_codecpb_sharedpb_shared_proto_rawDescGZIP(), []int{0}
 }
 
 type Point struct {
@@ -81,7 +81,7 @@ type Point struct {
 
 func (x *Point) Reset() {
 	*x = Point{}
-	mi := &file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_msgTypes[0]
+	mi := &file_rrts_cmd_internal_codecpb_sharedpb_shared_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -93,7 +93,7 @@ func (x *Point) String() string {
 func (*Point) ProtoMessage() {}
 
 func (x *Point) ProtoReflect() protoreflect.Message {
-	mi := &file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_msgTypes[0]
+	mi := &file_rrts_cmd_internal_codecpb_sharedpb_shared_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -106,7 +106,7 @@ func (x *Point) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Point.ProtoReflect.Descriptor instead.
 func (*Point) Descriptor() ([]byte, []int) {
-	return file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_rawDescGZIP(), []int{0}
+	return file_rrts_cmd_internal_codecpb_sharedpb_shared_proto_rawDescGZIP(), []int{0}
 }
 
 func (x *Point) GetX() int32 {
@@ -141,7 +141,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_msgTypes[1]
+	mi := &file_rrts_cmd_internal_codecpb_sharedpb_shared_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -153,7 +153,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_msgTypes[1]
+	mi := &file_rrts_cmd_internal_codecpb_sharedpb_shared_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -166,7 +166,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_rawDescGZIP(), []int{1}
+	return file_rrts_cmd_internal_codecpb_sharedpb_shared_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *Secret) GetKey() string {
@@ -190,11 +190,11 @@ func (x *Secret) GetVersion() uint32 {
 	return 0
 }
 
-var File_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto protoreflect.FileDescriptor
+var File_rrts_cmd_internal_codecpb_sharedpb_shared_proto protoreflect.FileDescriptor
 
-const file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_rawDesc = "" +
+const file_rrts_cmd_internal_codecpb_sharedpb_shared_proto_rawDesc = "" +
 	"\n" +
-	"6rrts/cmd/rrtsgen/internal/testpb/sharedpb/shared.proto\x12\x0ftestsite.shared\"9\n" +
+	"/rrts/cmd/internal/codecpb/sharedpb/shared.proto\x12\x0ftestsite.shared\"9\n" +
 	"\x05Point\x12\f\n" +
 	"\x01x\x18\x01 \x01(\x11R\x01x\x12\f\n" +
 	"\x01y\x18\x02 \x01(\x11R\x01y\x12\x14\n" +
@@ -206,28 +206,28 @@ const file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_rawDesc = "" +
 	"\x05Color\x12\r\n" +
 	"\tCOLOR_RED\x10\x00\x12\x0f\n" +
 	"\vCOLOR_GREEN\x10\x01\x12\x17\n" +
-	"\x0fCOLOR_INFRA_RED\x10\xff\xff\xff\xff\aBKZIvirtualservicesinc.com/rrts/cmd/rrtsgen/internal/testpb/googlepb/sharedpbb\x06proto3"
+	"\x0fCOLOR_INFRA_RED\x10\xff\xff\xff\xff\aBDZBvirtualservicesinc.com/rrts/cmd/internal/codecpb/googlepb/sharedpbb\x06proto3"
 
 var (
-	file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_rawDescOnce sync.Once
-	file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_rawDescData []byte
+	file_rrts_cmd_internal_codecpb_sharedpb_shared_proto_rawDescOnce sync.Once
+	file_rrts_cmd_internal_codecpb_sharedpb_shared_proto_rawDescData []byte
 )
 
-func file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_rawDescGZIP() []byte {
-	file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_rawDescOnce.Do(func() {
-		file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_rawDesc), len(file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_rawDesc)))
+func file_rrts_cmd_internal_codecpb_sharedpb_shared_proto_rawDescGZIP() []byte {
+	file_rrts_cmd_internal_codecpb_sharedpb_shared_proto_rawDescOnce.Do(func() {
+		file_rrts_cmd_internal_codecpb_sharedpb_shared_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_rrts_cmd_internal_codecpb_sharedpb_shared_proto_rawDesc), len(file_rrts_cmd_internal_codecpb_sharedpb_shared_proto_rawDesc)))
 	})
-	return file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_rawDescData
+	return file_rrts_cmd_internal_codecpb_sharedpb_shared_proto_rawDescData
 }
 
-var file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
-var file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_goTypes = []any{
+var file_rrts_cmd_internal_codecpb_sharedpb_shared_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_rrts_cmd_internal_codecpb_sharedpb_shared_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_rrts_cmd_internal_codecpb_sharedpb_shared_proto_goTypes = []any{
 	(Color)(0),     // 0: testsite.shared.Color
 	(*Point)(nil),  // 1: testsite.shared.Point
 	(*Secret)(nil), // 2: testsite.shared.Secret
 }
-var file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_depIdxs = []int32{
+var file_rrts_cmd_internal_codecpb_sharedpb_shared_proto_depIdxs = []int32{
 	0, // [0:0] is the sub-list for method output_type
 	0, // [0:0] is the sub-list for method input_type
 	0, // [0:0] is the sub-list for extension type_name
@@ -235,27 +235,27 @@ var file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_depIdxs = []int3
 	0, // [0:0] is the sub-list for field type_name
 }
 
-func init() { file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_init() }
-func file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_init() {
-	if File_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto != nil {
+func init() { file_rrts_cmd_internal_codecpb_sharedpb_shared_proto_init() }
+func file_rrts_cmd_internal_codecpb_sharedpb_shared_proto_init() {
+	if File_rrts_cmd_internal_codecpb_sharedpb_shared_proto != nil {
 		return
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
-			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_rawDesc), len(file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_rawDesc)),
+			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rrts_cmd_internal_codecpb_sharedpb_shared_proto_rawDesc), len(file_rrts_cmd_internal_codecpb_sharedpb_shared_proto_rawDesc)),
 			NumEnums:      1,
 			NumMessages:   2,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
-		GoTypes:           file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_goTypes,
-		DependencyIndexes: file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_depIdxs,
-		EnumInfos:         file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_enumTypes,
-		MessageInfos:      file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_msgTypes,
+		GoTypes:           file_rrts_cmd_internal_codecpb_sharedpb_shared_proto_goTypes,
+		DependencyIndexes: file_rrts_cmd_internal_codecpb_sharedpb_shared_proto_depIdxs,
+		EnumInfos:         file_rrts_cmd_internal_codecpb_sharedpb_shared_proto_enumTypes,
+		MessageInfos:      file_rrts_cmd_internal_codecpb_sharedpb_shared_proto_msgTypes,
 	}.Build()
-	File_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto = out.File
-	file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_goTypes = nil
-	file_rrts_cmd_rrtsgen_internal_testpb_sharedpb_shared_proto_depIdxs = nil
+	File_rrts_cmd_internal_codecpb_sharedpb_shared_proto = out.File
+	file_rrts_cmd_internal_codecpb_sharedpb_shared_proto_goTypes = nil
+	file_rrts_cmd_internal_codecpb_sharedpb_shared_proto_depIdxs = nil
 }
