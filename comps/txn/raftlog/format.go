@@ -146,11 +146,20 @@ func (l *Log) replayLocked(pos journal.Position, kind journal.Kind, payload []by
 	return fmt.Errorf("%w: kind %d", ErrFormat, kind)
 }
 
+// followsLocked reports whether an entry may stand where it says, behind one of term prev.
+func (l *Log) followsLocked(i, prev uint64) bool {
+	before, err := l.termLocked(i - 1)
+	return err == nil && before == prev
+}
+
 func (l *Log) replayEntryLocked(pos journal.Position, e *raftpb.Entry, prev uint64, hole bool) error {
 	i := e.GetIndex()
 	switch {
-	case hole && i > l.lastLocked()+1: // what was given up, the state holds: see Mend.Abandon
+	case hole && !l.followsLocked(i, prev):
+		// What was given up, the state holds: see Mend.Abandon. The entries behind it may be
+		// overruled further on, by one of a lower index, or have overruled some before it.
 		l.resetLocked(point{i - 1, prev})
+		l.cut = true
 	case len(l.recs) == 0 && i > l.base.index+1, i <= l.base.index && l.cut:
 		// The journal was cut before it. What the first segment begins with may have
 		// been overruled within it, by an entry of a lower index.

@@ -110,7 +110,7 @@ type Log struct {
 	conf   *raftpb.ConfState
 	base   point // the entry before the first
 	intent point // the newest snapshot whose installation began
-	cut    bool  // base is where the journal was cut, as far as replay has seen
+	cut    bool  // base is where the journal was cut, or some of it given up, as far as replay has seen
 	hole   bool  // replay has met entries that were given up, and none since
 	gaveUp bool  // replay has met some
 	forced force // the newest forced recovery
