@@ -27,7 +27,7 @@ type Config struct {
 	Open func() (fabric.Links, error)
 	// Roster, if not nil, is told of every roster that another SFU announces, and in which epoch. It must
 	// not block.
-	Roster func(epoch uint32, r *txnpb.Roster)
+	Roster func(from uint16, epoch uint32, r *txnpb.Roster)
 }
 
 // Connector is the Component. Its exported methods beside the life cycle may be
@@ -130,7 +130,7 @@ type keeperService struct{ *Connector }
 
 // Announce implements txnpb.RosterKeeperHandler.
 func (k keeperService) Announce(r message.Request, in *txnpb.Roster) {
-	k.cfg.Roster(r.Envelope().Epoch, in)
+	k.cfg.Roster(r.Envelope().From, r.Envelope().Epoch, in)
 }
 
 // Drain implements engine.Component. The engine itself sees to it that peers have

@@ -146,6 +146,7 @@ type Component struct {
 	fenced  bool
 	fencing atomic.Bool // it has been found damaged in this life
 	sound   atomic.Bool // the log is, and the threads run
+	mending atomic.Bool // log or state: it takes no part
 	full    atomic.Bool // the disk is: new work is refused
 	slow    atomic.Bool // the disk is: another member should lead
 
@@ -362,6 +363,7 @@ func (c *Component) Start(ctx context.Context) error {
 		c.takePart(ctx)
 		return nil
 	}
+	c.mending.Store(true)
 	c.goRun(ctx, "mend", func(mendCtx context.Context) {
 		if c.heal(mendCtx) {
 			c.takePart(ctx)
@@ -376,6 +378,7 @@ func (c *Component) takePart(ctx context.Context) {
 		c.host.ClearAlarm(name)
 	}
 	c.sound.Store(true)
+	c.mending.Store(false)
 	c.sayOverruled()
 	c.applier.tellRoster() // nothing is applied yet
 	c.goRun(ctx, "appender", c.appender.run)

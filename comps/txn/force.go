@@ -271,6 +271,19 @@ func (c *Component) Heard(r *txnpb.Roster) {
 	c.sayOverruled()
 }
 
+// Released reports whether this member, which is not in a newer roster, may go: see
+// roster.State.Released. outBy are the SFUs that announce such a roster.
+func (c *Component) Released(r *txnpb.Roster, outBy map[uint32]bool) bool {
+	if c.mending.Load() { // nobody has its vote
+		return len(outBy) > 0
+	}
+	s := c.group.Load()
+	if s == nil { // it does not know its group yet
+		return false
+	}
+	return s.Released(uint32(c.cfg.Node), r, outBy)
+}
+
 // sayOverruled raises the alarm of a member that has heard that it is overruled, as soon as
 // it knows its own epoch.
 func (c *Component) sayOverruled() {

@@ -288,9 +288,7 @@ func (l *loop) changed(changes []roster.Applied) {
 		l.pin.outdated = true
 		l.unpinOld()
 	}
-	if l.leading {
-		l.announce(0)
-	}
+	l.announce(0) // by every member: who was removed may go when most voters say so
 }
 
 // regrouped lets the other threads know the group.

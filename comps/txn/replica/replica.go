@@ -133,7 +133,8 @@ type Replica struct {
 	applied    uint64
 	nextExpiry uint64
 	group      roster.State
-	restored   uint64 // the entry of the newest state that raft took from another member
+	votes      []*raftpb.Message // that a removed member gives
+	restored   uint64            // the entry of the newest state that raft took from another member
 }
 
 // New returns a replica that continues from its log and applied state. The error
@@ -226,6 +227,9 @@ func (r *Replica) Step(m *raftpb.Message) {
 	case m.GetFrom() == r.lead:
 		r.silent = 0
 	}
+	if r.voteRemoved(m) {
+		return
+	}
 	_ = r.node.Step(m) // of an unknown peer: answered by silence
 	if r.cfg.Witness {
 		r.witnessed(m)
@@ -276,6 +280,7 @@ func (r *Replica) Ready(out *Output) bool {
 	if r.node.HasReady() {
 		r.take(r.node.Ready(), out)
 	}
+	out.Messages = move(out.Messages, &r.votes)
 	r.serveReads()
 	r.askReads() // the end of one round lets the next begin
 	out.Finished = move(out.Finished, &r.work.finished)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -88,10 +89,12 @@ type keeper struct {
 
 	wake chan struct{} // capacity 1
 
+	unsaved *config.Cluster // of run: a start must not go by it yet; nil as a rule
+
 	mu      sync.Mutex
 	newest  *txnpb.Roster
 	own     *txnpb.Roster            // that this SFU's replica has applied; nil where there is none
-	heard   *txnpb.Roster            // the newest that another SFU announced
+	saidOut map[uint32]bool          // the SFUs that announced one without this SFU
 	peers   []config.Peer            // of newest, and those that have left a moment ago
 	left    map[uint16]time.Duration // until when these are reached
 	replica *txn.Component           // the one that was made last; nil where there is none
@@ -104,7 +107,7 @@ type keeper struct {
 func newKeeper(cfg *config.Config, log *slog.Logger, now func() time.Duration) *keeper {
 	return &keeper{
 		cfg: cfg, log: log, now: now, removed: make(chan error, 1), wake: make(chan struct{}, 1),
-		newest: members.Roster(cfg.Cluster), peers: cfg.Peers(), left: map[uint16]time.Duration{},
+		newest: members.Roster(cfg.Cluster), peers: cfg.Peers(), left: map[uint16]time.Duration{}, saidOut: map[uint32]bool{},
 		greet: func(ctx context.Context, address string) (*gatewaypb.HelloReply, error) {
 			return greet(ctx, cfg.Dir, address)
 		},
@@ -115,6 +118,7 @@ func newKeeper(cfg *config.Config, log *slog.Logger, now func() time.Duration) *
 func (k *keeper) offer(r *txnpb.Roster) {
 	k.mu.Lock()
 	k.own = r
+	k.poke()
 	k.mu.Unlock()
 	k.take(r)
 }
@@ -128,17 +132,17 @@ func (k *keeper) take(r *txnpb.Roster) {
 	}
 }
 
-// announced takes a roster that another SFU has announced, likewise. Only such a one can
-// say that this SFU is out: whoever announces can do without it, come what may; before
-// that the others may need its vote once more. What is announced in an epoch that is over
-// counts for nothing.
-func (k *keeper) announced(epoch uint32, r *txnpb.Roster) {
+// announced takes a roster that another SFU has announced, likewise. Only others can say
+// that this SFU is out: whoever announces can do without it, come what may; before that
+// the others may need its vote once more. What is announced in an epoch that is over counts
+// for nothing.
+func (k *keeper) announced(from uint16, epoch uint32, r *txnpb.Roster) {
 	if epoch < k.epoch() {
 		return
 	}
 	k.mu.Lock()
-	if roster.Newer(r, k.heard) {
-		k.heard = r
+	if !roster.Listed(r, uint32(k.cfg.Self.Number)) {
+		k.saidOut[uint32(from)] = true
 	}
 	replica := k.replica
 	k.mu.Unlock()
@@ -147,6 +151,18 @@ func (k *keeper) announced(epoch uint32, r *txnpb.Roster) {
 	}
 	k.take(r)
 	k.poke()
+}
+
+// released reports whether those who say that this SFU is out are enough: of its replica's
+// group most voters, which may need its vote otherwise.
+func (k *keeper) released(r *txnpb.Roster) bool {
+	k.mu.Lock()
+	replica, outBy := k.replica, maps.Clone(k.saidOut)
+	k.mu.Unlock()
+	if replica == nil {
+		return len(outBy) > 0
+	}
+	return replica.Released(r, outBy)
 }
 
 // neededLocked reports whether this SFU's own replica still counts on a member that has
@@ -251,25 +267,25 @@ func (k *keeper) run(ctx context.Context) {
 		}
 		k.mu.Lock()
 		newest := k.newest
-		heard := !roster.Newer(newest, k.heard)
 		k.mu.Unlock()
 		if roster.Newer(newest, kept) {
-			taken, out := k.keep(newest, heard)
+			taken, out := k.keep(newest)
 			if out {
 				return
 			}
 			if taken {
 				kept = newest
 			}
+		} else if k.unsaved != nil {
+			k.save(k.unsaved, newest)
 		}
 		k.reach()
 	}
 }
 
 // keep makes a roster that of the next start, and notes whom it lists. It reports
-// whether it has taken it, and whether this SFU is out: heard says that another SFU
-// announced it.
-func (k *keeper) keep(r *txnpb.Roster, heard bool) (taken, out bool) {
+// whether it has taken it, and whether this SFU is out.
+func (k *keeper) keep(r *txnpb.Roster) (taken, out bool) {
 	c, err := members.Cluster(k.cfg.Cluster, r)
 	if err != nil {
 		k.log.Error("a roster that this software does not understand: install the newer one on this SFU", "version", r.Version, "err", err)
@@ -288,8 +304,8 @@ func (k *keeper) keep(r *txnpb.Roster, heard bool) (taken, out bool) {
 			peers = append(peers, config.Peer{Member: m, Via: config.Via(k.cfg.Self, &m)})
 		}
 	}
-	if !self && !heard {
-		return false, false // another will say so
+	if !self && !k.released(r) {
+		return false, false // others will say so
 	}
 	if self && overruled {
 		if err := keepForced(k.cfg.SFU.StateDir, r); err != nil {
@@ -312,10 +328,16 @@ func (k *keeper) keep(r *txnpb.Roster, heard bool) (taken, out bool) {
 }
 
 // save writes a roster into the state directory. While somebody leaves the group may
-// need it: a start goes by the roster of before.
+// need it, and where this SFU's replica has not applied that it has left: a start goes by the
+// roster of before.
 func (k *keeper) save(c *config.Cluster, r *txnpb.Roster) {
+	k.unsaved = nil
 	if slices.ContainsFunc(r.Members, func(m txnpb.Member) bool { return m.Leaving }) {
 		k.log.Info("an SFU is leaving the cluster", "version", r.Version)
+		return
+	}
+	if k.countsOnOthers(r) {
+		k.unsaved = c
 		return
 	}
 	path := filepath.Join(k.cfg.SFU.StateDir, config.RosterFile)
@@ -324,6 +346,16 @@ func (k *keeper) save(c *config.Cluster, r *txnpb.Roster) {
 		return
 	}
 	k.log.Info("the roster", "version", r.Version, "epoch", c.Epoch, "sfus", len(c.SFUs))
+}
+
+// countsOnOthers reports whether this SFU's replica counts on a member that is not in a
+// roster, and stays here itself.
+func (k *keeper) countsOnOthers(r *txnpb.Roster) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.own != nil && roster.Listed(r, uint32(k.cfg.Self.Number)) && slices.ContainsFunc(k.own.Members, func(m txnpb.Member) bool {
+		return !m.Overruled && !slices.ContainsFunc(r.Members, func(o txnpb.Member) bool { return o.Number == m.Number })
+	})
 }
 
 // farewellLocked replaces the peers; those that have left are reached a little longer.

@@ -104,10 +104,10 @@ func TestKeeperOverruled(t *testing.T) {
 		}
 		before := members.Roster(cfg.Cluster)
 		before.Version = 9
-		k.announced(1, before)
-		k.announced(2, forced(7, 2, "bravo"))
+		k.announced(2, 1, before)
+		k.announced(2, 2, forced(7, 2, "bravo"))
 		before.Version = 10
-		k.announced(1, before)
+		k.announced(2, 1, before)
 		synctest.Wait()
 		c, err := cfg.Cluster.StateRoster(cfg.SFU.StateDir)
 		if err != nil || c == nil {
@@ -122,7 +122,7 @@ func TestKeeperOverruled(t *testing.T) {
 		if p := k.fabricPeers(); len(p) != 2 {
 			t.Errorf("%d peers: who was overruled has to be reached to hear it", len(p))
 		}
-		k.announced(3, forced(8, 3, "alpha"))
+		k.announced(2, 3, forced(8, 3, "alpha"))
 		err = <-k.removed
 		if !errors.Is(err, errOverruled) || !strings.Contains(err.Error(), "SFU alpha was overruled: SFU carol went on without it, in epoch 3 from CSN 70 on") {
 			t.Error(err)
@@ -237,7 +237,7 @@ func TestKeeper(t *testing.T) {
 		if c := kept(); c != nil {
 			t.Fatal("kept a roster in which somebody is leaving")
 		}
-		k.announced(1, roster(2, "bravo")) // whose vote this one's replica counts on
+		k.announced(2, 1, roster(2, "bravo")) // whose vote this one's replica counts on
 		kept()
 		time.Sleep(2 * (farewell + rosterRetry))
 		if p := k.fabricPeers(); len(p) != 2 {
@@ -259,7 +259,7 @@ func TestKeeper(t *testing.T) {
 		if c := kept(); c.Roster != 2 || len(k.removed) > 0 {
 			t.Error("it believes by itself that it is out")
 		}
-		k.announced(1, roster(3, "alpha"))
+		k.announced(3, 1, roster(3, "alpha"))
 		if c := kept(); c.Roster != 3 {
 			t.Error("that it is out is not kept")
 		}

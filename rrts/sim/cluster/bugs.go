@@ -43,6 +43,8 @@ const (
 	// OtherRows: one replica stores other rows of history than it was given; nothing that
 	// is applied reads them again.
 	OtherRows
+	// LeaveAtOnce: a member that was removed goes when the first one tells it so.
+	LeaveAtOnce
 )
 
 // state is what the machine sees of a node's rows.

@@ -222,3 +222,20 @@ func TestCatchesStaleReads(t *testing.T)       { catches(t, StaleReads) }
 func TestCatchesTrustedClock(t *testing.T)     { catches(t, TrustClock) }
 func TestCatchesApplyDiffers(t *testing.T)     { catches(t, ApplyDiffers) }
 func TestCatchesOtherRows(t *testing.T)        { catches(t, OtherRows) }
+
+// TestCatchesLeaveAtOnce: one seed in ten thousand finds it; the schedule is kept.
+func TestCatchesLeaveAtOnce(t *testing.T) {
+	text, err := os.ReadFile("testdata/schedules/left-too-early.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := ParseSchedule(string(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Bug = LeaveAtOnce
+	if _, err = Run(c); err == nil {
+		t.Fatal("the schedule did not notice")
+	}
+	t.Log(err)
+}

@@ -87,9 +87,23 @@ func (w *world) maySpare() bool {
 	return true
 }
 
+// released takes note that another announces a roster, and reports whether those that
+// announced one without this node are most voters of it: they have applied that, durably.
+// Fewer might yet need its vote to find out, and the others not be there to tell them.
+func (n *node) released(from uint64, r *txnpb.Roster) bool {
+	if r == nil || roster.Listed(r, uint32(n.id)) {
+		return false
+	}
+	if n.w.cfg.Bug == LeaveAtOnce {
+		return true
+	}
+	n.outBy[uint32(from)] = true
+	return n.machine.Group().Released(uint32(n.id), r, n.outBy)
+}
+
 // learn makes a roster that a node hears of the one by which it has its peers. Only
-// another can tell it that it was removed: heard.
-func (n *node) learn(r *txnpb.Roster, heard bool) {
+// others can tell it that it was removed: released.
+func (n *node) learn(r *txnpb.Roster, released bool) {
 	l := n.life
 	if l == nil || r == nil || !roster.Newer(r, l.roster) {
 		return
@@ -99,11 +113,11 @@ func (n *node) learn(r *txnpb.Roster, heard bool) {
 		self = self || r.Members[i].Number == uint32(n.id) && !r.Members[i].Overruled
 		leaving = leaving || r.Members[i].Leaving
 	}
-	if !self && !heard {
+	if !self && !released {
 		return
 	}
 	l.roster = r
-	if !leaving {
+	if !leaving && !n.countsOnOthers(r) {
 		n.known = r
 	}
 	if !self {
@@ -154,6 +168,13 @@ func (n *node) counts(id uint64) bool {
 	return slices.Contains(conf.Voters, id) || slices.Contains(conf.VotersOutgoing, id)
 }
 
+// countsOnOthers reports whether the group as it is applied here counts on a vote of a
+// member that is not in a roster. Then a start must go by an older one.
+func (n *node) countsOnOthers(r *txnpb.Roster) bool {
+	conf := n.machine.Group().Conf
+	return slices.ContainsFunc(slices.Concat(conf.Voters, conf.VotersOutgoing), func(id uint64) bool { return !roster.Listed(r, uint32(id)) })
+}
+
 // peers are the others of the roster that a life goes by.
 func (l *life) peers(self uint64) []session.Peer {
 	var peers []session.Peer
@@ -170,7 +191,7 @@ func (n *node) announce(peer uint64) {
 	r, epoch := n.machine.Group().Roster, n.epoch
 	n.w.After(announcement, func() {
 		if p := n.w.node(peer); p != nil && p.life != nil && epoch >= p.epoch {
-			p.run(p.life, func() { p.learn(r, true) })
+			p.run(p.life, func() { p.learn(r, p.released(n.id, r)) })
 		}
 	})
 }

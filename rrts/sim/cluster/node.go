@@ -93,13 +93,14 @@ type life struct {
 	compact  uint64 // the log may be cut up to here
 	apply    []*raftpb.Message
 	applying bool
-	alarm    time.Duration // when the sessions want to be advanced; 0 means unset
-	paused   time.Duration // the process gets no time until then
-	backlog  []func()      // what came meanwhile
-	flushed  uint64        // applied index at the last flush
-	leads    time.Duration // since when it leads, if it is a witness; 0: it does not
-	newest   uint32        // the newest apply version that its software knows
-	halted   bool          // it has met a newer one
+	alarm    time.Duration   // when the sessions want to be advanced; 0 means unset
+	paused   time.Duration   // the process gets no time until then
+	backlog  []func()        // what came meanwhile
+	flushed  uint64          // applied index at the last flush
+	leads    time.Duration   // since when it leads, if it is a witness; 0: it does not
+	newest   uint32          // the newest apply version that its software knows
+	halted   bool            // it has met a newer one
+	outBy    map[uint32]bool // who says that it is not in the cluster any more
 }
 
 // newNode returns a node with an empty disk.
@@ -135,7 +136,7 @@ func (n *node) logConfig() raftlog.Config {
 // which no fault excuses but the failing power and rot.
 func (n *node) start() error {
 	n.incarnation++
-	l := &life{sessions: map[uint64]*session.Session{}, lanes: map[laneKey]*lane{}, roster: n.known, newest: n.software}
+	l := &life{sessions: map[uint64]*session.Session{}, lanes: map[laneKey]*lane{}, roster: n.known, newest: n.software, outBy: map[uint32]bool{}}
 	var err error
 	l.log, err = raftlog.Open(n.logConfig())
 	if err != nil {

@@ -37,6 +37,27 @@ func TestScheduleReplays(t *testing.T) {
 	}
 }
 
+// TestKeptSchedules replays what failed once.
+func TestKeptSchedules(t *testing.T) {
+	paths, err := filepath.Glob("testdata/schedules/*.txt")
+	if err != nil || len(paths) == 0 {
+		t.Fatal(paths, err)
+	}
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := ParseSchedule(string(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Run(c); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
 // TestScheduleKinds: every kind is planned by some seed, and stands in a schedule.
 func TestScheduleKinds(t *testing.T) {
 	seen := map[Kind]bool{}

@@ -147,6 +147,7 @@ func (w *world) play() {
 	}
 	w.report.Settled = w.Now() - w.healed
 	if w.err == nil && !w.settled() {
+		w.traceNodes()
 		w.fail("not settled %v after everything was healed: %s", liveness, w.unsettled())
 	}
 	if w.err == nil {
@@ -277,6 +278,20 @@ func (w *world) unsettled() string {
 		}
 	}
 	return ""
+}
+
+// traceNodes says how the members of a cluster stand that comes to no end.
+func (w *world) traceNodes() {
+	for _, n := range w.nodes {
+		if n.life == nil {
+			w.trace("node %d: down, lost %t, rotten %t, gone %t, off %t", n.id, n.lost, n.rotten, n.gone, n.off)
+			continue
+		}
+		index, _ := n.machine.Applied()
+		st := n.replica.Status()
+		last, _ := n.log.LastIndex() // never fails
+		w.trace("node %d: applied %d of %d, epoch %d, halted %t, %+v, group %v", n.id, index, last, n.epoch, n.halted, st, n.machine.Group().Conf)
+	}
 }
 
 // applied compares a replica that moved on with those that were there before.
