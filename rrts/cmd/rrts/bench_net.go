@@ -79,6 +79,7 @@ The keys are no secret: use networks that carry nothing else.`,
 	flags.StringVar(&f.serve, "serve", "", "serve another machine's measurement, and TCP at this address; until interrupted")
 	flags.StringVar(&f.NICs[fabric.A], "nic-a", "", "interface of network A, with --serve or --peer")
 	flags.StringVar(&f.NICs[fabric.B], "nic-b", "", "interface of network B, with --serve or --peer")
+	flags.StringVar(&f.Idle, "nic-idle", "", "an interface that carries nothing: taken down between cuts, it shows what that costs the machine itself")
 	flags.BoolVar(&f.all, "all", false, "every measurement, as one table")
 	flags.BoolVar(&f.withParent, "with-parent", false, "serve until standard input ends")
 	if err := flags.MarkHidden("with-parent"); err != nil {

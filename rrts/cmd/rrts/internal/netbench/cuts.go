@@ -27,6 +27,11 @@ type CutGaps struct {
 	UncutP90Ms float64 `json:"uncut_gap_p90_ms"`
 	// UncutWorstMs is the longest of all windows without a cut.
 	UncutWorstMs float64 `json:"uncut_gap_worst_ms"`
+	// The same while a NIC that carries nothing is taken down: what of a cut is the
+	// machine's. 0 if that was not done.
+	IdleP50Ms   float64 `json:"idle_gap_p50_ms,omitempty"`
+	IdleP90Ms   float64 `json:"idle_gap_p90_ms,omitempty"`
+	IdleWorstMs float64 `json:"idle_gap_worst_ms,omitempty"`
 }
 
 // cutGaps sums the windows up. They are sorted in place.
@@ -41,7 +46,8 @@ func cutGaps(windows [windowKinds][]time.Duration) *CutGaps {
 	}
 	return &CutGaps{Cuts: len(windows[windowCut]),
 		P50Ms: at(windowCut, 0.5), P90Ms: at(windowCut, 0.9), WorstMs: at(windowCut, 1),
-		UncutP50Ms: at(windowUncut, 0.5), UncutP90Ms: at(windowUncut, 0.9), UncutWorstMs: at(windowUncut, 1)}
+		UncutP50Ms: at(windowUncut, 0.5), UncutP90Ms: at(windowUncut, 0.9), UncutWorstMs: at(windowUncut, 1),
+		IdleP50Ms: at(windowIdle, 0.5), IdleP90Ms: at(windowIdle, 0.9), IdleWorstMs: at(windowIdle, 1)}
 }
 
 // cuts cuts a network as often as the configuration says, and mends it in between.
@@ -61,6 +67,11 @@ func (m *bench) cuts(ctx context.Context) error {
 		}
 		if err := pause(ctx, 2*windowLength); err != nil {
 			return err
+		}
+		if m.cfg.Idle != "" && c.Where != CutOneWay {
+			if err := m.idle(ctx); err != nil {
+				return err
+			}
 		}
 		if err := m.cut(ctx, c, true); err != nil {
 			return err
@@ -82,6 +93,23 @@ func (m *bench) cuts(ctx context.Context) error {
 	}
 	m.cfg.Out.Progress("")
 	return nil
+}
+
+// idle takes the NIC down that carries nothing, and up again.
+func (m *bench) idle(ctx context.Context) error {
+	if err := m.tell(ctx, request{Window: windowIdle}); err != nil {
+		return err
+	}
+	if err := setDown(m.cfg.Idle, true); err != nil {
+		return err
+	}
+	if err := pause(ctx, 2*windowLength); err != nil {
+		return err
+	}
+	if err := setDown(m.cfg.Idle, false); err != nil {
+		return err
+	}
+	return pause(ctx, 2*windowLength)
 }
 
 func (m *bench) awaitCut(ctx context.Context, want [2]bool) error {

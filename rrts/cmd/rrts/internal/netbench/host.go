@@ -54,6 +54,9 @@ const (
 // Host is what both sides are told of their machine.
 type Host struct {
 	NICs [2]string // of networks A and B
+	// Idle is a NIC that carries nothing; empty: there is none. To take it down shows what
+	// that costs the machine, whoever uses it.
+	Idle string
 }
 
 // host is a running fabric and what the other side said.

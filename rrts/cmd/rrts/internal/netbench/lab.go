@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// NICs of a Lab's hosts: networks A and B, and the one that TCP uses.
-	nicA, nicB, nicTCP = "netA", "netB", "tcp"
+	// NICs of a Lab's hosts: networks A and B, the one that TCP uses, and one for Host.Idle.
+	nicA, nicB, nicTCP, nicIdle = "netA", "netB", "tcp", "idle"
 	// labMTU is that of a cheap switch, in bytes.
 	labMTU = 1500
 	// labPort is where the serving side answers TCP.
@@ -25,7 +25,7 @@ const (
 	stopWithin = 5 * time.Second
 )
 
-// Lab is two hosts on this machine: network namespaces joined by three veth pairs.
+// Lab is two hosts on this machine: network namespaces joined by four veth pairs.
 // They have no name and are gone when the Lab is closed and their processes have
 // ended, however that happens.
 type Lab struct {
@@ -50,7 +50,7 @@ func NewLab() (*Lab, error) {
 			return nil, err
 		}
 	}
-	nics := []string{nicA, nicB, nicTCP}
+	nics := []string{nicA, nicB, nicTCP, nicIdle}
 	for _, nic := range nics {
 		if err := l.join(nic); err != nil {
 			l.Close()
@@ -163,7 +163,7 @@ func (l *Lab) Run(ctx context.Context, program string, args []string) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, program, append(append(args, nics...), "--peer", labAddress2+":"+labPort)...)
+	cmd := exec.CommandContext(ctx, program, append(append(args, nics...), "--nic-idle", nicIdle, "--peer", labAddress2+":"+labPort)...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = stopWithin
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr

@@ -84,8 +84,8 @@ func TestStreamWindows(t *testing.T) {
 	if got := s.answer().Windows; !reflect.DeepEqual(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
-	g := cutGaps([windowKinds][]time.Duration{windowUncut: {1e6}, windowCut: {3e6, 9e6, 1e6, 2e6}})
-	if *g != (CutGaps{Cuts: 4, P50Ms: 3, P90Ms: 9, WorstMs: 9, UncutP50Ms: 1, UncutP90Ms: 1, UncutWorstMs: 1}) {
+	g := cutGaps([windowKinds][]time.Duration{windowUncut: {1e6}, windowIdle: {2e6}, windowCut: {3e6, 9e6, 1e6, 2e6}})
+	if *g != (CutGaps{Cuts: 4, P50Ms: 3, P90Ms: 9, WorstMs: 9, UncutP50Ms: 1, UncutP90Ms: 1, UncutWorstMs: 1, IdleP50Ms: 2, IdleP90Ms: 2, IdleWorstMs: 2}) {
 		t.Errorf("%+v", g)
 	}
 }

@@ -50,7 +50,10 @@ func (r *Report) Rows() [][]string {
 	}
 	if g := r.CutGaps; g != nil {
 		rows = append(rows, []string{"longest gap around a cut", gapsOf(g.P50Ms, g.P90Ms, g.WorstMs)},
-			[]string{"as long without a cut", gapsOf(g.UncutP50Ms, g.UncutP90Ms, g.UncutWorstMs)})
+			[]string{"without a cut", gapsOf(g.UncutP50Ms, g.UncutP90Ms, g.UncutWorstMs)})
+		if g.IdleP50Ms > 0 {
+			rows = append(rows, []string{"when another NIC goes down", gapsOf(g.IdleP50Ms, g.IdleP90Ms, g.IdleWorstMs)})
+		}
 	}
 	add("lost", "%.0f", float64(r.Lost))
 	add("out of order", "%.0f", float64(r.Reordered))

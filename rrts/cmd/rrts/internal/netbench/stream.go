@@ -9,6 +9,7 @@ const (
 	noWindow    windowKind = iota
 	windowUncut            // nothing happens
 	windowCut              // a network is cut as it begins
+	windowIdle             // a NIC that carries nothing goes down as it begins
 	windowKinds = iota
 )
 

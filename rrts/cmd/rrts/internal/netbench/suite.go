@@ -92,6 +92,14 @@ func gapsOf(p50, p90, worst float64) string {
 	return fmt.Sprintf("%s, p90 %s, worst %s", ms(p50), ms(p90), ms(worst))
 }
 
+// idle words the gaps while a NIC that carries nothing goes down, if that was done.
+func (g *CutGaps) idle() string {
+	if g.IdleP50Ms == 0 {
+		return ""
+	}
+	return "; another NIC down " + gapsOf(g.IdleP50Ms, g.IdleP90Ms, g.IdleWorstMs)
+}
+
 // cuts is the lines of a cut that is made suiteCuts times: the median of the longest gap
 // around each, beside that of windows without one.
 func cuts(lane, where, bar string, most func(uncut float64) float64) func(r *Report) []Line {
@@ -99,7 +107,7 @@ func cuts(lane, where, bar string, most func(uncut float64) float64) func(r *Rep
 		g := r.CutGaps
 		return []Line{{fmt.Sprintf("network A cut %d times (%s), %s lane: longest gap around a cut, median", g.Cuts, where, lane),
 			gapsOf(g.P50Ms, g.P90Ms, g.WorstMs) + "; " + whole(r),
-			"without a cut " + gapsOf(g.UncutP50Ms, g.UncutP90Ms, g.UncutWorstMs),
+			"without a cut " + gapsOf(g.UncutP50Ms, g.UncutP90Ms, g.UncutWorstMs) + g.idle(),
 			bar, verdict(intact(r) && g.Cuts > 0 && g.P50Ms <= most(g.UncutP50Ms))}}
 	}
 }
