@@ -237,6 +237,9 @@ func (c *Core) ListFailed(now time.Duration, pause time.Duration) {
 // Listed takes in an answer to the list that was asked for.
 func (c *Core) Listed(now time.Duration, wall uint64, a *txnpb.OutboxAnswer) {
 	c.listing = false
+	// Ledger time has come at least so far: a clock that is behind it, and set right later,
+	// would have effects wait for as long as it was.
+	wall = max(wall, a.Stamp)
 	c.version, c.held = a.Version, a.Held
 	copy(c.cluster[:], a.ClusterId)
 	var q txnpb.EffectQueue

@@ -320,3 +320,35 @@ func runSim(t *testing.T, seed uint64) {
 		}
 	}
 }
+
+// TestBehind: an SFU whose clock is behind, and is set right later, waits for no longer than
+// the log would have it.
+func TestBehind(t *testing.T) {
+	const now, stamp = time.Second, uint64(1_790_000_000 * time.Second)
+	behind := stamp - uint64(time.Hour)
+	mine := txnpb.EffectQueue{Service: "sql", Effects: 1, Fence: 1, Holder: 1, Token: 7, Until: stamp}
+	theirs := mine
+	theirs.Holder, theirs.Until = 2, stamp+uint64(time.Second)
+	owed := txnpb.OwedEffect{Sequence: 1, State: txnpb.EffectStateOwed, Attempts: 1, Due: stamp + uint64(100*time.Millisecond), Effect: &txnpb.Effect{Service: "sql"}}
+	for _, test := range []struct {
+		name   string
+		answer txnpb.OutboxAnswer
+		within time.Duration
+	}{
+		{"an effect that is tried again", txnpb.OutboxAnswer{Queues: []txnpb.EffectQueue{mine}, Effects: []txnpb.OwedEffect{owed}}, 100 * time.Millisecond},
+		{"a queue that another holds", txnpb.OutboxAnswer{Queues: []txnpb.EffectQueue{theirs}}, time.Second + 3*time.Second},
+	} {
+		c := NewCore(CoreConfig{Service: "sql", SFU: 1, Token: 7})
+		var out Output
+		if !c.Ready(now, &out) || out.List == nil {
+			t.Fatal("the core does not look at its queue")
+		}
+		test.answer.Stamp = stamp
+		c.Listed(now, behind, &test.answer)
+		for c.Ready(now, &out) {
+		}
+		if out.Wake == 0 || out.Wake > now+test.within {
+			t.Errorf("%s: waits until %v, it is %v", test.name, out.Wake, now)
+		}
+	}
+}

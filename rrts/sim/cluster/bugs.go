@@ -45,6 +45,8 @@ const (
 	OtherRows
 	// LeaveAtOnce: a member that was removed goes when the first one tells it so.
 	LeaveAtOnce
+	// ForgetClaims: who does effects is not told that they were claimed before.
+	ForgetClaims
 )
 
 // state is what the machine sees of a node's rows.
@@ -60,6 +62,8 @@ func (b Bug) state(id uint64, rows *memstore.Store) store.State {
 		}
 	case SkipDedupe:
 		return amnesiac{rows}
+	case ForgetClaims:
+		return unclaimed{rows}
 	case SplitApplied:
 		return &split{Store: rows, flushed: map[string][]byte{}}
 	}

@@ -26,6 +26,9 @@ func (w *world) check() {
 		w.checkBalance(n)
 	}
 	if w.err == nil {
+		w.checkOutside()
+	}
+	if w.err == nil {
 		w.checkOrder()
 	}
 	if w.err == nil {

@@ -54,13 +54,15 @@ type client struct {
 	since   time.Duration
 	asked   int // attempts for tx, and the number of the newest
 	open    bool
+	role    message.Role
+	over    func(*txnpb.Outcome) // of one that submits a single transaction: what follows
 	history []told
 	reads   []read
 	pending []ledgerpb.Transfer // of its own, to post or to void
 }
 
 func newClient(w *world, id int) *client {
-	return &client{w: w, id: id, rng: rand.New(rand.NewPCG(w.cfg.Seed, 1000+uint64(id)))}
+	return &client{w: w, id: id, role: message.RoleOperator, rng: rand.New(rand.NewPCG(w.cfg.Seed, 1000+uint64(id)))}
 }
 
 func (c *client) idle() bool { return !c.open }
@@ -89,6 +91,9 @@ func (c *client) next() {
 // done ends what was begun.
 func (c *client) done() {
 	c.open = false
+	if c.over != nil {
+		return
+	}
 	c.w.After(time.Duration(c.rng.Int64N(int64(20*time.Millisecond))), c.next)
 }
 
@@ -112,6 +117,7 @@ func (c *client) transaction() txnpb.Transaction {
 	for range 1 + c.rng.IntN(4) {
 		tx.Transfers = append(tx.Transfers, c.transfer())
 	}
+	c.owes(&tx)
 	return tx
 }
 
@@ -183,14 +189,14 @@ func (c *client) ask() {
 	if l == nil {
 		return
 	}
-	resolve := c.w.Now()-c.since > hopelessness && c.rng.IntN(2) == 0
+	resolve := c.over == nil && c.w.Now()-c.since > hopelessness && c.rng.IntN(2) == 0
 	encoded := message.Marshal(&c.tx)
 	if resolve {
 		c.w.report.Resolves++
 		encoded = message.Marshal(&txnpb.Transaction{Id: c.tx.Id})
 	}
 	b := &replica.Batch{Submissions: []txnpb.Submission{{
-		Transaction: encoded, Principal: uint64(c.id + 1), Role: uint32(message.RoleOperator), RemainingMillis: uint32(patience / time.Millisecond),
+		Transaction: encoded, Principal: uint64(c.id + 1), Role: uint32(c.role), RemainingMillis: uint32(patience / time.Millisecond),
 	}}}
 	b.Origin = func(b *replica.Batch) {
 		outcome := b.Outcomes[0]
@@ -223,6 +229,11 @@ func (c *client) answer(is func() bool, o *txnpb.Outcome) {
 			}
 		}
 		c.history = append(c.history, t)
+		if c.over != nil {
+			c.done()
+			c.over(o)
+			return
+		}
 		if o.State == txnpb.StateCommitted {
 			c.w.report.Committed++
 			c.w.opened = c.w.opened || len(c.tx.Accounts) > 0
@@ -231,7 +242,13 @@ func (c *client) answer(is func() bool, o *txnpb.Outcome) {
 			c.w.report.Aborted++
 		}
 		c.done()
-	case txnpb.StateIdReused, txnpb.StateExpired, txnpb.StateRefused:
+	case txnpb.StateRefused: // by one that has not yet heard of the version that knows effects
+		if len(c.tx.Effects)+len(c.tx.EffectChanges) > 0 {
+			c.later(is, c.ask)
+			return
+		}
+		c.w.fail("client %d: transaction %v: %v %s", c.id, o.Id, o.State, o.Reason)
+	case txnpb.StateIdReused, txnpb.StateExpired:
 		c.w.fail("client %d: transaction %v: %v %s", c.id, o.Id, o.State, o.Reason)
 	default: // not final, an id that is ahead of a clock that stands behind among it
 		c.later(is, c.ask)

@@ -144,6 +144,8 @@ func (r *Report) add(o *Report) {
 	r.Replaced += o.Replaced
 	r.Promoted += o.Promoted
 	r.Demoted += o.Demoted
+	r.Effects += o.Effects
+	r.InDoubt += o.InDoubt
 	r.Refused += o.Refused
 	r.Forced += o.Forced
 	r.Overruled += o.Overruled
@@ -155,7 +157,7 @@ func (r *Report) add(o *Report) {
 func (r *Report) lacks() bool {
 	return min(r.Committed, r.Aborted, r.Reads, r.Retries, r.Resolves, r.Crashes, r.Cuts, r.Pauses, r.Slow, r.FailedSyncs, r.ClocksApart, r.Activated, r.Halted,
 		r.Transfers, r.Markers, r.Lifted, r.Full, r.Mended+r.Damaged,
-		r.Added, r.Removed, r.Replaced, r.Promoted, r.Demoted, r.Refused) == 0
+		r.Added, r.Removed, r.Replaced, r.Promoted, r.Demoted, r.Refused, r.Effects, r.InDoubt) == 0
 }
 
 // TestForcedRecovery: one of two is lost, the other goes on by a forced recovery, in the
@@ -222,6 +224,7 @@ func TestCatchesStaleReads(t *testing.T)       { catches(t, StaleReads) }
 func TestCatchesTrustedClock(t *testing.T)     { catches(t, TrustClock) }
 func TestCatchesApplyDiffers(t *testing.T)     { catches(t, ApplyDiffers) }
 func TestCatchesOtherRows(t *testing.T)        { catches(t, OtherRows) }
+func TestCatchesForgottenClaims(t *testing.T)  { catches(t, ForgetClaims) }
 
 // TestCatchesLeaveAtOnce: one seed in ten thousand finds it; the schedule is kept.
 func TestCatchesLeaveAtOnce(t *testing.T) {

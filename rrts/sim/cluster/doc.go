@@ -2,7 +2,7 @@
 //
 // Each node is the cores that an SFU is made of, joined by hand instead of by
 // goroutines: net/session towards every other node over two lossy networks,
-// comps/txn's replica, raftlog on a journal on a simulated disk, machine and
+// comps/effects' core and comps/txn's replica, raftlog on a journal on a simulated disk, machine and
 // ledger on a store that forgets what was not flushed. Clients submit, retry with
 // the same ids wherever they like, ask for final answers, read, and remember what
 // they were told.
@@ -47,6 +47,9 @@
 //	history   porcupine, which knows of no CSN, finds each account linearizable
 //	epoch     a node that a forced recovery has overruled decides nothing any more:
 //	          whatever any client was told, by whomever, is final
+//	effects   of each committed transaction are done, those of no other; one by one
+//	          where they have a key; reported once, with what follows; none is asked for
+//	          again after that, and who does one is told when it may have been done
 //	records   what a session hands out was sent, once, in order, without a gap
 //	members   every change that was asked for is done or refused, and who is to vote
 //	          does in the end; changes of the group agree with raft's own at every entry

@@ -44,6 +44,11 @@ func (w *world) order() []committed {
 			w.fail("%v has CSN %d, %d is next", h.tx.Id, h.csn, i+1)
 			return nil
 		}
+		for j := range h.tx.EffectChanges { // what follows an effect that is done
+			if h.tx.EffectChanges[j].Action == txnpb.EffectActionDone && !h.failed[j] {
+				h.posts = append(h.posts, posting{afterDebit - 1, afterCredit - 1, afterAmount})
+			}
+		}
 		for j, t := range h.tx.Transfers {
 			if h.failed[len(h.tx.Accounts)+j] {
 				continue

@@ -181,8 +181,12 @@ func (n *node) start() error {
 			n.run(l, func() { n.receive(session.Network(net), frame) })
 		})
 	}
+	doer := n.newDoer(l)
 	n.every(l, replica.DefaultTick, func() {
 		l.replica.Tick(n.w.Now(), n.wall())
+		if doer != nil {
+			doer.pump()
+		}
 		if n.witness {
 			n.watchWitness()
 		}

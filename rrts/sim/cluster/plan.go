@@ -53,6 +53,12 @@ func Plan(c Config) Config {
 	return c
 }
 
+// owesEffects says whether the transactions of a run owe effects: those of every other seed
+// do. A forced recovery takes back what an overruled node was told, its effects among it.
+func owesEffects(c Config) bool {
+	return !c.Force && rand.New(rand.NewPCG(c.Seed, 0x65666665)).IntN(2) == 0
+}
+
 // planner draws events.
 type planner struct {
 	c    *Config

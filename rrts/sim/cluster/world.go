@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"virtualservicesinc.com/comps/effects"
 	"virtualservicesinc.com/comps/txn/roster"
 	"virtualservicesinc.com/comps/txn/store/memstore"
 	"virtualservicesinc.com/net/session"
@@ -65,6 +66,8 @@ type Report struct {
 	Promoted, Demoted  int           // to voters, to learners
 	Forced             int           // recoveries
 	Overruled          int           // nodes that heard that one went on without them
+	Effects            int           // that were done and reported
+	InDoubt            int           // attempts at effects that may have been done
 	Refused            int           // changes of the members that would have broken a rule or endangered the quorum
 	Settled            time.Duration // from the healing until everything was answered and agreed on
 	Virtual            time.Duration
@@ -91,6 +94,7 @@ type world struct {
 	clients  []*client
 	operator *operator
 	forcing  *forcing
+	outside  *outside // nil: no effects are owed
 	founders *txnpb.Roster
 	report   Report
 	err      error
@@ -110,6 +114,9 @@ func Run(cfg Config) (Report, error) {
 	w := &world{
 		cfg: Plan(cfg), rng: rand.New(rand.NewPCG(cfg.Seed, 0x72727473)),
 		pairs: map[uint64]session.KeyPair{}, chains: map[uint64]string{},
+	}
+	if owesEffects(cfg) {
+		w.outside = &outside{first: map[effects.Key]time.Duration{}, reported: map[effects.Key]bool{}}
 	}
 	old := cryptorand.Reader
 	cryptorand.Reader = w.random(cfg.Seed)
@@ -131,6 +138,9 @@ func (w *world) play() {
 	if err := w.build(); err != nil {
 		w.fail("%v", err)
 		return
+	}
+	if w.outside != nil {
+		w.activateEffects()
 	}
 	w.disturb()
 	if w.cfg.Force {
@@ -262,6 +272,9 @@ func (w *world) unsettled() string {
 		return fmt.Sprintf("the operator waits for %v", w.operator.wish.String())
 	}
 	if why := w.unseated(); why != "" {
+		return why
+	}
+	if why := w.owed(); why != "" {
 		return why
 	}
 	there := w.there()
