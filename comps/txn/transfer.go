@@ -219,6 +219,9 @@ func (c *Component) transfer(ctx context.Context, sfu uint16, p *pinned, send it
 		chunk.Transfer, chunk.ApplyVersion = uint64(p.at), p.version
 		if chunk.Last {
 			chunk.Install = install
+			if chunk.Marker == nil {
+				chunk.Sum = p.rows.Sum()
+			}
 		}
 		answer, err := c.sendChunk(ctx, sfu, chunk, p.over)
 		switch {
@@ -338,6 +341,9 @@ func (a *applier) store(chunk *txnpb.SnapshotChunk) error {
 	in.task.count(chunk.Rows)
 	if !chunk.Last {
 		return nil
+	}
+	if in.restore != nil && chunk.Sum != 0 && in.restore.Sum() != chunk.Sum { // 0: older software does not tell it
+		return fmt.Errorf("txn: the state from SFU %d is damaged: the sum of its rows is %016x, it should be %016x", in.from, in.restore.Sum(), chunk.Sum)
 	}
 	m := &raftpb.Message{}
 	if err := proto.Unmarshal(chunk.Install, m); err != nil || m.GetType() != raftpb.MsgSnap || m.GetTo() != a.c.cfg.Node {

@@ -222,3 +222,34 @@ func TestHalfAStateIsGivenUp(t *testing.T) {
 		t.Errorf("half a state is kept: %q", names)
 	}
 }
+
+// TestRottenStateIsNotTaken: a state whose rows are not what its sum says, as the sender
+// wrote them once, takes nobody's place: it would be as good as the others' then.
+func TestRottenStateIsNotTaken(t *testing.T) {
+	install, err := proto.Marshal(&raftpb.Message{Type: raftpb.MsgSnap.Enum(), To: new(uint64(1))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		off   uint64
+		taken bool
+	}{{0, true}, {1, false}} {
+		db, err := store.Open(store.Config{Dir: "store", FS: vfs.NewMem()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		c := New(Config{Node: 1})
+		c.host, c.store = &quietHost{}, db
+		a := newApplier(c, nil)
+		key := append([]byte{0, 1, 2}, "a meta row"...)
+		if err := a.takeChunk(2, &txnpb.SnapshotChunk{Transfer: 1, Rows: []txnpb.Row{{Key: key, Value: []byte("and its value")}}}); err != nil {
+			t.Fatal(err)
+		}
+		sum := a.incoming.restore.Sum()
+		err = a.takeChunk(2, &txnpb.SnapshotChunk{Transfer: 1, Sequence: 1, Last: true, Install: install, Sum: sum + test.off})
+		if (err == nil) != test.taken || (a.incoming != nil) != test.taken {
+			t.Errorf("sum %016x, told as %016x: %v", sum, sum+test.off, err)
+		}
+	}
+}
