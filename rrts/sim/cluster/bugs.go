@@ -47,6 +47,10 @@ const (
 	LeaveAtOnce
 	// ForgetClaims: who does effects is not told that they were claimed before.
 	ForgetClaims
+	// IgnoreRot: a member whose scrub finds that rows have rotted goes on with them.
+	IgnoreRot
+	// TrustRotten: a state is taken without a look at its sum.
+	TrustRotten
 )
 
 // state is what the machine sees of a node's rows.

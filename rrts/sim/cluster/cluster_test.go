@@ -139,6 +139,8 @@ func (r *Report) add(o *Report) {
 	r.Full += o.Full
 	r.Mended += o.Mended
 	r.Damaged += o.Damaged
+	r.Fenced += o.Fenced
+	r.Rebuilt += o.Rebuilt
 	r.Added += o.Added
 	r.Removed += o.Removed
 	r.Replaced += o.Replaced
@@ -156,7 +158,7 @@ func (r *Report) add(o *Report) {
 // lacks reports whether something never happened.
 func (r *Report) lacks() bool {
 	return min(r.Committed, r.Aborted, r.Reads, r.Retries, r.Resolves, r.Crashes, r.Cuts, r.Pauses, r.Slow, r.FailedSyncs, r.ClocksApart, r.Activated, r.Halted,
-		r.Transfers, r.Markers, r.Lifted, r.Full, r.Mended+r.Damaged,
+		r.Transfers, r.Markers, r.Lifted, r.Full, r.Mended+r.Damaged, r.Fenced, r.Rebuilt,
 		r.Added, r.Removed, r.Replaced, r.Promoted, r.Demoted, r.Refused, r.Effects, r.InDoubt) == 0
 }
 
@@ -225,6 +227,7 @@ func TestCatchesTrustedClock(t *testing.T)     { catches(t, TrustClock) }
 func TestCatchesApplyDiffers(t *testing.T)     { catches(t, ApplyDiffers) }
 func TestCatchesOtherRows(t *testing.T)        { catches(t, OtherRows) }
 func TestCatchesForgottenClaims(t *testing.T)  { catches(t, ForgetClaims) }
+func TestCatchesIgnoredRot(t *testing.T)       { catches(t, IgnoreRot) }
 
 // TestCatchesLeaveAtOnce: one seed in ten thousand finds it; the schedule is kept.
 func TestCatchesLeaveAtOnce(t *testing.T) {

@@ -12,7 +12,7 @@
 // A schedule says what goes wrong in the safety phase, and when: loss, doubling,
 // corruption and reordering of frames, one-way cuts of one or both networks, crashes of the
 // power or of the process between and within disk writes and while a node starts, torn
-// sectors, syncs that fail, journals that rot or cannot be read, slow disks, full disks, pauses,
+// sectors, syncs that fail, journals and rows that rot or cannot be read, slow disks, full disks, pauses,
 // restarts, clocks that differ and jump, planned hand-overs, states sent to members
 // that lag; and an operator adds, removes, rests and replaces members all the while, those
 // whose disks are lost among them. Newer software is installed on nodes, and older again,
@@ -58,6 +58,7 @@
 //	versions  no entry names an apply version that was not activated, and no node halts
 //	          whose software knows it
 //	clocks    what a leader stamps with is near the clocks of a majority of its voters
+//	rot       a member whose rows have rotted makes its state anew, and nobody takes it
 //	journal   no synced record is lost; one that has rotted is found, and its node
 //	          takes no part any more
 //

@@ -84,6 +84,8 @@ func (n *node) inflict(e *Event) bool {
 	case Slow:
 		n.delay, n.slowUntil = e.Delay, w.Now()+e.For
 		w.report.Slow++
+	case RotRows:
+		return !n.witness && w.maySpare() && n.rows.Rot(e.Pick)
 	case Clock:
 		n.setClock(e.Off)
 	case Newer, Older:
@@ -222,6 +224,9 @@ func (w *world) restart(n *node) {
 		return
 	}
 	w.trace("node %d: starts", n.id)
+	if n.fenced && !w.rebuild(n) {
+		return
+	}
 	err := n.start()
 	switch {
 	case err == nil:

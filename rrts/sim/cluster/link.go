@@ -217,6 +217,10 @@ func (n *node) record(peer uint64, number session.Lane, record []byte) {
 	if n.checkActive(binary.BigEndian.Uint32(record[16:])); n.halted && m.GetType() == raftpb.MsgSnap {
 		return // it does not take a state that it does not understand
 	}
+	if m.GetType() == raftpb.MsgSnap && !n.witness && !n.takes(n.w.states[binary.BigEndian.Uint32(m.GetSnapshot().GetData())].holds) {
+		n.w.trace("node %d: takes no state of node %d, whose sum does not hold", n.id, peer)
+		return
+	}
 	n.replica.PeerKnows(peer, binary.BigEndian.Uint32(record[12:]))
 	n.replica.Step(m)
 }

@@ -73,14 +73,14 @@ func (w *world) members() []*node {
 	return all
 }
 
-// maySpare reports whether a node may be lost for good: as long as one is, or somebody
-// changes the group, another could be one too many.
+// maySpare reports whether a node may be lost for good: as long as one is, or mends what it
+// has, or somebody changes the group, another could be one too many.
 func (w *world) maySpare() bool {
 	if w.group.Roster == nil || w.group.Joint() || w.operator.open || len(w.group.Conf.Voters) < 3 || len(holders(w.group)) < 2 {
 		return false
 	}
 	for _, n := range w.members() {
-		if n.lost || n.rotten {
+		if n.lost || n.rotten || n.fenced || n.rows.Rotten() {
 			return false
 		}
 	}
@@ -286,7 +286,7 @@ func (o *operator) wants(e *Event) {
 	}
 	// Nobody is taken away from a group that may lose another for good: the leader knows
 	// who is silent only an election time-out later.
-	spoiled := slices.ContainsFunc(w.members(), func(n *node) bool { return n.rotten })
+	spoiled := slices.ContainsFunc(w.members(), func(n *node) bool { return n.rotten || n.fenced || n.rows.Rotten() })
 	member := w.group.Member(uint32(e.Node))
 	switch {
 	case e.Kind == Add:
@@ -304,9 +304,31 @@ func (o *operator) wants(e *Event) {
 	case len(r.Members) < 2:
 	case e.Kind == Demote:
 		o.begin(txnpb.RosterChange{Demote: member.Number})
-	case e.Kind == Remove:
+	case e.Kind == Remove && !w.strands(member.Number):
 		o.begin(txnpb.RosterChange{Remove: member.Number})
 	}
+}
+
+// strands reports whether a member, without another, would know nobody in the cluster: it
+// has been away for so long that all whom it knows have left. An operator who does that has to
+// add it anew.
+func (w *world) strands(without uint32) bool {
+	for _, n := range w.members() {
+		r := n.known
+		if n.life != nil {
+			r = n.roster
+		}
+		if n.id == uint64(without) || r == nil {
+			continue
+		}
+		knows := slices.ContainsFunc(w.members(), func(o *node) bool {
+			return o != n && o.id != uint64(without) && !o.lost && roster.Listed(r, uint32(o.id))
+		})
+		if !knows && len(w.members()) > 2 {
+			return true
+		}
+	}
+	return false
 }
 
 // replace replaces a node that will never take part again.

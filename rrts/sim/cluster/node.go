@@ -54,6 +54,7 @@ type node struct {
 	// a durable record or mark says that it was synced.
 	proven journal.Position
 	rotten bool // some of its journal below that has rotted
+	fenced bool // it noted durably that its state must not be used
 	// armed are events that wait for an operation of the disk, which takes up to delay
 	// longer for a sync until slowUntil.
 	armed            []armed
@@ -193,6 +194,9 @@ func (n *node) start() error {
 	})
 	n.every(l, upkeepInterval, n.upkeep)
 	n.every(l, upkeepInterval, n.tellClocks)
+	if !n.witness {
+		n.every(l, scrubInterval, n.scrub)
+	}
 	n.poke()
 	return nil
 }

@@ -49,6 +49,8 @@ func Plan(c Config) Config {
 	}
 	p.node = 0
 	p.until(450*time.Millisecond, p.disk) // of those that come later
+	p.rng = rand.New(rand.NewPCG(c.Seed, 0x726f7473))
+	p.until(2*time.Second, p.rows)
 	slices.SortStableFunc(c.Events, func(a, b Event) int { return cmp.Compare(a.At, b.At) })
 	return c
 }
@@ -152,6 +154,9 @@ func (p *planner) disk() Event {
 	}
 	return e
 }
+
+// rows is rot in the state of one.
+func (p *planner) rows() Event { return Event{Kind: RotRows, Node: p.any(), Pick: p.rng.Uint64()} }
 
 // software is a change of what is installed, or of what all of it is asked to use.
 func (p *planner) software() Event {

@@ -18,6 +18,7 @@ const (
 	PowerState Kind = "power-state" // the power fails when a received state was switched to, and its log not yet
 	FailedSync Kind = "failed-sync" // the op-th sync from then on fails; the process, which ends of it, starts after `for`
 	Rot        Kind = "rot"         // the process ends, and bytes of its journal change before it starts again
+	RotRows    Kind = "rot-rows"    // a row of its state changes
 	Unreadable Kind = "unreadable"  // the same, and a sector of its journal cannot be read any more
 	Full       Kind = "full"        // the disk has `bytes` left, for that long
 	Slow       Kind = "slow"        // each sync takes up to `delay` longer, for that long
@@ -39,7 +40,7 @@ const (
 
 // kinds are all of them.
 var kinds = []Kind{
-	Crash, Power, PowerState, FailedSync, Rot, Unreadable, Full, Slow, Cut, Isolate, Heal, Storm, Pause, HandOver, Clock,
+	Crash, Power, PowerState, FailedSync, Rot, RotRows, Unreadable, Full, Slow, Cut, Isolate, Heal, Storm, Pause, HandOver, Clock,
 	Add, Remove, Demote, Lose, Newer, Older, Activate,
 }
 
@@ -57,7 +58,7 @@ type Event struct {
 	Delay    time.Duration
 	Off      time.Duration
 	Bytes    int64
-	Pick     uint64 // decides where a journal rots
+	Pick     uint64 // decides what rots
 	Replica  bool   // the added member has a replica; otherwise it is an edge
 	Voter    bool   // the added member is to vote
 	Witness  bool   // and it is a witness
@@ -84,6 +85,8 @@ func (e *Event) fields() []field {
 		return []field{node, lasts}
 	case Rot, Unreadable:
 		return []field{node, {"pick", &e.Pick}, lasts}
+	case RotRows:
+		return []field{node, {"pick", &e.Pick}}
 	case Full:
 		return []field{node, {"bytes", &e.Bytes}, lasts}
 	case Slow:

@@ -182,7 +182,7 @@ func (n *node) snapshot() (*raftpb.Snapshot, error) {
 	}
 	index, term := n.machine.Applied()
 	group := n.machine.Group()
-	n.w.states = append(n.w.states, n.rows.Clone())
+	n.w.states = append(n.w.states, sentState{n.rows.Clone(), !n.rows.Rotten()})
 	ref := binary.BigEndian.AppendUint32(nil, uint32(len(n.w.states)-1))
 	ref = machine.NewMarker(index, term, group).AppendTo(ref) // for a witness
 	return &raftpb.Snapshot{Data: ref, Metadata: &raftpb.SnapshotMetadata{ConfState: group.Conf, Index: new(index), Term: new(term)}}, nil
@@ -203,7 +203,7 @@ func (n *node) install(s *raftpb.Snapshot) error {
 			}
 			n.w.report.Markers++
 		} else {
-			n.switchTo(n.w.states[binary.BigEndian.Uint32(s.GetData())])
+			n.switchTo(n.w.states[binary.BigEndian.Uint32(s.GetData())].rows)
 		}
 		var err error
 		if l.machine, err = n.open(nil, l.newest); err != nil {

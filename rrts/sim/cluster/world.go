@@ -60,6 +60,7 @@ type Report struct {
 	Lifted             int           // how often a witness led, to catch a voter up
 	Full               int           // writes that a full disk put off
 	Mended             int           // damaged journals that were made whole
+	Fenced, Rebuilt    int           // states found rotten, and made anew from another's
 	Damaged            int           // nodes whose journal could not be, and that took no part any more
 	Added, Removed     int           // members
 	Replaced           int           // of those that had lost their disk or their journal
@@ -71,6 +72,12 @@ type Report struct {
 	Refused            int           // changes of the members that would have broken a rule or endangered the quorum
 	Settled            time.Duration // from the healing until everything was answered and agreed on
 	Virtual            time.Duration
+}
+
+// sentState is a state that was sent, and whether it is what its sum says.
+type sentState struct {
+	rows  *memstore.Store
+	holds bool
 }
 
 const (
@@ -100,7 +107,7 @@ type world struct {
 	err      error
 
 	chains  map[uint64]string // digest by applied index, from the first replica that got there
-	states  []*memstore.Store // states that were sent to members that lag
+	states  []sentState       // to members that lag
 	group   roster.State      // the newest that any replica has applied
 	groupAt uint64            // at that entry
 
@@ -297,7 +304,7 @@ func (w *world) unsettled() string {
 func (w *world) traceNodes() {
 	for _, n := range w.nodes {
 		if n.life == nil {
-			w.trace("node %d: down, lost %t, rotten %t, gone %t, off %t", n.id, n.lost, n.rotten, n.gone, n.off)
+			w.trace("node %d: down, lost %t, rotten %t, fenced %t, gone %t, off %t", n.id, n.lost, n.rotten, n.fenced, n.gone, n.off)
 			continue
 		}
 		index, _ := n.machine.Applied()

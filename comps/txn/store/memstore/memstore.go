@@ -34,6 +34,7 @@ type content struct {
 	access  map[u128.Int][]byte
 	outbox  map[string][]byte
 	applied uint64
+	rotten  bool
 }
 
 var _ store.State = (*Store)(nil)
@@ -52,7 +53,7 @@ func (c *content) clone() content {
 	return content{
 		State: c.State.Clone(), txns: maps.Clone(c.txns), users: maps.Clone(c.users),
 		logins: maps.Clone(c.logins), names: maps.Clone(c.names), metas: maps.Clone(c.metas), access: maps.Clone(c.access),
-		outbox: maps.Clone(c.outbox), applied: c.applied,
+		outbox: maps.Clone(c.outbox), applied: c.applied, rotten: c.rotten,
 	}
 }
 
@@ -150,8 +151,13 @@ func (s *Store) Flush() error {
 // Crash forgets everything after the last Flush.
 func (s *Store) Crash() { s.content = s.flushed.clone() }
 
-// Clone returns a state of its own that holds the same, all of it flushed.
-func (s *Store) Clone() *Store { return &Store{content: s.content.clone(), flushed: s.content.clone()} }
+// Clone returns a state of its own that holds the same, all of it flushed. As far as it
+// knows these rows were written so.
+func (s *Store) Clone() *Store {
+	own := &Store{content: s.content.clone(), flushed: s.content.clone()}
+	own.content.rotten, own.flushed.rotten = false, false
+	return own
+}
 
 // Sum is the sum of the hashes of all rows, in any order, as store.Snapshot's: states that
 // hold the same have the same one. The transaction layer's own rows are no part of it.
@@ -184,6 +190,24 @@ func (s *Store) Sum() (sum uint64) {
 	}
 	return sum
 }
+
+// Rot changes a row for good, as a failing disk or memory does: an event that was flushed,
+// which nothing that is applied reads again. pick chooses it. It reports whether there was one.
+func (s *Store) Rot(pick uint64) bool {
+	n := uint64(len(s.flushed.AllEvents()))
+	if n == 0 {
+		return false
+	}
+	for _, c := range []*content{&s.content, &s.flushed} { // they share no rows
+		c.AllEvents()[pick%n].Debit.CreditsPosted.Lo ^= 1
+		c.rotten = true
+	}
+	return true
+}
+
+// Rotten reports whether some rows are others than those that were written: what a scrub
+// finds, and the sum that travels with a state.
+func (s *Store) Rotten() bool { return s.rotten }
 
 // Switch puts another state's content in the place of this one's, durably.
 func (s *Store) Switch(other *Store) {
