@@ -37,6 +37,8 @@ func Plan(c Config) Config {
 	if c.Events != nil {
 		return c
 	}
+	// A forced recovery takes back what an overruled node was told, its effects among it.
+	c.Effects = !c.Force && rand.New(rand.NewPCG(c.Seed, 0x65666665)).IntN(2) == 0
 	p := planner{c: &c, rng: rng}
 	p.until(75*time.Millisecond, p.fault)
 	if !c.Force { // the only change then is the one that it brings about
@@ -53,12 +55,6 @@ func Plan(c Config) Config {
 	p.until(2*time.Second, p.rows)
 	slices.SortStableFunc(c.Events, func(a, b Event) int { return cmp.Compare(a.At, b.At) })
 	return c
-}
-
-// owesEffects says whether the transactions of a run owe effects: those of every other seed
-// do. A forced recovery takes back what an overruled node was told, its effects among it.
-func owesEffects(c Config) bool {
-	return !c.Force && rand.New(rand.NewPCG(c.Seed, 0x65666665)).IntN(2) == 0
 }
 
 // planner draws events.

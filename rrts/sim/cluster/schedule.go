@@ -165,18 +165,18 @@ func parseFields(fields []field, words []string) error {
 
 // head are the values of a schedule's first line.
 func (c *Config) head(bug *uint64) []field {
-	return []field{{"seed", &c.Seed}, {"nodes", &c.Nodes}, {"witness", &c.Witness}, {"clients", &c.Clients}, {"safety", &c.Safety}, {"bug", bug}}
+	return []field{{"seed", &c.Seed}, {"nodes", &c.Nodes}, {"witness", &c.Witness}, {"clients", &c.Clients}, {"effects", &c.Effects}, {"safety", &c.Safety}, {"bug", bug}}
 }
 
 // Schedule writes the run down, with every event: ParseSchedule reads it.
 //
-//	run seed=7 nodes=3 witness=false clients=6 safety=3s bug=0
+//	run seed=7 nodes=3 witness=false clients=6 effects=false safety=3s bug=0
 //	512.3ms      crash node=2 for=300ms
 //	…
 func (c Config) Schedule() string {
 	c = Plan(c)
 	var b strings.Builder
-	fmt.Fprintf(&b, "run seed=%d nodes=%d witness=%t clients=%d safety=%v bug=%d\n", c.Seed, c.Nodes, c.Witness, c.Clients, c.Safety, c.Bug)
+	fmt.Fprintf(&b, "run seed=%d nodes=%d witness=%t clients=%d effects=%t safety=%v bug=%d\n", c.Seed, c.Nodes, c.Witness, c.Clients, c.Effects, c.Safety, c.Bug)
 	for i := range c.Events {
 		fmt.Fprintln(&b, c.Events[i].String())
 	}

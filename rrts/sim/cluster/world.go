@@ -30,6 +30,9 @@ type Config struct {
 	Clients int
 	// Safety is the length of the safety phase; 0 means 3 s of virtual time.
 	Safety time.Duration
+	// Effects lets transactions owe effects. The seed chooses where Events is nil: those of
+	// every other seed do.
+	Effects bool
 	// Force makes a cluster of two that loses one node for good: the other one goes on by
 	// a forced recovery, and the first comes back, overruled, and is replaced.
 	Force bool
@@ -122,7 +125,7 @@ func Run(cfg Config) (Report, error) {
 		cfg: Plan(cfg), rng: rand.New(rand.NewPCG(cfg.Seed, 0x72727473)),
 		pairs: map[uint64]session.KeyPair{}, chains: map[uint64]string{},
 	}
-	if owesEffects(cfg) {
+	if w.cfg.Effects {
 		w.outside = &outside{first: map[effects.Key]time.Duration{}, reported: map[effects.Key]bool{}}
 	}
 	old := cryptorand.Reader
