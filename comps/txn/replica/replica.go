@@ -230,6 +230,7 @@ func (r *Replica) Step(m *raftpb.Message) {
 	if r.voteRemoved(m) {
 		return
 	}
+	r.learnCommitted(m)
 	_ = r.node.Step(m) // of an unknown peer: answered by silence
 	if r.cfg.Witness {
 		r.witnessed(m)
@@ -332,6 +333,9 @@ func (r *Replica) take(rd raft.Ready, out *Output) {
 		case raft.LocalApplyThread:
 			out.Apply = append(out.Apply, m)
 		default:
+			if isVoteRequest(m) {
+				r.tellCommitted(m)
+			}
 			out.Messages = append(out.Messages, m)
 		}
 	}
