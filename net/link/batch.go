@@ -74,8 +74,9 @@ func newBatch(rc syscall.RawConn, c codec, count *counters) *batch {
 // fewFrames is how many frames are sent by a call that the Go scheduler is not told
 // of. It does not block, and takes some ten microseconds: less than what it costs, on
 // an idle machine, to wake the thread that watches over system calls. A receiving call
-// takes that for a whole batch. It is also how many frames a poll has room for unless
-// the one before was full: to lay out room for a batch costs more than to receive a frame.
+// takes that for a whole batch. It is also the least room that a poll makes: as much as a
+// batch where calls come back full, half of it after each that leaves three quarters empty.
+// To lay out room for a batch costs more than to receive a frame.
 const fewFrames = 8
 
 // do makes one system call over messages from to to.
@@ -222,7 +223,6 @@ func (b *batch) receive(frames []Frame) (int, error) {
 func (b *batch) poll(frames []Frame) (n int, more bool, err error) {
 	limit := min(len(frames), b.room)
 	err = b.fetch(frames, limit, b.in.try)
-	b.room = fewFrames
 	switch {
 	case errors.Is(err, unix.EAGAIN):
 		return 0, false, nil
@@ -230,8 +230,12 @@ func (b *batch) poll(frames []Frame) (n int, more bool, err error) {
 		return 0, false, err
 	}
 	// The kernel stops short of a full call only where the queue ends.
-	if more = b.in.n == limit; more {
+	more = b.in.n == limit
+	switch {
+	case more:
 		b.room = BatchSize
+	case b.in.n <= b.room/4:
+		b.room = max(b.room/2, fewFrames)
 	}
 	return b.sort(frames), more, nil
 }
