@@ -5,7 +5,7 @@
 // gives no promise but these: a frame arrives whole or not at all, never in two
 // parts and never joined to another; it may be lost, doubled, delayed, overtaken
 // and, on Ethernet, longer than it was sent (short frames are padded there, so a
-// frame carries its own length); Send waits for room for a millisecond or two and
+// frame carries its own length); Send waits for room for a millisecond at most and
 // no longer. Everything else is the session's work.
 //
 // The carriers:

@@ -12,6 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// plainPatience is sendPatience of the plain carrier, which waits by the runtime's timers.
+const plainPatience = time.Millisecond
+
 // plainSocket is the plain carrier: mdlayher/raw, one frame a system call. The
 // package gives no access to the socket, so its buffers have the system's
 // default size and a frame that was cut is only seen by reading one byte more
@@ -82,7 +85,7 @@ func (s *plainSocket) sendOne(f *Frame, mtu int) error {
 	}
 	to := &raw.Addr{HardwareAddr: mac[:]}
 	for began := time.Now(); ; {
-		if s.conn.SetWriteDeadline(time.Now().Add(sendPatience)) != nil {
+		if s.conn.SetWriteDeadline(time.Now().Add(plainPatience)) != nil {
 			return net.ErrClosed
 		}
 		_, err := s.conn.WriteTo(f.Data, to)
@@ -94,9 +97,9 @@ func (s *plainSocket) sendOne(f *Frame, mtu int) error {
 			return net.ErrClosed
 		case errors.Is(err, unix.ENETDOWN), errors.Is(err, unix.ENXIO), errors.Is(err, unix.ENODEV):
 			return ErrDown
-		case errors.Is(err, unix.ENOBUFS) && !s.jammed && time.Since(began) < sendPatience:
+		case errors.Is(err, unix.ENOBUFS) && !s.jammed && time.Since(began) < plainPatience:
 			s.count.sendRetries.Add(1)
-			time.Sleep(sendPause)
+			shortSleep(sendPause)
 		case errors.Is(err, os.ErrDeadlineExceeded) && tries > 1:
 			s.count.sendRetries.Add(1)
 			tries--

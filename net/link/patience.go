@@ -1,21 +1,26 @@
 package link
 
-import "time"
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
 
 const (
 	// sendPatience bounds how long one Send waits for room in a full queue. The
-	// other network waits as long, so it is far below the 10 ms that a cut may
-	// cost; a gigabit NIC drains some 80 full frames in it.
-	sendPatience = time.Millisecond
-	// sendPause is the wait between two tries: about what the scheduler can
-	// do, and a dozen frames on a gigabit wire.
+	// other network's copy waits as long, so it is far below the millisecond that a cut
+	// may cost: a virtual NIC says that its queue is full when its far end is down. A
+	// gigabit NIC drains some 20 full frames in it.
+	sendPatience = 250 * time.Microsecond
+	// sendPause is the wait between two tries: about what the kernel's scheduler can
+	// do, and half a dozen frames on a gigabit wire.
 	sendPause = 50 * time.Microsecond
 )
 
 // patience decides how often a full queue is tried again. A queue that stayed
 // full for a whole Send is jammed: it is not waited for again until it has taken
 // a frame, so that a stuck NIC or a stopped neighbour costs the others a
-// millisecond once and not at every Send.
+// quarter of a millisecond once and not at every Send.
 type patience struct {
 	began  time.Time
 	jammed map[Addr]struct{}
@@ -37,8 +42,15 @@ func (p *patience) wait(queue Addr) bool {
 		p.jam(queue)
 		return false
 	}
-	time.Sleep(sendPause)
+	shortSleep(sendPause)
 	return true
+}
+
+// shortSleep sleeps in the kernel, on this thread: the runtime's timers count in
+// milliseconds when a process is otherwise idle. It may wake early.
+func shortSleep(d time.Duration) {
+	t := unix.NsecToTimespec(int64(d))
+	unix.Nanosleep(&t, nil)
 }
 
 // maxJammed bounds the queues remembered as jammed: more neighbours than one

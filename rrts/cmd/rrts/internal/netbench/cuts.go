@@ -95,21 +95,29 @@ func (m *bench) cuts(ctx context.Context) error {
 	return nil
 }
 
-// idle takes the NIC down that carries nothing, and up again.
+// idle takes the NIC down that carries nothing, where the network is cut, and up again.
 func (m *bench) idle(ctx context.Context) error {
-	if err := m.tell(ctx, request{Window: windowIdle}); err != nil {
-		return err
+	for _, down := range []bool{true, false} {
+		q := request{}
+		if down {
+			q.Window = windowIdle
+		}
+		if m.cfg.Cut.Where == CutReceiver {
+			q.Fault = &fault{Idle: true, Down: down}
+		}
+		if err := m.tell(ctx, q); err != nil {
+			return err
+		}
+		if q.Fault == nil {
+			if err := setDown(m.cfg.Idle, down); err != nil {
+				return err
+			}
+		}
+		if err := pause(ctx, 2*windowLength); err != nil {
+			return err
+		}
 	}
-	if err := setDown(m.cfg.Idle, true); err != nil {
-		return err
-	}
-	if err := pause(ctx, 2*windowLength); err != nil {
-		return err
-	}
-	if err := setDown(m.cfg.Idle, false); err != nil {
-		return err
-	}
-	return pause(ctx, 2*windowLength)
+	return nil
 }
 
 func (m *bench) awaitCut(ctx context.Context, want [2]bool) error {

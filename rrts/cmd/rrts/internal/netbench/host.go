@@ -63,6 +63,7 @@ type Host struct {
 type host struct {
 	*fabric.Fabric
 	nics  [2]string
+	idle  string
 	peer  uint16
 	links [2]*lossy
 	ended chan error // of Run
@@ -89,7 +90,7 @@ func newHost(self uint16, h Host, deliver func(*host, []fabric.Record)) (*host, 
 	if err != nil {
 		return nil, err
 	}
-	b := &host{nics: h.NICs, peer: measuring + serving - self, ended: make(chan error, 1), lost: make(chan struct{}, 1), changed: make(chan struct{}, 1)}
+	b := &host{nics: h.NICs, idle: h.Idle, peer: measuring + serving - self, ended: make(chan error, 1), lost: make(chan struct{}, 1), changed: make(chan struct{}, 1)}
 	var links fabric.Links
 	for n, etherType := range []uint16{link.EtherTypeA, link.EtherTypeB} {
 		l, err := link.OpenPacket(link.PacketConfig{Interface: h.NICs[n], EtherType: etherType, Match: fabric.Match(clusterHash, self)})
@@ -171,6 +172,7 @@ type request struct {
 // fault is a change of one network at one side.
 type fault struct {
 	Network fabric.Network
+	Idle    bool    // not that network, but the NIC that carries nothing
 	Down    bool    // the interface
 	Lose    float64 // share of what arrives
 }
@@ -190,6 +192,9 @@ type answer struct {
 
 // apply makes a fault here.
 func (b *host) apply(f fault) error {
+	if f.Idle {
+		return setDown(b.idle, f.Down)
+	}
 	b.links[f.Network].lose(f.Lose)
 	return setDown(b.nics[f.Network], f.Down)
 }

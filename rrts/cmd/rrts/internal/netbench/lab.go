@@ -158,12 +158,12 @@ func onThread(fn func() error) error {
 // Run starts the serving side on host 2, and runs this program with args on host 1
 // behind the words that make it the measuring side. Its standard streams are ours.
 func (l *Lab) Run(ctx context.Context, program string, args []string) error {
-	nics := []string{"--nic-a", nicA, "--nic-b", nicB}
+	nics := []string{"--nic-a", nicA, "--nic-b", nicB, "--nic-idle", nicIdle}
 	stop, err := l.serve(program, append([]string{"bench", "net", "--serve", labAddress2 + ":" + labPort, "--with-parent"}, nics...))
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, program, append(append(args, nics...), "--nic-idle", nicIdle, "--peer", labAddress2+":"+labPort)...)
+	cmd := exec.CommandContext(ctx, program, append(append(args, nics...), "--peer", labAddress2+":"+labPort)...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = stopWithin
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
