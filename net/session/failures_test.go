@@ -279,3 +279,42 @@ func TestHostileByTheMillion(t *testing.T) {
 		t.Errorf("it told %v", text(n.events[events:]))
 	}
 }
+
+// TestMTUBlackHole: a network swallows every full frame and lets short ones pass, so that
+// its probes are answered and nothing says that it is down. Duplicated lanes notice
+// nothing, everything arrives, and bulk goes on by the other network.
+func TestMTUBlackHole(t *testing.T) {
+	w := newWorld(t, 86, nil)
+	hole := false
+	w.tap = func(d *delivery) {
+		f := &w.link[d.from][d.net]
+		f.cut = hole && d.net == A && len(d.frame) > 1400
+	}
+	w.up()
+	f := flows(w)
+	f[LaneCommit].size = 3000 // full frames on a duplicated lane
+	for i := range 2000 {
+		hole = hole || i == 100
+		for lane := range f {
+			f[lane].send()
+		}
+		w.run(time.Millisecond)
+	}
+	w.run(100 * time.Millisecond)
+	for lane, f := range f {
+		if f.got != f.sent || f.sent != 2000 {
+			t.Errorf("lane %d: %d of %d records", lane, f.got, f.sent)
+		}
+		if Lane(lane) <= LaneCommit && f.slowest > 200*time.Microsecond {
+			t.Errorf("lane %d: the slowest record took %v", lane, f.slowest)
+		}
+	}
+	if gap := f[LaneBulk].gap; gap > 10*time.Millisecond {
+		t.Errorf("bulk: longest gap %v", gap)
+	}
+	for i, n := range w.node {
+		for _, e := range n.events[3:] {
+			t.Errorf("SFU %d: %v", i+1, e)
+		}
+	}
+}
