@@ -92,7 +92,7 @@ func (a *Auditor) store(name string, s store.Store) error {
 	if err != nil {
 		return err
 	}
-	for _, f := range report.Ledger.Findings {
+	for _, f := range report.Findings() {
 		a.find("%s: %s", name, f)
 	}
 	// The SFUs stopped one after the other: the later ones have entries more, of a new

@@ -1,8 +1,9 @@
 // Package audit checks a whole store: it works the ledger out again from its history
-// (comps/ledger/audit) and says which state it is.
+// (comps/ledger/audit), holds the outbox against the transactions that owe what stands in
+// it, and says which state it is.
 //
 //	report, err := audit.Run(s)
-//	if err == nil && !report.OK() { … report.Ledger.Findings … }
+//	if err == nil && !report.OK() { … report.Findings() … }
 //
 // Reports of one CSN with the same Digest are of the same accounts, transfers,
 // outcomes and users, wherever the stores are: on the replicas of a group, in a
@@ -13,6 +14,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 
 	"virtualservicesinc.com/comps/ledger"
 	"virtualservicesinc.com/comps/ledger/audit"
@@ -29,10 +31,16 @@ type Report struct {
 	Chain  []byte
 	Digest [sha256.Size]byte // see store.Digest
 	Ledger *audit.Report
+	// Outbox is what is wrong with the effects that are owed, a line each; see
+	// machine.AuditOutbox.
+	Outbox []string
 }
 
 // OK reports whether everything agrees.
-func (r *Report) OK() bool { return r.Ledger.OK() }
+func (r *Report) OK() bool { return r.Ledger.OK() && len(r.Outbox) == 0 }
+
+// Findings are the first faults, a line each.
+func (r *Report) Findings() []string { return slices.Concat(r.Ledger.Findings, r.Outbox) }
 
 // Run audits a store that nobody else has open: it must not change meanwhile. What
 // it holds in memory is comps/ledger/audit's. The error says that the store could not
@@ -58,7 +66,8 @@ func Run(s store.Store) (r *Report, err error) {
 		return nil, err
 	}
 	r.Ledger = audit.Run(view)
-	if err := view.Close(); err != nil {
+	r.Outbox, err = machine.AuditOutbox(s)
+	if err = errors.Join(err, view.Close()); err != nil {
 		return nil, err
 	}
 	snap, err := s.Snapshot()

@@ -2,6 +2,7 @@ package audit_test
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 
@@ -126,5 +127,78 @@ func TestRun(t *testing.T) {
 	const want = "account 1: its row has debits 0 pending 101 posted"
 	if got := run(t, forged); got.OK() || !strings.Contains(strings.Join(got.Ledger.Findings, "\n"), want) {
 		t.Errorf("findings %q, none says %q", got.Ledger.Findings, want)
+	}
+}
+
+// TestOutbox: an effect that no transaction owes, one that is missing, and one that its
+// queue does not count are found.
+func TestOutbox(t *testing.T) {
+	s := open(t)
+	pay(t, s, 100)
+	m, err := machine.Open(s, machine.Config{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	effect := txnpb.Effect{Service: "sql", Target: "shop", Operation: "order"}
+	for i, tx := range []txnpb.Transaction{
+		{Id: u128.Int{Hi: 1 << 16, Lo: 3}, Effects: []txnpb.Effect{effect, effect}},
+		{Id: u128.Int{Hi: 1 << 16, Lo: 4}, Effects: []txnpb.Effect{effect}},
+	} {
+		e := txnpb.Entry{ApplyVersion: entry.ApplyVersion, Proposed: 1 << 30, Submissions: []txnpb.Submission{
+			{Transaction: message.Marshal(&tx), Principal: 1, Role: uint32(message.RoleOperator)}}}
+		out, err := m.Apply(uint64(i+3), 1, message.Marshal(&e), nil)
+		if err != nil || out[0].Outcome.State != txnpb.StateCommitted {
+			t.Fatalf("%+v, %v", out, err)
+		}
+	}
+	if r := run(t, s); !r.OK() || r.CSN != 4 {
+		t.Fatalf("%+v: %q", r, r.Findings())
+	}
+	// The row of an effect has its kind behind the table, and its sequence at the end.
+	const tableOutbox = 18 // of package store
+	of := func(row *store.Row, sequence byte) bool {
+		return row.Key[2] == tableOutbox && row.Key[3] == 'e' && row.Key[len(row.Key)-1] == sequence
+	}
+	change := func(row *store.Row, f func(*txnpb.OwedEffect)) {
+		var e txnpb.OwedEffect
+		if err := e.Parse(row.Value); err != nil {
+			t.Fatal(err)
+		}
+		f(&e)
+		row.Value = message.Marshal(&e)
+	}
+	for _, test := range []struct {
+		name   string
+		forge  func(*store.Row)
+		wanted []string
+	}{
+		{"a transaction that is another's", func(row *store.Row) {
+			if of(row, 3) {
+				change(row, func(e *txnpb.OwedEffect) { e.TransactionId = u128.Int{Hi: 1 << 16, Lo: 2} })
+			}
+		}, []string{"the effect sql/shop:3 is owed by transaction " + u128.Int{Hi: 1 << 16, Lo: 2}.String() + " at CSN 4, which is committed at CSN 2"}},
+		{"a transaction that is not there yet", func(row *store.Row) {
+			if of(row, 3) {
+				change(row, func(e *txnpb.OwedEffect) { e.TransactionId, e.Csn = u128.Int{Hi: 1 << 16, Lo: 9}, 9 })
+			}
+		}, []string{"the effect sql/shop:3 is owed since CSN 9, the state ends at CSN 4",
+			"the transaction at CSN 4 owes 0 effects, 0 of them in quarantine, and its completion says 1 of 1 and 0", "the transaction at CSN 9 owes 1 effects, and has no completion"}},
+		{"an effect that went to another transaction", func(row *store.Row) {
+			if of(row, 2) {
+				change(row, func(e *txnpb.OwedEffect) { e.TransactionId, e.Csn = u128.Int{Hi: 1 << 16, Lo: 4}, 4 })
+			}
+		}, []string{"the transaction at CSN 3 owes 1 effects, 0 of them in quarantine, and its completion says 2 of 2 and 0",
+			"the transaction at CSN 4 owes 2 effects, 0 of them in quarantine, and its completion says 1 of 1 and 0"}},
+		{"a quarantine that nobody counts", func(row *store.Row) {
+			if of(row, 1) {
+				change(row, func(e *txnpb.OwedEffect) { e.State = txnpb.EffectStateQuarantined })
+			}
+		}, []string{"the queue sql/shop has 3 effects, 1 of them in quarantine, and says 3 and 0",
+			"the transaction at CSN 3 owes 2 effects, 1 of them in quarantine, and its completion says 2 of 2 and 0"}},
+	} {
+		r := run(t, copyRows(t, s, test.forge))
+		if r.OK() || !slices.Equal(r.Findings(), test.wanted) {
+			t.Errorf("%s: %q, want %q", test.name, r.Findings(), test.wanted)
+		}
 	}
 }

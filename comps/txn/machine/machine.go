@@ -343,8 +343,13 @@ func (m *Machine) commit() {
 	m.encoded = m.encoded[:0]
 }
 
+// transactionReader is a store.State.
+type transactionReader interface {
+	Txn(id u128.Int) (row []byte, ok bool)
+}
+
 // Lookup returns the row of a transaction, for Status: what it says is final.
-func Lookup(s store.State, id u128.Int) (*txnpb.StoredOutcome, error) {
+func Lookup(s transactionReader, id u128.Int) (*txnpb.StoredOutcome, error) {
 	raw, ok := s.Txn(id)
 	if !ok {
 		return nil, nil

@@ -186,7 +186,7 @@ type auditReport struct {
 func (c *cli) showAudit(what string, r *audit.Report) error {
 	l := r.Ledger
 	out := auditReport{Of: what, CSN: r.CSN, Transactions: r.Transactions, Accounts: l.Accounts, Transfers: l.Transfers,
-		Pending: l.Pending, Ledgers: []ledgerSums{}, Digest: fmt.Sprintf("%x", r.Digest), Findings: l.Findings, Audit: "ok"}
+		Pending: l.Pending, Ledgers: []ledgerSums{}, Digest: fmt.Sprintf("%x", r.Digest), Findings: r.Findings(), Audit: "ok"}
 	var rows [][]string
 	for _, s := range l.Ledgers {
 		line := ledgerSums{s.Ledger, s.Accounts, s.DebitsPending.String(), s.DebitsPosted.String(), s.CreditsPending.String(), s.CreditsPosted.String()}

@@ -265,7 +265,7 @@ func (x *restoration) audit(stateDir string, keys *statedir.Keys) error {
 		return err
 	}
 	if !r.OK() {
-		return fmt.Errorf("the audit of what was restored found %d faults, the first: %s", r.Ledger.Faults, r.Ledger.Findings[0])
+		return fmt.Errorf("the audit of what was restored found %d faults, the first: %s", r.Ledger.Faults+uint64(len(r.Outbox)), r.Findings()[0])
 	}
 	return nil
 }
