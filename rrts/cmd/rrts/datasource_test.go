@@ -108,6 +108,7 @@ func TestDataSources(t *testing.T) {
 			})
 		}
 	}
+	trouble := troubles(ctx, t, a, op, servers, each*len(servers))
 	w := &wreckage{t: t, a: a, rng: rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))}
 	stop := make(chan struct{})
 	var wrecking sync.WaitGroup
@@ -117,8 +118,8 @@ func TestDataSources(t *testing.T) {
 	wrecking.Wait()
 	for _, s := range servers {
 		rows, different, err := counts(ctx, op, a.Number(0), s.Name)
-		if err != nil || rows != each || different != each {
-			t.Errorf("%s: %d rows of %d effects, %d transactions, %v", s.Name, rows, different, each, err)
+		if want := each + trouble[s.Name]; err != nil || rows != want || different != want {
+			t.Errorf("%s: %d rows of %d effects, %d transactions, %v", s.Name, rows, different, want, err)
 		}
 	}
 	t.Logf("%d transactions were committed and completed, while %d child processes, %d SFUs and %d databases were killed", committed, w.children, w.sfus, w.servers)
@@ -137,6 +138,48 @@ func TestDataSources(t *testing.T) {
 	t.Run("scripts", func(t *testing.T) {
 		scripts(t, "testdata/datasource", "CONFIG="+a.ConfigDir(0))
 	})
+}
+
+// troubles has each database that is a server hang and then be gone, with an effect owed to
+// it meanwhile: an alarm is raised, ends when the database is back, and the effect is done.
+// It returns how many effects each has then; their numbers begin with first.
+func troubles(ctx context.Context, t *testing.T, a *arena.Arena, op *client.Client, servers []*odbctest.Server, first int) map[string]int {
+	t.Helper()
+	done := map[string]int{}
+	for _, s := range servers {
+		if s.Port == 0 {
+			continue
+		}
+		alarm := "datasource-unavailable@" + s.Name
+		stands := func(want bool) {
+			t.Helper()
+			within, late := context.WithTimeout(ctx, time.Minute)
+			defer late()
+			waitFor(t, within, func() error {
+				out, _ := rrts(t, "--json", "alarms", "--config", a.ConfigDir(0)) // its exit status tells of alarms, too
+				if strings.Contains(string(out), alarm) != want {
+					return fmt.Errorf("%s stands: %v, want %v", alarm, !want, want)
+				}
+				return nil
+			})
+		}
+		for _, trouble := range []struct{ begin, end func() }{{s.Freeze, s.Thaw}, {s.Kill, s.Start}} {
+			trouble.begin()
+			id, err := submitEffect(ctx, op, s.Name, first)
+			if err != nil {
+				t.Fatal(err)
+			}
+			first++
+			stands(true)
+			trouble.end()
+			stands(false)
+			if err := complete(ctx, op, id); err != nil {
+				t.Errorf("%s: %v", s.Name, err)
+			}
+			done[s.Name]++
+		}
+	}
+	return done
 }
 
 // configureData gives SFU i the data sources and their passwords.
