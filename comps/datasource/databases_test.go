@@ -142,6 +142,7 @@ func TestDatabases(t *testing.T) {
 		t.Run("driver", func(t *testing.T) { driver(t, s, db) })
 		t.Run("writes", func(t *testing.T) { writes(t, src, db) })
 		t.Run("together", func(t *testing.T) { together(t, src, db) })
+		t.Run("hostile", func(t *testing.T) { hostile(t, src, db) })
 		t.Run("values", func(t *testing.T) { values(t, src) })
 		t.Run("lies", func(t *testing.T) { lies(t, s, db) })
 		t.Run("prune", func(t *testing.T) { prune(t, src, db) })
@@ -187,6 +188,42 @@ func writes(t *testing.T, src *datasource.Source, db *sql.DB) {
 	if n := count(t, db, "SELECT COUNT(*) FROM rrts_effect WHERE done = 1"); n != 2 {
 		t.Errorf("%d effects are done, two are", n)
 	}
+}
+
+// hostile: what holds SQL is stored as it stands; what does not fit is refused by the name
+// of its parameter, and changes nothing.
+func hostile(t *testing.T, src *datasource.Source, db *sql.DB) {
+	ctx := context.Background()
+	before := count(t, db, "SELECT COUNT(*) FROM orders")
+	stored := []string{"'; DROP TABLE orders; --", `"; DROP TABLE orders; --`, "x' OR '1'='1", "\\'; DELETE FROM orders; --", "?", "? ?", "$1", ":name", "%s%n", "{call x}", "{fn now()}",
+		"/* */ -- #", "a;b", "\u2028'\u2029", "'' ''", "0x27", "\xC2\xA0'", "line\r\nbreak\ttab"}
+	for i, s := range stored {
+		id := 900 + i
+		want(t, s, src.Do(ctx, effect(id, "add", integer("id", id), text("note", s))), datasource.Done, "")
+		if n := count(t, db, "SELECT COUNT(*) FROM orders WHERE id = ? AND note = ?", int64(id), s); n != 1 {
+			t.Errorf("%q did not come to be as it stands", s)
+		}
+	}
+	for i, x := range []struct {
+		name  string
+		value datasource.Argument
+		says  string
+	}{
+		{"10 MB", text("note", strings.Repeat("x", 10<<20)), "parameter note is 10485760 bytes long"},
+		{"broken UTF-8", text("note", "Gr\xfc\xdfe"), "parameter note is not valid UTF-8"},
+		{"a zero byte", text("note", "a\x00'; DROP TABLE orders; --"), "parameter note holds a zero byte"},
+		{"a number", integer("note", 1), "parameter note is an integer"},
+		{"another name", text("note; DROP TABLE orders", "x"), "parameter note is missing"},
+	} {
+		id := 950 + i
+		want(t, x.name, src.Do(ctx, effect(id, "add", integer("id", id), x.value)), datasource.Failed, x.says)
+	}
+	bad := datasource.Argument{Name: "id", Value: datasource.Value{Kind: datasource.Integer, Data: []byte("1; DROP TABLE orders")}}
+	want(t, "SQL for a number", src.Do(ctx, effect(960, "add", bad, text("note", "x"))), datasource.Failed, "parameter id is not an integer")
+	if n := count(t, db, "SELECT COUNT(*) FROM orders"); n != before+len(stored) {
+		t.Errorf("%d rows, %d are right", n, before+len(stored))
+	}
+	exec(t, db, "DELETE FROM orders WHERE id >= 900 AND id < 961")
 }
 
 // together: a batch is done, in which one has been done, one cannot be, and one is in

@@ -34,7 +34,7 @@ var templates = map[string]string{
 	"receipt.txt":     "Dear {{.to}},\n\nthank you for {{.order}}. That is {{.amount}} EUR.\n",
 	"receipt.html":    "<p>Dear {{.to}}, thank you for <b>{{.order}}</b>.</p>\n",
 	"plain.subject":   "Hello",
-	"plain.txt":       "Hello {{.to}}\n",
+	"plain.txt":       "Hello {{.to}}\n{{if .extra}}{{.extra}}{{end}}\n",
 	"wide.subject":    "{{.order}}",
 	"wide.html":       "<a href=\"{{.url}}\">{{.order}}</a>",
 }
@@ -197,6 +197,19 @@ func TestRefuses(t *testing.T) {
 		if got := s.quarantined(); !strings.Contains(got, want) {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
+	}
+}
+
+// TestSmuggling: what looks like the end of a mail, or like commands to the relay, is text
+// of the mail, which arrives as it stands.
+func TestSmuggling(t *testing.T) {
+	s := newShop(t, smtp.None, nil)
+	const evil = "one\r\n.\r\nMAIL FROM:<evil@evil.example>\r\nRCPT TO:<all@home.example>\r\nDATA\r\n.\nRSET\n..dots"
+	o := s.Owe(txnpb.Effect{Service: "mail", Operation: "plain", Arguments: []txnpb.Argument{effectstest.Text("to", "Anna"), effectstest.Text("extra", evil)}})
+	eventually(t, "the mail is sent", s.completed(o))
+	mails, bodies := s.server.received()
+	if len(mails) != 1 || !strings.Contains(strings.ReplaceAll(bodies[0], "\r\n", "\n"), strings.ReplaceAll(evil, "\r\n", "\n")) {
+		t.Errorf("%d mails: %q", len(mails), bodies)
 	}
 }
 
