@@ -34,14 +34,12 @@ const (
 // runAll runs scenarios one after the other.
 func runAll(ctx context.Context, all []Scenario, o options) error {
 	screen := newScreen()
-	root := filepath.Join(cacheDir, "lab-"+o.suite)
-	cmd := exec.CommandContext(ctx, o.makeRoot, o.suite, root, "curl")
-	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("the machines' root file system: %w", err)
-	}
 	good := true
 	for _, s := range all {
+		root, err := makeRoot(ctx, s, o)
+		if err != nil {
+			return err
+		}
 		r, err := runOne(ctx, s, o, screen, root)
 		if err != nil {
 			return fmt.Errorf("scenario %s: %w", s.Name, err)
@@ -55,6 +53,20 @@ func runAll(ctx context.Context, all []Scenario, o options) error {
 		return errSilent
 	}
 	return nil
+}
+
+// makeRoot returns the root file system of a scenario's machines, which is made once.
+func makeRoot(ctx context.Context, s Scenario, o options) (string, error) {
+	root := filepath.Join(cacheDir, "lab-"+o.suite)
+	if len(s.Packages) > 0 {
+		root += "-" + s.Name
+	}
+	cmd := exec.CommandContext(ctx, o.makeRoot, append([]string{o.suite, root, "curl"}, s.Packages...)...)
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("the machines' root file system: %w", err)
+	}
+	return root, nil
 }
 
 // runOne runs one scenario. The error says that it could not be carried through;

@@ -18,6 +18,8 @@ type Scenario struct {
 	Plan plan
 	// Steps are what happens while payments run, one after the other.
 	Steps func(p plan) []step
+	// Packages are Debian's that its machines have beside what all have.
+	Packages []string
 	// Finish, if not nil, is how it ends, instead of with an audit.
 	Finish func(context.Context, *world, *report) error
 }
@@ -193,6 +195,7 @@ func scenarios() []Scenario {
 		{Name: "recover", About: "three machines: what recover.md says, done: processes, networks, a majority, a journal, certificates, a kit", Plan: three, Steps: recoverSteps},
 		{Name: "restore", About: "three machines lost with their disks: the cluster restored from backup and recovery kit on bare ones", Plan: three, Steps: noSteps, Finish: restoring},
 		{Name: "alarms", About: "two machines, one with two SFUs: every alarm that can be raised there, the others for trial, each explained by journalctl -x, and mailed", Plan: alarming, Steps: alarmSteps, Finish: alarmsEnd},
+		{Name: "components", About: "three machines: what components.md says, done with rrts-dev: programs in Go and Python, killed, restarted, crashed", Plan: three, Packages: componentsPackages, Steps: componentsSteps, Finish: componentsEnd},
 		{Name: "quick", About: "three machines: one SFU stopped and started, one machine killed and booted again, one network cut", Plan: three, Steps: quickSteps},
 	}
 }

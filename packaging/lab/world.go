@@ -20,9 +20,10 @@ const (
 	// The machines' only network with addresses: management, packages, gateways.
 	lanBridge, lanCard = "lan", "eno1"
 	lanAddress         = "10.77.0.1"
-	// upWithin bounds the boot of a machine, commandWithin an operator's command.
+	// upWithin bounds the boot of a machine, commandWithin an operator's command: the longest
+	// compiles Go's library the first time.
 	upWithin      = 60 * time.Second
-	commandWithin = 2 * time.Minute
+	commandWithin = 5 * time.Minute
 )
 
 // bridge and card are an interconnect network's switch and NICs.
