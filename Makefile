@@ -82,6 +82,11 @@ bench-odbc: need-databases ## SQL effects per second beside the same statements 
 test-payment: need-go ## PAYMENTS payments (default 10000) while what makes them is killed: as many charges as were captured
 	RRTS_PAYMENTS=$(or $(PAYMENTS),10000) $(GO) test -count=1 ./rrts/cmd/rrts -run TestPayments -timeout 60m -v
 
+example-shop: need-go ## a shop's checkout on three SFUs: money held, an order in a database, a charge, a receipt; and the books compared
+	@packaging/need-packages "the shop's database" gcc libc6-dev unixodbc-dev libsqliteodbc
+	@$(MAKE) --no-print-directory build
+	$(GO) run ./packaging/examples/shop --programs $(BUILD)
+
 bench: build ## transactions per second on three SFUs: one client, 256 clients, batches
 	packaging/run-bench $(BUILD)/rrts
 
