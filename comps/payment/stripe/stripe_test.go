@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"virtualservicesinc.com/rrts/freeport"
 	"virtualservicesinc.com/rrts/message/u128"
 	"virtualservicesinc.com/rrts/schema/paymentpb"
 	"virtualservicesinc.com/rrts/sim/require"
@@ -37,12 +38,11 @@ func startMock(t *testing.T) string {
 		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 		require.Skip(t, "needs github.com/stripe/stripe-mock "+mockVersion+", which cannot be built: "+lines[len(lines)-1])
 	}
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	port, err := freeport.Take()
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := l.Addr().String()
-	l.Close()
+	address := fmt.Sprintf("127.0.0.1:%d", port)
 	log, err := os.Create(filepath.Join(bin, "log"))
 	if err != nil {
 		t.Fatal(err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -16,6 +15,7 @@ import (
 	"virtualservicesinc.com/rrts/client"
 	"virtualservicesinc.com/rrts/config"
 	"virtualservicesinc.com/rrts/config/genesis"
+	"virtualservicesinc.com/rrts/freeport"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/message/u128"
 	"virtualservicesinc.com/rrts/schema/datasourcepb"
@@ -65,9 +65,11 @@ func newCluster(dir, programs, relay string) (*cluster, error) {
 		s := &sfu{name: name, config: filepath.Join(dir, "etc", name), log: filepath.Join(dir, name+".log")}
 		run := filepath.Join(dir, "run", name)
 		s.control = filepath.Join(run, name, "control.sock")
-		ports, err := freePorts()
-		if err != nil {
-			return nil, err
+		var ports [3]uint16 // two of UDP and one of TCP
+		for i := range ports {
+			if ports[i], err = freeport.Take(); err != nil {
+				return nil, err
+			}
 		}
 		local := netip.AddrFrom4([4]byte{127, 0, 0, 1})
 		g := genesis.SFU{Name: name, Machine: name, UDPA: netip.AddrPortFrom(local, ports[0]), UDPB: netip.AddrPortFrom(local, ports[1]),
@@ -160,25 +162,6 @@ poll = "1s"
 books = %q
 settle_after = "1s"
 `, ledger, clearing, bank, fees, books)
-}
-
-// freePorts returns two of UDP and one of TCP.
-func freePorts() (ports [3]uint16, err error) {
-	for i := range 2 {
-		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-		if err != nil {
-			return ports, err
-		}
-		defer c.Close()
-		ports[i] = uint16(c.LocalAddr().(*net.UDPAddr).Port)
-	}
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		return ports, err
-	}
-	defer l.Close()
-	ports[2] = uint16(l.Addr().(*net.TCPAddr).Port)
-	return ports, nil
 }
 
 // start starts SFU i.
