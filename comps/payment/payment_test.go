@@ -162,7 +162,8 @@ func (s *shop) balance(id u128.Int) string {
 // paid out; the ledger and the provider's books say the same at each step.
 func TestLife(t *testing.T) {
 	s := newShop(t, func(c *ProviderConfig) { c.Books.SettleAfter = 0 })
-	d := s.comp.desks[0]
+	of := s.comp.desks[0]
+	d := &desk{cfg: of.cfg, provider: of.provider, book: of.book, watch: watch{seen: map[string]time.Time{}}} // as a process that comes after it
 	p := s.payment(1000, "visa")
 	o := s.create(p)
 	if got := s.balance(merchant); got != "0/1000" {

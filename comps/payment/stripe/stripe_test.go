@@ -167,6 +167,20 @@ func newDesk(t *testing.T) (*desk, *account) {
 	return d, newAccount(&paymentpb.ProviderAccount{Key: "sk_test_123", Url: s.URL, Currency: "eur"})
 }
 
+// set changes what it does from now on.
+func (d *desk) set(f func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f()
+}
+
+// charges counts what was made.
+func (d *desk) charges() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.intents)
+}
+
 func answer(status int, v any) func(http.ResponseWriter) {
 	return func(w http.ResponseWriter) {
 		w.Header().Set("Request-Id", "req_1")
@@ -307,8 +321,10 @@ func TestLife(t *testing.T) {
 			}
 		}
 	}
-	if len(d.intents) != 1 || d.intents["pi_1"].Charge.Refunded != 200 {
-		t.Errorf("%d charges, %d refunded", len(d.intents), d.intents["pi_1"].Charge.Refunded)
+	refunded := int64(0)
+	d.set(func() { refunded = d.intents["pi_1"].Charge.Refunded })
+	if d.charges() != 1 || refunded != 200 {
+		t.Errorf("%d charges, %d refunded", d.charges(), refunded)
 	}
 	all, _, err := a.charges(ctx, time.Unix(0, 0), time.Now(), "")
 	if err != nil || len(all) != 1 || all[0].Payment != id || all[0].Captured != 700 || all[0].Refunded != 200 {
@@ -340,8 +356,8 @@ func TestTroubles(t *testing.T) {
 	for status, want := range map[int]paymentpb.FaultClass{400: paymentpb.FaultClassRefused, 401: paymentpb.FaultClassMisconfigured, 403: paymentpb.FaultClassMisconfigured,
 		409: paymentpb.FaultClassUnknown, 429: paymentpb.FaultClassUnknown, 500: paymentpb.FaultClassUnknown, 503: paymentpb.FaultClassUnknown} {
 		d, a := newDesk(t)
-		d.trouble = func(*http.Request) int { return status }
-		if _, err := a.do(ctx, in("pm_visa")); class(err) != want || len(d.intents) != 0 {
+		d.set(func() { d.trouble = func(*http.Request) int { return status } })
+		if _, err := a.do(ctx, in("pm_visa")); class(err) != want || d.charges() != 0 {
 			t.Errorf("%d: %v, want %v", status, err, want)
 		}
 	}
@@ -354,16 +370,16 @@ func TestTroubles(t *testing.T) {
 	}
 	d, a = newDesk(t)
 	lost := 0
-	d.lose = func(r *http.Request) bool { lost++; return lost == 1 }
-	if _, err := a.do(ctx, in("pm_visa")); class(err) != paymentpb.FaultClassUnknown || len(d.intents) != 1 {
-		t.Errorf("an answer that is lost: %v, %d charges", err, len(d.intents))
+	d.set(func() { d.lose = func(*http.Request) bool { lost++; return lost == 1 } })
+	if _, err := a.do(ctx, in("pm_visa")); class(err) != paymentpb.FaultClassUnknown || d.charges() != 1 {
+		t.Errorf("an answer that is lost: %v, %d charges", err, d.charges())
 	}
-	d.blind = true
+	d.set(func() { d.blind = true })
 	if all, err := a.find(ctx, in("").Payment, ""); err != nil || len(all) != 0 {
 		t.Errorf("the search finds too soon: %v, %v", all, err)
 	}
-	if c, err := a.do(ctx, in("pm_visa")); err != nil || c.Status != paymentpb.ChargeStatusAuthorized || len(d.intents) != 1 {
-		t.Errorf("made again: %v, %v, %d charges", c, err, len(d.intents))
+	if c, err := a.do(ctx, in("pm_visa")); err != nil || c.Status != paymentpb.ChargeStatusAuthorized || d.charges() != 1 {
+		t.Errorf("made again: %v, %v, %d charges", c, err, d.charges())
 	}
 	late, stop := context.WithCancel(ctx)
 	stop()
