@@ -361,14 +361,14 @@ func TestTroubles(t *testing.T) {
 			t.Errorf("%d: %v, want %v", status, err, want)
 		}
 	}
-	d, a := newDesk(t)
+	_, a := newDesk(t)
 	if _, err := a.do(ctx, in("pm_declined")); class(err) != paymentpb.FaultClassRefused || !strings.Contains(faultOf(err).Reason, "Your card was declined.") {
 		t.Errorf("a declined card: %v", err)
 	}
 	if all, err := a.find(ctx, in("").Payment, ""); err != nil || len(all) != 1 || all[0].Status != paymentpb.ChargeStatusFailed || all[0].Reason != "stripe: Your card was declined." {
 		t.Errorf("a declined card is found as %v, %v", all, err)
 	}
-	d, a = newDesk(t)
+	d, a := newDesk(t)
 	lost := 0
 	d.set(func() { d.lose = func(*http.Request) bool { lost++; return lost == 1 } })
 	if _, err := a.do(ctx, in("pm_visa")); class(err) != paymentpb.FaultClassUnknown || d.charges() != 1 {
