@@ -134,7 +134,7 @@ func TestDamagedJournal(t *testing.T) {
 	t.Run("end", func(t *testing.T) {
 		c := newKeepingCluster(t)
 		hurt, second, third := c.payAndStop()
-		hurt.rot(t, true, 300)
+		hurt.rot(t, true, 2000) // some entries, and a hard state among them
 		c.start(hurt)
 		c.role(hurt, "damaged")
 		c.start(second)
