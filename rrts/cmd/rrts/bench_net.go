@@ -41,8 +41,8 @@ as fast as their lane takes them (stream, bulk), or one there and back at a time
 with TLS 1.3 and a bare packet socket take turns with it in the same run, unless a network is cut or
 loses frames.
 
-Alone it makes two hosts itself, in network namespaces joined by veth pairs (as root). Between two
-machines, run this on the one
+Alone it makes two hosts itself, in network namespaces joined by veth pairs (as root); for round trips
+each has a processor of its own, if there are two. Between two machines, run this on the one
 
     rrts bench net --serve :7411 --nic-a enp2s0 --nic-b enp3s0
 
@@ -99,7 +99,7 @@ func (c *cli) benchNet(ctx context.Context, f *netFlags) error {
 		}
 		return netbench.Serve(ctx, f.Host, f.serve)
 	case f.TCP == "":
-		return inLab(ctx)
+		return inLab(ctx, f.Mode == netbench.ModePingPong)
 	}
 	f.Out = c.out
 	r, err := netbench.Measure(ctx, f.Config)
@@ -217,13 +217,15 @@ func untilStdinEnds(ctx context.Context) context.Context {
 	return ctx
 }
 
-// inLab runs this very command again as the measuring side in a lab of its own.
-func inLab(ctx context.Context) error {
+// inLab runs this very command again as the measuring side in a lab of its own, whose
+// hosts have a processor each if apart.
+func inLab(ctx context.Context, apart bool) error {
 	lab, err := netbench.NewLab()
 	if err != nil {
 		return err
 	}
 	defer lab.Close()
+	lab.Apart = apart
 	self, err := os.Executable()
 	if err != nil {
 		return err

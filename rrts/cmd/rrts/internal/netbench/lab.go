@@ -30,6 +30,10 @@ const (
 // ended, however that happens.
 type Lab struct {
 	hosts [2]*os.File // namespaces
+	// Apart gives each host a processor of its own, as machines have. Otherwise it is
+	// chance whether the kernel keeps the two sides on one, and a round trip takes four
+	// times as long where it does not, whatever carries it.
+	Apart bool
 }
 
 // NewLab makes a Lab; it needs root. The caller closes it.
@@ -140,8 +144,37 @@ func (l *Lab) in(host int, fn func() error) error {
 		if err := unix.Setns(int(l.hosts[host].Fd()), unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("netbench: enter network namespace: %w", err)
 		}
+		if l.Apart {
+			if err := ownProcessor(host); err != nil {
+				return err
+			}
+		}
 		return fn()
 	})
+}
+
+// ownProcessor keeps the thread, and the processes that it starts, on one of the processors
+// that this process may use: another one for each host, if there are two.
+func ownProcessor(host int) error {
+	var ours, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &ours); err != nil {
+		return fmt.Errorf("netbench: processors: %w", err)
+	}
+	left := host % ours.Count()
+	for cpu := 0; ; cpu++ {
+		if !ours.IsSet(cpu) {
+			continue
+		}
+		if left == 0 {
+			one.Set(cpu)
+			break
+		}
+		left--
+	}
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		return fmt.Errorf("netbench: processor: %w", err)
+	}
+	return nil
 }
 
 // onThread runs fn on a thread that is thrown away afterwards, because it is left in
