@@ -65,7 +65,7 @@ func (c *Component) Validate() error { return c.fault }
 
 // Start implements engine.Component.
 func (c *Component) Start(context.Context) error {
-	c.link = &link{client: datasourcepb.DatasourceClient{Caller: own{c.host}}, settings: c.settings}
+	c.link = &link{client: datasourcepb.DatasourceClient{Caller: engine.OwnCaller{Host: c.host}}, settings: c.settings}
 	c.host.Go("health", c.health)
 	for i := range c.settings.Sources {
 		src := &c.settings.Sources[i]
@@ -116,28 +116,6 @@ func (c *Component) Drain(ctx context.Context) error {
 
 // Stop implements engine.Component: everything runs on goroutines of the Host's.
 func (c *Component) Stop() {}
-
-// own calls the child of this SFU, as the SFU.
-type own struct{ host engine.Host }
-
-// Call implements message.Caller.
-func (o own) Call(ctx context.Context, method *message.MethodDescriptor, service uint16, body []byte) ([]byte, error) {
-	call := engine.Call{Service: service, Method: method.Number, Target: o.host.SFU(), Role: message.RoleSFU, Body: body}
-	if deadline, ok := ctx.Deadline(); ok {
-		if call.Timeout = time.Until(deadline); call.Timeout <= 0 {
-			return nil, context.DeadlineExceeded
-		}
-	}
-	answer := make(chan engine.Reply, 1)
-	call.Done = func(r engine.Reply) { answer <- r }
-	o.host.Call(call)
-	select {
-	case r := <-answer:
-		return r.Body, r.Err()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
 
 // link is the way to the child.
 type link struct {

@@ -73,7 +73,7 @@ func TestHealth(t *testing.T) {
 		h := &childHost{t: t, saw: saw, standing: map[string]string{}}
 		c := NewComponent(&datasourcepb.Settings{Revision: 7, Sources: []datasourcepb.Source{{Name: "shop"}}}, nil)
 		c.host = h
-		c.link = &link{client: datasourcepb.DatasourceClient{Caller: own{h}}, settings: c.settings}
+		c.link = &link{client: datasourcepb.DatasourceClient{Caller: engine.OwnCaller{Host: h}}, settings: c.settings}
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() { defer close(ended); c.health(ctx) }()

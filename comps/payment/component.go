@@ -180,7 +180,7 @@ func (c *Component) Provision(h engine.Host) error {
 			}
 			d.provider, d.close = local{s}, s.Close
 		case Stripe:
-			d.provider = remote{&child{paymentpb.PaymentProviderClient{Caller: own{h}}, settings}, cfg.Name}
+			d.provider = remote{&child{paymentpb.PaymentProviderClient{Caller: engine.OwnCaller{Host: h}}, settings}, cfg.Name}
 		}
 		d.provider = timed{d.provider, cfg.Timeout}
 		c.desks = append(c.desks, d)
@@ -247,26 +247,4 @@ func (c *Component) Stop() {
 		}
 	}
 	c.desks = nil
-}
-
-// own calls the child of this SFU, as the SFU.
-type own struct{ host engine.Host }
-
-// Call implements message.Caller.
-func (o own) Call(ctx context.Context, method *message.MethodDescriptor, service uint16, body []byte) ([]byte, error) {
-	call := engine.Call{Service: service, Method: method.Number, Target: o.host.SFU(), Role: message.RoleSFU, Body: body}
-	if deadline, ok := ctx.Deadline(); ok {
-		if call.Timeout = time.Until(deadline); call.Timeout <= 0 {
-			return nil, context.DeadlineExceeded
-		}
-	}
-	answer := make(chan engine.Reply, 1)
-	call.Done = func(r engine.Reply) { answer <- r }
-	o.host.Call(call)
-	select {
-	case r := <-answer:
-		return r.Body, r.Err()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
 }
