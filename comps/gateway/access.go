@@ -51,7 +51,7 @@ var open = table(
 	allow(watchers, &datasourcepb.DatasourceDescriptor, datasourcepb.DatasourceCheckMethod),
 	allow(operator, &datasourcepb.DatasourceDescriptor, datasourcepb.DatasourceInitMethod),
 	allow(watchers, &enginepb.EngineDescriptor, enginepb.EngineStatusMethod),
-	allow(operator, &enginepb.EngineDescriptor, enginepb.EngineRestartMethod),
+	allow(operator, &enginepb.EngineDescriptor, enginepb.EngineRestartMethod, enginepb.EngineHeldMethod, enginepb.EngineRetryHeldMethod, enginepb.EngineDiscardHeldMethod),
 	allow(watchers, &monitorpb.MonitorDescriptor, monitorpb.MonitorStatusMethod, monitorpb.MonitorAlarmsMethod),
 	allow(users, &paymentpb.PaymentsDescriptor, paymentpb.PaymentsProvidersMethod),
 	allow(watchers, &paymentpb.PaymentsDescriptor, paymentpb.PaymentsShowMethod, paymentpb.PaymentsListMethod, paymentpb.PaymentsReconcileMethod),

@@ -203,6 +203,7 @@ func TestAccess(t *testing.T) {
 		"Replica.Sum":     {never, never, never},
 		"Backup.Read":     {yes, denied, denied},
 		"Engine.Announce": {never, never, never}, "Engine.Status": {yes, yes, denied}, "Engine.Restart": {yes, denied, denied},
+		"Engine.Held": {yes, denied, denied}, "Engine.RetryHeld": {yes, denied, denied}, "Engine.DiscardHeld": {yes, denied, denied},
 		"Child.Hello": {never, never, never}, "Child.Became": {never, never, never}, "Child.Observe": {never, never, never},
 		"Child.Ping": {never, never, never}, "Child.Drain": {never, never, never},
 		"Monitor.Status": {yes, yes, denied}, "Monitor.Alarms": {yes, yes, denied},

@@ -72,6 +72,15 @@ const (
 	// maxQuarantine bounds the requests in quarantine. Beyond it a request that has
 	// crashed its Component too often is refused and logged, and not kept.
 	maxQuarantine = 1024
+	// heldPage is how many requests in quarantine one answer lists, in short: 20 kB.
+	heldPage = 64
+	// maxHeldLine bounds the line of a crash's reason in a list, in bytes.
+	maxHeldLine = 200
+	// maxAsked bounds those who look at the quarantine, or change it, at a time: each
+	// reads requests of up to 64 MiB from disk.
+	maxAsked = 4
+	// maxBy bounds the name of who asks, as the log has it.
+	maxBy = 64
 )
 
 // ErrFull is what a Transport returns when it has no room: the caller gets

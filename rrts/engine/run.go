@@ -197,13 +197,18 @@ func (e *Engine) changed() {
 	e.change = make(chan struct{})
 }
 
+// nextChange is closed at the next change of a Component's readiness.
+func (e *Engine) nextChange() <-chan struct{} {
+	e.changeMu.Lock()
+	defer e.changeMu.Unlock()
+	return e.change
+}
+
 // WaitReady returns nil when every Component is ready that was not added apart, or
 // ctx's error.
 func (e *Engine) WaitReady(ctx context.Context) error {
 	for {
-		e.changeMu.Lock()
-		change := e.change
-		e.changeMu.Unlock()
+		change := e.nextChange()
 		if !slices.ContainsFunc(e.units, func(u *unit) bool { return !u.apart && state(u.state.Load()) != stateReady }) {
 			return nil
 		}

@@ -22,6 +22,12 @@ type ward struct {
 	alarms *alarmTable
 	count  atomic.Int64 // of held: the hot path asks
 
+	// deciding is held by who retries or discards: a request that is being tried must not
+	// be discarded under the try, nor be tried twice at a time.
+	deciding sync.Mutex
+	// asked holds who reads the store for an operator.
+	asked chan struct{}
+
 	mu       sync.Mutex
 	suspects quarantine.Suspects
 	held     map[string]kind
@@ -34,7 +40,8 @@ type kind struct{ service, method uint16 }
 func kindOf(env *message.Envelope) kind { return kind{env.Service, env.Method} }
 
 func newWard(store quarantine.Store, wall func() time.Time, alarms *alarmTable) (*ward, error) {
-	w := &ward{store: store, wall: wall, alarms: alarms, held: make(map[string]kind), kinds: make(map[kind]int)}
+	w := &ward{store: store, wall: wall, alarms: alarms, asked: make(chan struct{}, maxAsked),
+		held: make(map[string]kind), kinds: make(map[kind]int)}
 	ids, err := store.List()
 	if err != nil {
 		return nil, fmt.Errorf("engine: %w", err)
@@ -151,57 +158,103 @@ func (e *Engine) Quarantine() ([]Held, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := make([]Held, 0, len(ids))
-	for _, id := range ids {
-		h := Held{ID: id}
-		if r, err := e.ward.store.Get(id); err != nil {
-			h.Err = err
-		} else {
-			h.Record = *r
-		}
-		all = append(all, h)
+	all := make([]Held, len(ids))
+	for i, id := range ids {
+		all[i] = e.held(id)
 	}
 	return all, nil
 }
 
-// Retry gives a request in quarantine another chance in this SFU and waits for the
-// answer. It leaves quarantine for good if the Component answered, whatever the
-// answer; if it crashes its Component again as often as before, or is not answered
-// in time, it stays. The error says that it stays, or that there is none of that id.
-func (e *Engine) Retry(ctx context.Context, id string) (Reply, error) {
+func (e *Engine) held(id string) Held {
 	r, err := e.ward.store.Get(id)
 	if err != nil {
+		return Held{ID: id, Err: err}
+	}
+	return Held{ID: id, Record: *r}
+}
+
+var (
+	// ErrDeciding says that another request in quarantine is being tried or discarded.
+	ErrDeciding = errors.New("engine: another request in quarantine is being tried; ask again in a few seconds")
+	// ErrNotice says that a notice cannot be tried again.
+	ErrNotice = errors.New("engine: it is a notice, which has no answer that would tell how a try ended; discard it: who sent it may send it again")
+)
+
+// Retry gives a request in quarantine another chance in this SFU, now, in the name of
+// its sender, and waits for the answer, DefaultTimeout at most. While it is being tried
+// it is not refused when its caller sends it again. It leaves quarantine for good if the
+// Component answered, whatever the answer; it stays if it crashes its Component again as
+// often as before (once, if its method is not idempotent), if it was not served, or not
+// answered in time. The error says that it stays; it is fs.ErrNotExist if there is none
+// of that id, ErrNotice, or ErrDeciding.
+func (e *Engine) Retry(ctx context.Context, id string) (Reply, error) {
+	if !e.ward.deciding.TryLock() {
+		return Reply{}, ErrDeciding
+	}
+	defer e.ward.deciding.Unlock()
+	r, err := e.ward.store.Get(id)
+	switch {
+	case err != nil:
 		return Reply{}, err
+	case r.Request.Kind == message.KindNotice:
+		return Reply{}, ErrNotice
 	}
 	e.ward.release(id)
 	c := Call{Service: r.Request.Service, Method: r.Request.Method, Target: e.cfg.SFU, Principal: r.Request.Principal, Role: r.Request.Role,
 		Trace: r.Request.Trace, Epoch: r.Request.Epoch, Group: r.Request.Group, Body: r.Request.Body}
-	p := &pending{wait: make(chan Reply, 1)}
-	e.call(p, &c)
-	reply := Reply{Code: message.Expired}
-	select {
-	case reply = <-p.wait:
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
+	reply, err := e.try(ctx, &c)
 	switch reply.Code {
-	case message.Overloaded, message.Unavailable, message.Draining, message.Expired, message.Unknown, message.Quarantined:
+	case message.Overloaded, message.NotLeader, message.Unavailable, message.NoMethod, message.Draining, message.Expired, message.Unknown, message.Quarantined:
 		e.ward.hold(id, kindOf(&r.Request))
 		return reply, errors.Join(err, fmt.Errorf("engine: the request stays in quarantine: %w", reply.Err()))
 	}
 	return reply, e.ward.store.Delete(id)
 }
 
+// try calls once a Component is there that answers: one that rests after crashes comes
+// back at once.
+func (e *Engine) try(ctx context.Context, c *Call) (Reply, error) {
+	ctx, cancel := context.WithTimeout(ctx, DefaultTimeout)
+	defer cancel()
+	until, _ := ctx.Deadline()
+	if s := (*e.byService.Load())[c.Service]; s.unit != nil {
+		s.unit.hurry() // once: if it does not start, its rests are as long as ever
+	}
+	for {
+		change := e.nextChange()
+		c.Timeout = time.Until(until) // so that nothing is begun after Retry has returned
+		p := &pending{wait: make(chan Reply, 1)}
+		e.call(p, c)
+		select {
+		case reply := <-p.wait:
+			if reply.Code != message.Unavailable { // then nothing was executed
+				return reply, nil
+			}
+		case <-ctx.Done():
+			return Reply{Code: message.Expired}, ctx.Err()
+		}
+		select {
+		case <-change:
+		case <-ctx.Done():
+			return Reply{Code: message.Unavailable, Detail: "engine: no Component was ready to answer it"}, ctx.Err()
+		}
+	}
+}
+
 // Discard removes a request from quarantine for good. The same request, sent
-// again, is then served like any other.
+// again, is then served like any other. The error is fs.ErrNotExist if there is none
+// of that id, or ErrDeciding.
 func (e *Engine) Discard(id string) error {
+	if !e.ward.deciding.TryLock() {
+		return ErrDeciding
+	}
+	defer e.ward.deciding.Unlock()
 	if _, err := e.ward.store.Get(id); err != nil && !errors.Is(err, quarantine.ErrSealed) && !errors.Is(err, quarantine.ErrBadRecord) {
 		return err
 	}
 	if err := e.ward.store.Delete(id); err != nil {
 		return err
 	}
-	e.log.Warn("Request was discarded from quarantine", "id", id)
 	e.ward.release(id)
 	return nil
 }

@@ -29,6 +29,13 @@ var Schema = message.Schema{
 		{Name: "rrts.engine.ComponentStatus", New: func() message.Message { return new(ComponentStatus) }},
 		{Name: "rrts.engine.RestartRequest", New: func() message.Message { return new(RestartRequest) }},
 		{Name: "rrts.engine.RestartReply", New: func() message.Message { return new(RestartReply) }},
+		{Name: "rrts.engine.HeldQuery", New: func() message.Message { return new(HeldQuery) }},
+		{Name: "rrts.engine.HeldAnswer", New: func() message.Message { return new(HeldAnswer) }},
+		{Name: "rrts.engine.HeldRequest", New: func() message.Message { return new(HeldRequest) }},
+		{Name: "rrts.engine.RetryHeldRequest", New: func() message.Message { return new(RetryHeldRequest) }},
+		{Name: "rrts.engine.RetryHeldReply", New: func() message.Message { return new(RetryHeldReply) }},
+		{Name: "rrts.engine.DiscardHeldRequest", New: func() message.Message { return new(DiscardHeldRequest) }},
+		{Name: "rrts.engine.DiscardHeldReply", New: func() message.Message { return new(DiscardHeldReply) }},
 	},
 }
 
@@ -1572,12 +1579,1050 @@ func (m RestartReply) String() string {
 	return t.String()
 }
 
+// HeldQuery asks for the requests that an engine keeps in quarantine, 64 at a time, in
+// the order of their ids.
+type HeldQuery struct {
+	// Only this one, with all that is known of it. Empty: all, in short.
+	Id string
+	// The list goes on behind this id.
+	After string
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *HeldQuery) AppendTo(b []byte) []byte {
+	if m.Id != "" {
+		b = message.AppendString(append(b, 0x0a), m.Id)
+	}
+	if m.After != "" {
+		b = message.AppendString(append(b, 0x12), m.After)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *HeldQuery) Size() int {
+	n := 0
+	if m.Id != "" {
+		n += 1 + message.SizeBytes(len(m.Id))
+	}
+	if m.After != "" {
+		n += 1 + message.SizeBytes(len(m.After))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *HeldQuery) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *HeldQuery) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.engine.HeldQuery: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.engine.HeldQuery: tag")
+		}
+		switch tag {
+		case 0x0a: // id
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.engine.HeldQuery.id")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.engine.HeldQuery.id: not UTF-8")
+			}
+			m.Id = string(p)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x12: // after
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.engine.HeldQuery.after")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.engine.HeldQuery.after: not UTF-8")
+			}
+			m.After = string(p)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.engine.HeldQuery: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *HeldQuery) Reset() {
+	*m = HeldQuery{}
+}
+
+// String returns m for people and logs.
+func (m HeldQuery) String() string {
+	t := message.NewText("HeldQuery")
+	if m.Id != "" {
+		t.Add("id", m.Id)
+	}
+	if m.After != "" {
+		t.Add("after", m.After)
+	}
+	return t.String()
+}
+
+// HeldAnswer lists requests in quarantine.
+type HeldAnswer struct {
+	Held []HeldRequest
+	// There are more behind the last.
+	More bool
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *HeldAnswer) AppendTo(b []byte) []byte {
+	for i := range m.Held {
+		b = append(b, 0x0a, 0)
+		at := len(b)
+		b = message.CloseBytes(m.Held[i].AppendTo(b), at)
+	}
+	if m.More {
+		b = append(b, 0x10, 1)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *HeldAnswer) Size() int {
+	n := 0
+	if len(m.Held) > 0 {
+		n += len(m.Held)
+		for i := range m.Held {
+			n += message.SizeBytes(m.Held[i].Size())
+		}
+	}
+	if m.More {
+		n += 1 + 1
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *HeldAnswer) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *HeldAnswer) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.engine.HeldAnswer: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.engine.HeldAnswer: tag")
+		}
+		switch tag {
+		case 0x0a: // held
+			if len(m.Held) == 64 {
+				return message.BadField("rrts.engine.HeldAnswer.held: more than 64 items")
+			}
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.engine.HeldAnswer.held")
+			}
+			if len(m.Held) == cap(m.Held) {
+				m.Held = slices.Grow(m.Held, min(message.CountRun(b, i, 0x0a), 64-len(m.Held)))
+			}
+			n := len(m.Held)
+			m.Held = m.Held[:n+1]
+			m.Held[n].Reset()
+			if err := m.Held[n].ParseNested(p, depth-1); err != nil {
+				return err
+			}
+		case 0x10: // more
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.engine.HeldAnswer.more")
+			}
+			m.More = v != 0
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.engine.HeldAnswer: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *HeldAnswer) Reset() {
+	*m = HeldAnswer{
+		Held: m.Held[:0],
+	}
+}
+
+// String returns m for people and logs.
+func (m HeldAnswer) String() string {
+	t := message.NewText("HeldAnswer")
+	if len(m.Held) > 0 {
+		message.AddList(&t, "held", m.Held)
+	}
+	if m.More {
+		t.Add("more", m.More)
+	}
+	return t.String()
+}
+
+// HeldRequest is a request that crashed its Component too often. Its body is not in it.
+type HeldRequest struct {
+	// 32 hex digits, made of service, method, principal and body: the same request is held
+	// under the same id at other SFUs.
+	Id string
+	// Why the record cannot be read: then nothing else is known.
+	Error string
+	// Nanoseconds since 1970.
+	Since uint64
+	// Crashes in which it took part.
+	Crashes   uint32
+	Component string
+	// Of the last crash: the first line, or all with the stack where one is asked for.
+	Reason  string
+	Service uint32
+	Method  uint32
+	// "Orders.Place"; empty where the SFU does not know the service now.
+	Name string
+	// The method may be executed twice.
+	Idempotent bool
+	// It has no answer.
+	Notice    bool
+	BodyBytes uint64
+	// Where one is asked for: from whom it came, and its body as text without the values of
+	// sensitive fields; that is empty where the SFU does not know the message's type, as
+	// those of the site.
+	Principal uint64
+	Role      uint32
+	From      uint32
+	Trace     []byte
+	Body      string
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *HeldRequest) AppendTo(b []byte) []byte {
+	if m.Id != "" {
+		b = message.AppendString(append(b, 0x0a), m.Id)
+	}
+	if m.Error != "" {
+		b = message.AppendString(append(b, 0x12), m.Error)
+	}
+	if m.Since != 0 {
+		b = message.AppendVarint(append(b, 0x18), m.Since)
+	}
+	if m.Crashes != 0 {
+		b = message.AppendVarint(append(b, 0x20), uint64(m.Crashes))
+	}
+	if m.Component != "" {
+		b = message.AppendString(append(b, 0x2a), m.Component)
+	}
+	if m.Reason != "" {
+		b = message.AppendString(append(b, 0x32), m.Reason)
+	}
+	if m.Service != 0 {
+		b = message.AppendVarint(append(b, 0x38), uint64(m.Service))
+	}
+	if m.Method != 0 {
+		b = message.AppendVarint(append(b, 0x40), uint64(m.Method))
+	}
+	if m.Name != "" {
+		b = message.AppendString(append(b, 0x4a), m.Name)
+	}
+	if m.Idempotent {
+		b = append(b, 0x50, 1)
+	}
+	if m.Notice {
+		b = append(b, 0x58, 1)
+	}
+	if m.BodyBytes != 0 {
+		b = message.AppendVarint(append(b, 0x60), m.BodyBytes)
+	}
+	if m.Principal != 0 {
+		b = message.AppendVarint(append(b, 0x68), m.Principal)
+	}
+	if m.Role != 0 {
+		b = message.AppendVarint(append(b, 0x70), uint64(m.Role))
+	}
+	if m.From != 0 {
+		b = message.AppendVarint(append(b, 0x78), uint64(m.From))
+	}
+	if len(m.Trace) > 0 {
+		b = message.AppendBytes(append(b, 0x82, 0x01), m.Trace)
+	}
+	if m.Body != "" {
+		b = message.AppendString(append(b, 0x8a, 0x01), m.Body)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *HeldRequest) Size() int {
+	n := 0
+	if m.Id != "" {
+		n += 1 + message.SizeBytes(len(m.Id))
+	}
+	if m.Error != "" {
+		n += 1 + message.SizeBytes(len(m.Error))
+	}
+	if m.Since != 0 {
+		n += 1 + message.SizeVarint(m.Since)
+	}
+	if m.Crashes != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Crashes))
+	}
+	if m.Component != "" {
+		n += 1 + message.SizeBytes(len(m.Component))
+	}
+	if m.Reason != "" {
+		n += 1 + message.SizeBytes(len(m.Reason))
+	}
+	if m.Service != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Service))
+	}
+	if m.Method != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Method))
+	}
+	if m.Name != "" {
+		n += 1 + message.SizeBytes(len(m.Name))
+	}
+	if m.Idempotent {
+		n += 1 + 1
+	}
+	if m.Notice {
+		n += 1 + 1
+	}
+	if m.BodyBytes != 0 {
+		n += 1 + message.SizeVarint(m.BodyBytes)
+	}
+	if m.Principal != 0 {
+		n += 1 + message.SizeVarint(m.Principal)
+	}
+	if m.Role != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Role))
+	}
+	if m.From != 0 {
+		n += 1 + message.SizeVarint(uint64(m.From))
+	}
+	if len(m.Trace) > 0 {
+		n += 2 + message.SizeBytes(len(m.Trace))
+	}
+	if m.Body != "" {
+		n += 2 + message.SizeBytes(len(m.Body))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices. Fields of type []byte alias b.
+// The error is message.ErrMalformed.
+func (m *HeldRequest) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *HeldRequest) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.engine.HeldRequest: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.engine.HeldRequest: tag")
+		}
+		switch tag {
+		case 0x0a: // id
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.engine.HeldRequest.id")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.engine.HeldRequest.id: not UTF-8")
+			}
+			m.Id = string(p)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x12: // error
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.engine.HeldRequest.error")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.engine.HeldRequest.error: not UTF-8")
+			}
+			m.Error = string(p)
+			if i == len(b) || b[i] != 0x18 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x18: // since
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.engine.HeldRequest.since")
+			}
+			m.Since = v
+			if i == len(b) || b[i] != 0x20 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x20: // crashes
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.engine.HeldRequest.crashes")
+			}
+			m.Crashes = uint32(v)
+			if i == len(b) || b[i] != 0x2a {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x2a: // component
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.engine.HeldRequest.component")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.engine.HeldRequest.component: not UTF-8")
+			}
+			m.Component = string(p)
+			if i == len(b) || b[i] != 0x32 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x32: // reason
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.engine.HeldRequest.reason")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.engine.HeldRequest.reason: not UTF-8")
+			}
+			m.Reason = string(p)
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x38: // service
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.engine.HeldRequest.service")
+			}
+			m.Service = uint32(v)
+			if i == len(b) || b[i] != 0x40 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x40: // method
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.engine.HeldRequest.method")
+			}
+			m.Method = uint32(v)
+			if i == len(b) || b[i] != 0x4a {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x4a: // name
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.engine.HeldRequest.name")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.engine.HeldRequest.name: not UTF-8")
+			}
+			m.Name = string(p)
+			if i == len(b) || b[i] != 0x50 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x50: // idempotent
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.engine.HeldRequest.idempotent")
+			}
+			m.Idempotent = v != 0
+			if i == len(b) || b[i] != 0x58 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x58: // notice
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.engine.HeldRequest.notice")
+			}
+			m.Notice = v != 0
+			if i == len(b) || b[i] != 0x60 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x60: // body_bytes
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.engine.HeldRequest.body_bytes")
+			}
+			m.BodyBytes = v
+			if i == len(b) || b[i] != 0x68 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x68: // principal
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.engine.HeldRequest.principal")
+			}
+			m.Principal = v
+			if i == len(b) || b[i] != 0x70 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x70: // role
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.engine.HeldRequest.role")
+			}
+			m.Role = uint32(v)
+			if i == len(b) || b[i] != 0x78 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x78: // from
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.engine.HeldRequest.from")
+			}
+			m.From = uint32(v)
+		case 0x82: // trace
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.engine.HeldRequest.trace")
+			}
+			m.Trace = p
+		case 0x8a: // body
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.engine.HeldRequest.body")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.engine.HeldRequest.body: not UTF-8")
+			}
+			m.Body = string(p)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.engine.HeldRequest: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *HeldRequest) Reset() {
+	*m = HeldRequest{}
+}
+
+// String returns m for people and logs.
+func (m HeldRequest) String() string {
+	t := message.NewText("HeldRequest")
+	if m.Id != "" {
+		t.Add("id", m.Id)
+	}
+	if m.Error != "" {
+		t.Add("error", m.Error)
+	}
+	if m.Since != 0 {
+		t.Add("since", m.Since)
+	}
+	if m.Crashes != 0 {
+		t.Add("crashes", m.Crashes)
+	}
+	if m.Component != "" {
+		t.Add("component", m.Component)
+	}
+	if m.Reason != "" {
+		t.Add("reason", m.Reason)
+	}
+	if m.Service != 0 {
+		t.Add("service", m.Service)
+	}
+	if m.Method != 0 {
+		t.Add("method", m.Method)
+	}
+	if m.Name != "" {
+		t.Add("name", m.Name)
+	}
+	if m.Idempotent {
+		t.Add("idempotent", m.Idempotent)
+	}
+	if m.Notice {
+		t.Add("notice", m.Notice)
+	}
+	if m.BodyBytes != 0 {
+		t.Add("body_bytes", m.BodyBytes)
+	}
+	if m.Principal != 0 {
+		t.Add("principal", m.Principal)
+	}
+	if m.Role != 0 {
+		t.Add("role", m.Role)
+	}
+	if m.From != 0 {
+		t.Add("from", m.From)
+	}
+	if len(m.Trace) > 0 {
+		t.Add("trace", m.Trace)
+	}
+	if m.Body != "" {
+		t.Add("body", m.Body)
+	}
+	return t.String()
+}
+
+// RetryHeldRequest asks an engine to try a request in quarantine again, now.
+type RetryHeldRequest struct {
+	Id string
+	// Who asks, for the log; at most 64 bytes.
+	By string
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *RetryHeldRequest) AppendTo(b []byte) []byte {
+	if m.Id != "" {
+		b = message.AppendString(append(b, 0x0a), m.Id)
+	}
+	if m.By != "" {
+		b = message.AppendString(append(b, 0x12), m.By)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *RetryHeldRequest) Size() int {
+	n := 0
+	if m.Id != "" {
+		n += 1 + message.SizeBytes(len(m.Id))
+	}
+	if m.By != "" {
+		n += 1 + message.SizeBytes(len(m.By))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *RetryHeldRequest) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *RetryHeldRequest) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.engine.RetryHeldRequest: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.engine.RetryHeldRequest: tag")
+		}
+		switch tag {
+		case 0x0a: // id
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.engine.RetryHeldRequest.id")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.engine.RetryHeldRequest.id: not UTF-8")
+			}
+			m.Id = string(p)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x12: // by
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.engine.RetryHeldRequest.by")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.engine.RetryHeldRequest.by: not UTF-8")
+			}
+			m.By = string(p)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.engine.RetryHeldRequest: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *RetryHeldRequest) Reset() {
+	*m = RetryHeldRequest{}
+}
+
+// String returns m for people and logs.
+func (m RetryHeldRequest) String() string {
+	t := message.NewText("RetryHeldRequest")
+	if m.Id != "" {
+		t.Add("id", m.Id)
+	}
+	if m.By != "" {
+		t.Add("by", m.By)
+	}
+	return t.String()
+}
+
+// RetryHeldReply tells how the try ended. Nobody gets the Component's reply: who sent the
+// request was told long ago that it is in quarantine.
+type RetryHeldReply struct {
+	// The Component answered, and the request is held no longer.
+	Answered bool
+	// Code and detail of the answer, or of why there was none.
+	Code   uint32
+	Detail string
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *RetryHeldReply) AppendTo(b []byte) []byte {
+	if m.Answered {
+		b = append(b, 0x08, 1)
+	}
+	if m.Code != 0 {
+		b = message.AppendVarint(append(b, 0x10), uint64(m.Code))
+	}
+	if m.Detail != "" {
+		b = message.AppendString(append(b, 0x1a), m.Detail)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *RetryHeldReply) Size() int {
+	n := 0
+	if m.Answered {
+		n += 1 + 1
+	}
+	if m.Code != 0 {
+		n += 1 + message.SizeVarint(uint64(m.Code))
+	}
+	if m.Detail != "" {
+		n += 1 + message.SizeBytes(len(m.Detail))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *RetryHeldReply) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *RetryHeldReply) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.engine.RetryHeldReply: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.engine.RetryHeldReply: tag")
+		}
+		switch tag {
+		case 0x08: // answered
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.engine.RetryHeldReply.answered")
+			}
+			m.Answered = v != 0
+			if i == len(b) || b[i] != 0x10 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x10: // code
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.engine.RetryHeldReply.code")
+			}
+			m.Code = uint32(v)
+			if i == len(b) || b[i] != 0x1a {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x1a: // detail
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.engine.RetryHeldReply.detail")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.engine.RetryHeldReply.detail: not UTF-8")
+			}
+			m.Detail = string(p)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.engine.RetryHeldReply: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *RetryHeldReply) Reset() {
+	*m = RetryHeldReply{}
+}
+
+// String returns m for people and logs.
+func (m RetryHeldReply) String() string {
+	t := message.NewText("RetryHeldReply")
+	if m.Answered {
+		t.Add("answered", m.Answered)
+	}
+	if m.Code != 0 {
+		t.Add("code", m.Code)
+	}
+	if m.Detail != "" {
+		t.Add("detail", m.Detail)
+	}
+	return t.String()
+}
+
+// DiscardHeldRequest asks an engine to give a request in quarantine up for good.
+type DiscardHeldRequest struct {
+	Id string
+	// Who asks, for the log; at most 64 bytes.
+	By string
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *DiscardHeldRequest) AppendTo(b []byte) []byte {
+	if m.Id != "" {
+		b = message.AppendString(append(b, 0x0a), m.Id)
+	}
+	if m.By != "" {
+		b = message.AppendString(append(b, 0x12), m.By)
+	}
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *DiscardHeldRequest) Size() int {
+	n := 0
+	if m.Id != "" {
+		n += 1 + message.SizeBytes(len(m.Id))
+	}
+	if m.By != "" {
+		n += 1 + message.SizeBytes(len(m.By))
+	}
+	return n
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *DiscardHeldRequest) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *DiscardHeldRequest) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.engine.DiscardHeldRequest: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.engine.DiscardHeldRequest: tag")
+		}
+		switch tag {
+		case 0x0a: // id
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.engine.DiscardHeldRequest.id")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.engine.DiscardHeldRequest.id: not UTF-8")
+			}
+			m.Id = string(p)
+			if i == len(b) || b[i] != 0x12 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x12: // by
+			var p []byte
+			if p, i = message.Bytes(b, i); i < 0 {
+				return message.BadField("rrts.engine.DiscardHeldRequest.by")
+			}
+			if !utf8.Valid(p) {
+				return message.BadField("rrts.engine.DiscardHeldRequest.by: not UTF-8")
+			}
+			m.By = string(p)
+		default:
+			if i = message.Skip(b, i, tag); i < 0 {
+				return message.BadField("rrts.engine.DiscardHeldRequest: unknown field")
+			}
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *DiscardHeldRequest) Reset() {
+	*m = DiscardHeldRequest{}
+}
+
+// String returns m for people and logs.
+func (m DiscardHeldRequest) String() string {
+	t := message.NewText("DiscardHeldRequest")
+	if m.Id != "" {
+		t.Add("id", m.Id)
+	}
+	if m.By != "" {
+		t.Add("by", m.By)
+	}
+	return t.String()
+}
+
+// DiscardHeldReply: it is gone.
+type DiscardHeldReply struct {
+}
+
+// AppendTo appends the encoded form of m to b.
+func (m *DiscardHeldReply) AppendTo(b []byte) []byte {
+	return b
+}
+
+// Size returns the length of the encoded form of m, in bytes.
+func (m *DiscardHeldReply) Size() int {
+	return 0
+}
+
+// Parse replaces m by what b holds, reusing its slices.
+// The error is message.ErrMalformed.
+func (m *DiscardHeldReply) Parse(b []byte) error {
+	m.Reset()
+	return m.ParseNested(b, message.MaxDepth)
+}
+
+// ParseNested merges what b holds into m, in which messages may nest depth deep.
+// It is for generated code.
+func (m *DiscardHeldReply) ParseNested(b []byte, depth int) error {
+	if depth <= 0 {
+		return message.BadField("rrts.engine.DiscardHeldReply: nested too deeply")
+	}
+	for i := 0; i < len(b); {
+		tag := uint64(b[i])
+		if tag < 0x80 {
+			i++
+		} else if tag, i = message.Varint(b, i); i < 0 {
+			return message.BadField("rrts.engine.DiscardHeldReply: tag")
+		}
+		if i = message.Skip(b, i, tag); i < 0 {
+			return message.BadField("rrts.engine.DiscardHeldReply: unknown field")
+		}
+	}
+	return nil
+}
+
+// Reset makes m empty, keeping the capacity of its slices.
+func (m *DiscardHeldReply) Reset() {
+	*m = DiscardHeldReply{}
+}
+
+// String returns m for people and logs.
+func (m DiscardHeldReply) String() string {
+	t := message.NewText("DiscardHeldReply")
+	return t.String()
+}
+
 // The numbers by which engines route to Engine.
 const (
-	EngineService        uint16 = 1
-	EngineAnnounceMethod uint16 = 1
-	EngineStatusMethod   uint16 = 2
-	EngineRestartMethod  uint16 = 3
+	EngineService           uint16 = 1
+	EngineAnnounceMethod    uint16 = 1
+	EngineStatusMethod      uint16 = 2
+	EngineRestartMethod     uint16 = 3
+	EngineHeldMethod        uint16 = 4
+	EngineRetryHeldMethod   uint16 = 5
+	EngineDiscardHeldMethod uint16 = 6
 )
 
 // EngineDescriptor is what routing knows of Engine.
@@ -1612,6 +2657,31 @@ var EngineDescriptor = message.ServiceDescriptor{
 			Request:    "rrts.engine.RestartRequest",
 			Reply:      "rrts.engine.RestartReply",
 		},
+		{
+			Number:     EngineHeldMethod,
+			Name:       "Held",
+			Lane:       message.LaneRequest,
+			Idempotent: true,
+			MaxBytes:   1024,
+			Request:    "rrts.engine.HeldQuery",
+			Reply:      "rrts.engine.HeldAnswer",
+		},
+		{
+			Number:   EngineRetryHeldMethod,
+			Name:     "RetryHeld",
+			Lane:     message.LaneRequest,
+			MaxBytes: 1024,
+			Request:  "rrts.engine.RetryHeldRequest",
+			Reply:    "rrts.engine.RetryHeldReply",
+		},
+		{
+			Number:   EngineDiscardHeldMethod,
+			Name:     "DiscardHeld",
+			Lane:     message.LaneRequest,
+			MaxBytes: 1024,
+			Request:  "rrts.engine.DiscardHeldRequest",
+			Reply:    "rrts.engine.DiscardHeldReply",
+		},
 	},
 }
 
@@ -1623,6 +2693,9 @@ type EngineHandler interface {
 	Announce(r message.Request, in *Announcement)
 	Status(r message.Responder[*EngineStatus], in *EngineStatusRequest)
 	Restart(r message.Responder[*RestartReply], in *RestartRequest)
+	Held(r message.Responder[*HeldAnswer], in *HeldQuery)
+	RetryHeld(r message.Responder[*RetryHeldReply], in *RetryHeldRequest)
+	DiscardHeld(r message.Responder[*DiscardHeldReply], in *DiscardHeldRequest)
 }
 
 // ServeEngine gives r to the method of h that it is for. A malformed request is
@@ -1643,6 +2716,21 @@ func ServeEngine(h EngineHandler, r message.Request) {
 		in := new(RestartRequest)
 		if message.Accept(r, &EngineDescriptor.Methods[2], in) {
 			h.Restart(message.Responder[*RestartReply]{Request: r}, in)
+		}
+	case EngineHeldMethod:
+		in := new(HeldQuery)
+		if message.Accept(r, &EngineDescriptor.Methods[3], in) {
+			h.Held(message.Responder[*HeldAnswer]{Request: r}, in)
+		}
+	case EngineRetryHeldMethod:
+		in := new(RetryHeldRequest)
+		if message.Accept(r, &EngineDescriptor.Methods[4], in) {
+			h.RetryHeld(message.Responder[*RetryHeldReply]{Request: r}, in)
+		}
+	case EngineDiscardHeldMethod:
+		in := new(DiscardHeldRequest)
+		if message.Accept(r, &EngineDescriptor.Methods[5], in) {
+			h.DiscardHeld(message.Responder[*DiscardHeldReply]{Request: r}, in)
 		}
 	default:
 		message.Refuse(r, &EngineDescriptor)
@@ -1679,6 +2767,45 @@ func (c EngineClient) Restart(ctx context.Context, in *RestartRequest) (*Restart
 	}
 	out := new(RestartReply)
 	if err := message.Finish(&EngineDescriptor.Methods[2], body, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Held calls Engine.Held.
+func (c EngineClient) Held(ctx context.Context, in *HeldQuery) (*HeldAnswer, error) {
+	body, err := c.Call(ctx, &EngineDescriptor.Methods[3], EngineService, message.Marshal(in))
+	if err != nil {
+		return nil, err
+	}
+	out := new(HeldAnswer)
+	if err := message.Finish(&EngineDescriptor.Methods[3], body, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// RetryHeld calls Engine.RetryHeld.
+func (c EngineClient) RetryHeld(ctx context.Context, in *RetryHeldRequest) (*RetryHeldReply, error) {
+	body, err := c.Call(ctx, &EngineDescriptor.Methods[4], EngineService, message.Marshal(in))
+	if err != nil {
+		return nil, err
+	}
+	out := new(RetryHeldReply)
+	if err := message.Finish(&EngineDescriptor.Methods[4], body, out); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// DiscardHeld calls Engine.DiscardHeld.
+func (c EngineClient) DiscardHeld(ctx context.Context, in *DiscardHeldRequest) (*DiscardHeldReply, error) {
+	body, err := c.Call(ctx, &EngineDescriptor.Methods[5], EngineService, message.Marshal(in))
+	if err != nil {
+		return nil, err
+	}
+	out := new(DiscardHeldReply)
+	if err := message.Finish(&EngineDescriptor.Methods[5], body, out); err != nil {
 		return nil, err
 	}
 	return out, nil
