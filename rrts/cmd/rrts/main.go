@@ -112,6 +112,7 @@ func root() *cobra.Command {
 		c.alarmsCommand(),
 		c.keysCommand(),
 		c.componentCommand(),
+		c.quarantineCommand(),
 		c.datasourceCommand(),
 		c.userCommand(),
 		c.loginCommand(),

@@ -104,13 +104,16 @@ func TestTutorial(t *testing.T) {
 			t.Errorf("%q is not in what the commands print", want)
 		}
 	}
-	tryPython(ctx, t, a)
+	c := openShop(ctx, t, a)
+	defer c.Close()
+	tryPython(ctx, t, c)
 	view, err := exec.Command(filepath.Join(programs, "rrts"), "--config", a.ConfigDir(0), "status").CombinedOutput()
 	for _, want := range []string{"orders     alpha", "stock      alpha"} {
 		if !strings.Contains(string(view), want) {
 			t.Errorf("%v: %q is not in the status:\n%s", err, want, view)
 		}
 	}
+	tryQuarantine(ctx, t, a, c, filepath.Join(dir, "usr/local/lib/stock/stock.py"))
 }
 
 // obeyOrders does what the file that appears orders: "restart rrts@alpha".
@@ -153,9 +156,9 @@ func siteReady(ctx context.Context, a *arena.Arena) error {
 	return nil
 }
 
-// tryPython places an order with the component in Python, through the gateway of an SFU
-// that does not run it: what an order of stock is stands in its .proto file.
-func tryPython(ctx context.Context, t *testing.T, a *arena.Arena) {
+// openShop is the shop's session, through the gateway of an SFU that does not run its
+// components.
+func openShop(ctx context.Context, t *testing.T, a *arena.Arena) *client.Client {
 	t.Helper()
 	kit, err := client.ReadKit(filepath.Join(a.ConfigDir(1), "client-kit.toml"))
 	if err != nil {
@@ -168,40 +171,47 @@ func tryPython(ctx context.Context, t *testing.T, a *arena.Arena) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	return c
+}
+
+// placeOrder places an order of stock: what that is stands in its .proto file.
+func placeOrder(ctx context.Context, c *client.Client, id u128.Int, customer, shop, pieces uint64) (csn, amount uint64, err error) {
 	place := &message.MethodDescriptor{Number: 1, Name: "Place", Lane: message.LaneRequest, Idempotent: true, MaxBytes: 4096}
-	order := func(id u128.Int, customer, shop, pieces uint64) (csn, amount uint64, err error) {
-		body := message.AppendU128([]byte{1<<3 | 2}, id)
-		body = message.AppendU128(append(body, 2<<3|2), u128.From64(customer))
-		body = message.AppendU128(append(body, 3<<3|2), u128.From64(shop))
-		body = message.AppendVarint(append(body, 4<<3), pieces)
-		reply, err := c.Call(ctx, place, 1001, body)
-		for i := 0; err == nil && i < len(reply); {
-			var tag, v uint64
-			if tag, i = message.Varint(reply, i); tag>>3 > 2 {
-				break
-			}
-			v, i = message.Varint(reply, i)
-			if tag>>3 == 1 {
-				csn = v
-			} else {
-				amount = v
-			}
+	body := message.AppendU128([]byte{1<<3 | 2}, id)
+	body = message.AppendU128(append(body, 2<<3|2), u128.From64(customer))
+	body = message.AppendU128(append(body, 3<<3|2), u128.From64(shop))
+	body = message.AppendVarint(append(body, 4<<3), pieces)
+	reply, err := c.Call(ctx, place, 1001, body)
+	for i := 0; err == nil && i < len(reply); {
+		var tag, v uint64
+		if tag, i = message.Varint(reply, i); tag>>3 > 2 {
+			break
 		}
-		return csn, amount, err
+		v, i = message.Varint(reply, i)
+		if tag>>3 == 1 {
+			csn = v
+		} else {
+			amount = v
+		}
 	}
+	return csn, amount, err
+}
+
+// tryPython places orders with the component in Python.
+func tryPython(ctx context.Context, t *testing.T, c *client.Client) {
+	t.Helper()
 	id := c.NewID()
-	first, amount, err := order(id, 1001, 2001, 2)
+	first, amount, err := placeOrder(ctx, c, id, 1001, 2001, 2)
 	if err != nil || first == 0 || amount != 500 {
 		t.Errorf("an order in Python: %d, %d, %v", first, amount, err)
 	}
-	if again, _, err := order(id, 1001, 2001, 2); err != nil || again != first {
+	if again, _, err := placeOrder(ctx, c, id, 1001, 2001, 2); err != nil || again != first {
 		t.Errorf("the same order again is transaction %d, %v, not %d", again, err, first)
 	}
-	if csn, _, err := order(c.NewID(), 2001, 1001, 2); err != nil || csn != 0 {
+	if csn, _, err := placeOrder(ctx, c, c.NewID(), 2001, 1001, 2); err != nil || csn != 0 {
 		t.Errorf("an order at the cost of somebody else: %d, %v", csn, err)
 	}
-	if _, _, err := order(c.NewID(), 1001, 2001, 0); err == nil || !strings.Contains(err.Error(), "invalid: pieces must be 1 to 1000") {
+	if _, _, err := placeOrder(ctx, c, c.NewID(), 1001, 2001, 0); err == nil || !strings.Contains(err.Error(), "invalid: pieces must be 1 to 1000") {
 		t.Errorf("no pieces: %v", err)
 	}
 }
