@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"virtualservicesinc.com/rrts/engine/quarantine"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/schema/enginepb"
 	"virtualservicesinc.com/rrts/schema/loginpb"
@@ -193,5 +194,39 @@ func TestHeldShowsNoSecrets(t *testing.T) {
 		if h.Body != "" || h.BodyBytes != uint64(len(env.Body)) || strings.Contains(h.String(), "secret") || strings.Contains(h.String(), hex.EncodeToString([]byte("secret"))) {
 			t.Errorf("%s: %+v", what, h)
 		}
+	}
+}
+
+// TestRetryNotServed: what nobody here could serve stays in quarantine.
+func TestRetryNotServed(t *testing.T) {
+	for name, x := range map[string]struct {
+		service uint16
+		want    message.Code
+	}{
+		"its service is gone":   {4711, message.NoMethod},
+		"it is not held here":   {ownerService, message.NotLeader},
+		"no Component is ready": {namedService, message.Unavailable},
+		"the Component is busy": {echoService, message.Overloaded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := new(quarantine.Memory)
+				r := quarantine.Record{Component: "a", Request: message.Envelope{Kind: message.KindRequest, Service: x.service, Method: 2, Body: []byte("poison")}}
+				id := quarantine.ID(&r.Request)
+				if err := store.Put(id, &r); err != nil {
+					t.Fatal(err)
+				}
+				s := stub{name: "a", services: append(provides(echo), provides(owner)...), serve: func(s *stub, r message.Request) { r.Fail(x.want, "not now") }}
+				f := newFixture(t, []func() (Component, error){made(s)}, func(c *Config) { c.Quarantine = store }).begin()
+				reply, err := f.Retry(t.Context(), id)
+				if err == nil || reply.Code != x.want || !f.ward.holds(&r.Request) {
+					t.Errorf("%v, %v, held %v", reply, err, f.ward.holds(&r.Request))
+				}
+				if held, err := f.Quarantine(); err != nil || len(held) != 1 {
+					t.Errorf("%v, %v", held, err)
+				}
+				f.end(nil)
+			})
+		})
 	}
 }
