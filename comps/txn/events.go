@@ -68,6 +68,7 @@ type listeners struct {
 	byAccount map[u128.Int]crowd // those with accounts in their filter
 	byUser    map[uint64]crowd   // the others: clients, machine.Everything
 	seen      uint64             // the stamp up to which was looked
+	looking   uint64             // the stamp up to which is being looked, 0: nobody looks
 	place     *txnpb.Position    // the same as a position
 }
 
@@ -200,6 +201,8 @@ func (l *listeners) add(q *listener) added {
 		l.all[q], l.behind[q] = struct{}{}, struct{}{}
 		l.any.Store(true)
 		return waits
+	case q.stamp < l.looking: // by one who does not know that it waits
+		return missed
 	case len(l.all) == len(l.behind):
 		l.seen, l.place = q.stamp, q.next
 	case q.stamp < l.seen:
@@ -317,12 +320,8 @@ func (l *listeners) pass() (more bool, err error) {
 	}
 	defer func() { err = errors.Join(err, view.Close()) }()
 	end := machine.EventsEnd(view)
-	l.mu.Lock()
-	from, users := l.seen, len(l.byUser) > 0
-	if len(l.all) == len(l.behind) {
-		from = end // nobody waits for what lies there
-	}
-	l.mu.Unlock()
+	from, users := l.begin(end)
+	defer l.finish()
 
 	var touches []machine.Touch
 	reached := end
@@ -348,6 +347,24 @@ func (l *listeners) pass() (more bool, err error) {
 		l.look(view, before, q)
 	}
 	return more, nil
+}
+
+// begin begins a look at what was applied up to a stamp: from where on, and whether users
+// matter. Who comes from now on with a state of less is not known to this look.
+func (l *listeners) begin(end uint64) (from uint64, users bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.looking = end
+	if len(l.all) == len(l.behind) {
+		return end, false // nobody waits for what lies there
+	}
+	return l.seen, len(l.byUser) > 0
+}
+
+func (l *listeners) finish() {
+	l.mu.Lock()
+	l.looking = 0
+	l.mu.Unlock()
 }
 
 // concerned takes out the questions that what has happened may be an answer to: up to the
