@@ -19,8 +19,14 @@ func (r *Replica) removed() bool {
 // refuse a voter whose log is shorter than this one's, and nobody else could stand: this log
 // may go on with entries that its last leader, which was to go, or not yet had them itself,
 // appended in vain. What matters is what is committed, up to what is applied here. A voter
-// that has it, and most of those that are left behind it, has everything. It reports whether
-// it answered.
+// that has it, and most of those that are left behind it, has everything.
+//
+// That holds where the voters were even in number. Of 2n of them n+1 elect, so n without
+// this one, and any n+1 that have committed an entry are n without it: two such sets of the
+// 2n-1 others have a member in common, which neither votes twice nor for a log that lacks
+// what it has. Of 2n+1, n+1 elect and commit, and this one may be all that two sets have in
+// common: it leaves the answer to raft. Nor is its vote needed there: those that are most of
+// the voters that are left are most of all. It reports whether it answered.
 //
 //	2 and 3 vote, 2 leads and is to go     2 … 124 [125] 126    125: it is out; 126 is in vain
 //	3 has 125 from it, and restarts        3 … 124  125         asks 2, which by its log would say no
@@ -33,7 +39,7 @@ func (r *Replica) voteRemoved(m *raftpb.Message) bool {
 	default:
 		return false
 	}
-	if !r.removed() {
+	if !r.removed() || r.electorate == 0 || r.electorate%2 != 0 {
 		return false
 	}
 	term, err := r.cfg.Log.Term(r.applied)

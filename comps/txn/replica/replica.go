@@ -133,6 +133,7 @@ type Replica struct {
 	applied    uint64
 	nextExpiry uint64
 	group      roster.State
+	electorate int               // voters of the newest group of which this was one, in this life
 	votes      []*raftpb.Message // that a removed member gives
 	restored   uint64            // the entry of the newest state that raft took from another member
 }
