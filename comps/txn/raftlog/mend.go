@@ -101,8 +101,10 @@ func (m *Mend) look() error {
 			}
 			last, first = e.GetIndex(), false
 			m.term = max(m.term, e.GetTerm())
-			for _, i := range open {
-				m.gaps[i].First = last - min(last, m.gaps[i].Count)
+			next := last
+			for _, gap := range slices.Backward(open) { // no entry lies between them
+				next -= min(next, m.gaps[gap].Count)
+				m.gaps[gap].First = next
 			}
 			open = nil
 		case kindHard:
