@@ -49,7 +49,7 @@ func TestPayment(t *testing.T) {
 	}
 	// Ledger time came with the outcomes: ids follow it.
 	second := w.open()
-	ahead := time.UnixMilli(int64(second.NewID().Hi >> 16)).Sub(time.Now())
+	ahead := time.Until(time.UnixMilli(int64(second.NewID().Hi >> 16)))
 	if ahead < ledgerAhead-5*time.Second || ahead > ledgerAhead+5*time.Second {
 		t.Errorf("ids are %v ahead of this machine's clock, ledger time is %v ahead", ahead, ledgerAhead)
 	}

@@ -46,7 +46,6 @@ type Host struct {
 	number  uint64
 	pending map[uint64]chan message.Envelope // calls without an answer; closed at the end
 	err     error                            // why there are no more
-	serving sync.WaitGroup                   // requests without an answer
 }
 
 // answer is one service that the Component answers.

@@ -181,7 +181,6 @@ type stage struct {
 	cancel context.CancelFunc
 	done   chan error
 	host   engine.Host
-	robbed int
 }
 
 // book is text that can be waited for.

@@ -230,7 +230,6 @@ func free(d Disk) float64 { return float64(d.FreeMB) / max(float64(d.MB), 1) }
 type screen struct {
 	width, height int
 	lines         []string
-	hidden        int // alarms that found no room
 }
 
 func (s *screen) String() string {
