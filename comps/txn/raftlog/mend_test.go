@@ -283,6 +283,49 @@ func TestRecords(t *testing.T) {
 	}
 }
 
+// TestMendNeighbours: behind a part that was given up, lost entries behind each other with
+// nothing but local records between them are numbered from the next one that is there.
+func TestMendNeighbours(t *testing.T) {
+	a, b := newMember(t, 1), newMember(t, 2)
+	for i := uint64(1); i <= 40; i++ {
+		e := entryOf(i, 1, 6000)
+		a.append(1, 1, i-1, e)
+		b.append(1, 1, i-1, e)
+	}
+	want := a.everything()
+	var lost []journal.Position
+	for i := uint64(2); i <= 6; i++ {
+		lost = append(lost, a.log.recs[i-a.log.base.index-1].pos)
+	}
+	a.close()
+	names := a.segments()
+	for _, pos := range lost {
+		a.rot(rand.New(rand.NewPCG(1, 2)), names[pos.Segment()-1], int(pos.Offset())+200, 100)
+	}
+	mend, err := OpenDamaged(a.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(mend.gaps) < 3 {
+		t.Fatalf("the gaps are %+v; the test wants several", mend.gaps)
+	}
+	first := mend.gaps[0].First + mend.gaps[0].Count - 1
+	if given, err := mend.Abandon(mend.gaps[0], first); err != nil || !given {
+		t.Fatalf("%t, %v", given, err)
+	}
+	a.fill(mend, b.log, first)
+	if err := mend.Close(); err != nil {
+		t.Fatal(err)
+	}
+	a.open()
+	if err := a.log.Begin(raftpb.EnsureConfState(nil), first, 1); err != nil {
+		t.Fatal(err)
+	}
+	if got := a.everything(); !strings.HasSuffix(want, got) {
+		t.Errorf("the mended log:\n%s\nwant the end of\n%s", got, want)
+	}
+}
+
 // TestMendBehindTheCut: the first segment that is left says where the log began when it
 // did, which was long before the segments in front of it were given up.
 func TestMendBehindTheCut(t *testing.T) {
