@@ -140,15 +140,23 @@ func (s *Server) source(r message.Request, name string) *Source {
 	return nil
 }
 
+// current is the source of that name if the settings are those of a revision, else nil.
+func (s *Server) current(revision uint64, name string) *Source {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if revision != s.revision {
+		return nil
+	}
+	return s.sources[name]
+}
+
 // Write implements datasourcepb.DatasourceHandler.
 func (s *Server) Write(r message.Responder[*datasourcepb.WriteResults], in *datasourcepb.WriteBatch) {
 	if !trusted(r.Request) {
 		return
 	}
-	s.mu.RLock()
-	stale, src := in.Revision != s.revision, s.sources[in.Source]
-	s.mu.RUnlock()
-	if stale || src == nil {
+	src := s.current(in.Revision, in.Source)
+	if src == nil {
 		r.Reply(&datasourcepb.WriteResults{Stale: true})
 		return
 	}
@@ -359,10 +367,8 @@ func (s *Server) Prune(r message.Responder[*datasourcepb.PruneReply], in *dataso
 	if !trusted(r.Request) {
 		return
 	}
-	s.mu.RLock()
-	stale, src := in.Revision != s.revision, s.sources[in.Source]
-	s.mu.RUnlock()
-	if stale || src == nil {
+	src := s.current(in.Revision, in.Source)
+	if src == nil {
 		r.Reply(&datasourcepb.PruneReply{Stale: true})
 		return
 	}

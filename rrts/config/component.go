@@ -193,10 +193,7 @@ func ParseComponent(file string, data []byte, name string) (*Component, error) {
 
 func decodeComponent(d *document, name string) *Component {
 	c := &Component{Name: name}
-	readFile(d, c.keys)
-	if _, problem := sfuName.read(name); problem != "" {
-		d.faults.add(Fault{File: d.file, Problem: "the file's name " + problem, Cure: "call it by " + sfuName.form + ", and .toml"})
-	}
+	readNamed(d, name, c.keys)
 	if slices.Contains(ownComponents, name) {
 		d.faults.add(Fault{File: d.file, Problem: "the file's name is that of a Component of RRTS", Cure: "call it otherwise"})
 	}

@@ -282,10 +282,7 @@ func ParseDataSource(file string, data []byte, name string) (*DataSource, error)
 
 func decodeDataSource(d *document, name string) *DataSource {
 	s := &DataSource{Name: name}
-	readFile(d, s.keys)
-	if _, problem := sfuName.read(name); problem != "" {
-		d.faults.add(Fault{File: d.file, Problem: "the file's name " + problem, Cure: "call it by " + sfuName.form + ", and .toml"})
-	}
+	readNamed(d, name, s.keys)
 	if len(s.Statements) > maxStatements {
 		d.fault("statement", fmt.Sprintf("has %d statements, at most %d", len(s.Statements), maxStatements), "spread them over data sources")
 	}

@@ -220,6 +220,14 @@ func remark(text string) string {
 // readFile walks the whole of a document.
 func readFile(d *document, each func(*keys)) { readTable(d, "", d.root, each) }
 
+// readNamed is readFile for a file whose name is that of what it describes.
+func readNamed(d *document, name string, each func(*keys)) {
+	readFile(d, each)
+	if _, problem := sfuName.read(name); problem != "" {
+		d.faults.add(Fault{File: d.file, Problem: "the file's name " + problem, Cure: "call it by " + sfuName.form + ", and .toml"})
+	}
+}
+
 // writeFile renders a file.
 func writeFile(comment string, each func(*keys)) []byte {
 	k := &keys{out: &bytes.Buffer{}}

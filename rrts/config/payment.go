@@ -170,10 +170,7 @@ func ParsePaymentProvider(file string, data []byte, name string) (*PaymentProvid
 
 func decodePayment(d *document, name string) *PaymentProvider {
 	p := &PaymentProvider{Name: name}
-	readFile(d, p.keys)
-	if _, problem := sfuName.read(name); problem != "" {
-		d.faults.add(Fault{File: d.file, Problem: "the file's name " + problem, Cure: "call it by " + sfuName.form + ", and .toml"})
-	}
+	readNamed(d, name, p.keys)
 	if p.Fees != "" && p.Settled == "" {
 		d.fault("fees", "is given, and settled is not", `write settled = "1002", the account of payouts`)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -33,21 +32,7 @@ func buildODBC(t *testing.T) string {
 	if _, err := os.Stat("/usr/include/sql.h"); err != nil {
 		require.Skip(t, "needs unixODBC's headers: run `apt install unixodbc-dev`")
 	}
-	dir, err := os.MkdirTemp("", "rrts-odbc") // others must find it: the child has a user of its own
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(dir, "rrts-odbc")
-	cmd := exec.Command("go", "build", "-o", path, "virtualservicesinc.com/rrts/cmd/rrts-odbc")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	return path
+	return buildChild(t, "rrts-odbc", "CGO_ENABLED=1")
 }
 
 // dataFile is the configuration of a test's database.
@@ -317,19 +302,8 @@ func (w *wreckage) run(ctx context.Context, servers []*odbctest.Server, stop <-c
 
 // child kills the child process of a random SFU.
 func (w *wreckage) child() {
-	parent := w.a.Pid(w.rng.IntN(w.a.SFUs()))
-	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
-	for _, path := range stats {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			continue
-		}
-		name, rest, ok := strings.Cut(string(text), ") ")
-		fields := strings.Fields(rest)
-		if !ok || len(fields) < 2 || !strings.HasSuffix(name, "(rrts-odbc") || fields[1] != strconv.Itoa(parent) {
-			continue
-		}
-		if pid, err := strconv.Atoi(strings.Fields(name)[0]); err == nil && syscall.Kill(pid, syscall.SIGKILL) == nil {
+	for _, pid := range childrenOf(w.a.Pid(w.rng.IntN(w.a.SFUs())), "rrts-odbc") {
+		if syscall.Kill(pid, syscall.SIGKILL) == nil {
 			w.children++
 		}
 	}

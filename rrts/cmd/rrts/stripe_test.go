@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -17,44 +16,6 @@ import (
 
 	"virtualservicesinc.com/rrts/config"
 )
-
-// buildStripe builds rrts-stripe where others find it: it runs under a user of its own.
-func buildStripe(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "rrts-stripe")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(dir, "rrts-stripe")
-	if out, err := exec.Command("go", "build", "-o", path, "virtualservicesinc.com/rrts/cmd/rrts-stripe").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	return path
-}
-
-// childrenOf returns the processes of a program whose parent is a process.
-func childrenOf(parent int, program string) (pids []int) {
-	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
-	for _, path := range stats {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			continue
-		}
-		name, rest, ok := strings.Cut(string(text), ") ")
-		fields := strings.Fields(rest)
-		if !ok || len(fields) < 2 || !strings.HasSuffix(name, "("+program) || fields[1] != strconv.Itoa(parent) {
-			continue
-		}
-		if pid, err := strconv.Atoi(strings.Fields(name)[0]); err == nil {
-			pids = append(pids, pid)
-		}
-	}
-	return pids
-}
 
 // TestStripeChild: the SDK runs in a process of its own, which gets the key over its socket
 // and shows it to nobody; when it dies another one goes on.
@@ -69,7 +30,7 @@ func TestStripeChild(t *testing.T) {
 		w.Write([]byte(`{"object":"list","data":[],"has_more":false}`))
 	}))
 	t.Cleanup(server.Close)
-	t.Setenv("RRTS_STRIPE", buildStripe(t))
+	t.Setenv("RRTS_STRIPE", buildChild(t, "rrts-stripe"))
 	a := newArena(t, 1, nil)
 	p := &config.PaymentProvider{Name: "stripe", Kind: config.PaymentKindStripe, Currency: "eur", Ledger: 978, Code: 7, Clearing: "1001",
 		Parallel: 8, Timeout: 5 * time.Second, Attempts: 30, Poll: 100 * time.Millisecond, Reconcile: time.Hour, ReconcileBack: time.Hour,
