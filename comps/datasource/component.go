@@ -103,15 +103,7 @@ func (c *Component) Serve([]message.Request) {}
 // Drain implements engine.Component: it finishes what is under way and gives the queues
 // up.
 func (c *Component) Drain(ctx context.Context) error {
-	results := make(chan error)
-	for _, r := range c.runners {
-		go func() { results <- r.Drain(ctx) }()
-	}
-	var errs []error
-	for range c.runners {
-		errs = append(errs, <-results)
-	}
-	return errors.Join(errs...)
+	return effects.Drain(ctx, c.runners)
 }
 
 // Stop implements engine.Component: everything runs on goroutines of the Host's.

@@ -147,6 +147,19 @@ func (r *Runner) Drain(ctx context.Context) error {
 	}
 }
 
+// Drain drains all runners of a Component at once. The error is every error of theirs.
+func Drain(ctx context.Context, runners []*Runner) error {
+	results := make(chan error)
+	for _, r := range runners {
+		go func() { results <- r.Drain(ctx) }()
+	}
+	var errs []error
+	for range runners {
+		errs = append(errs, <-results)
+	}
+	return errors.Join(errs...)
+}
+
 // post gives the loop something to do, unless it is about to end.
 func (r *Runner) post(ctx context.Context, f func()) {
 	select {

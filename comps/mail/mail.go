@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"virtualservicesinc.com/comps/effects"
@@ -35,8 +34,8 @@ type Component struct {
 	templates map[string]*template
 	runner    *effects.Runner
 
-	stop    context.CancelFunc
-	running sync.WaitGroup
+	stop context.CancelFunc
+	crew engine.Crew
 }
 
 var _ engine.Component = (*Component)(nil)
@@ -90,21 +89,9 @@ func (c *Component) Start(ctx context.Context) error {
 		CoreConfig: effects.CoreConfig{Service: Service, Parallel: c.cfg.Parallel, Attempts: c.cfg.Attempts, RetryFirst: c.cfg.RetryFirst, RetryMost: c.cfg.RetryMost},
 		Do:         c, Timeout: sendTimeout + maxWait + 10*time.Second,
 	}, c.host)
-	c.goRun(ctx, "effects", c.runner.Run)
+	c.crew.Go(ctx, c.host, "effects", c.runner.Run)
 	c.host.Ready(true)
 	return nil
-}
-
-// goRun starts a goroutine that Stop waits for.
-func (c *Component) goRun(ctx context.Context, name string, f func(context.Context)) {
-	c.running.Add(1)
-	c.host.Go(name, func(hostCtx context.Context) {
-		defer c.running.Done()
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		defer context.AfterFunc(hostCtx, cancel)()
-		f(ctx)
-	})
 }
 
 // Drain implements engine.Component.
@@ -114,7 +101,7 @@ func (c *Component) Drain(ctx context.Context) error { return c.runner.Drain(ctx
 func (c *Component) Stop() {
 	if c.stop != nil {
 		c.stop()
-		c.running.Wait()
+		c.crew.Wait()
 		c.stop = nil
 	}
 }

@@ -28,7 +28,7 @@ func (c *Component) work(r message.Request, f func(ctx context.Context) error) {
 		r.Fail(message.Denied, "mail: only an operator may do this")
 		return
 	}
-	c.goRun(context.Background(), "request", func(ctx context.Context) {
+	c.crew.Go(context.Background(), c.host, "request", func(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, requestWithin)
 		defer cancel()
 		if err := f(ctx); err != nil {

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"virtualservicesinc.com/comps/effects"
@@ -115,7 +114,7 @@ type Component struct {
 	runners  []*effects.Runner
 	requests chan struct{} // one token for each that is worked on
 	stop     context.CancelFunc
-	running  sync.WaitGroup
+	crew     engine.Crew
 }
 
 var _ engine.Component = (*Component)(nil)
@@ -201,44 +200,24 @@ func (c *Component) Start(ctx context.Context) error {
 			Do: d, Timeout: 2*d.cfg.Timeout + settleWithin, // a call, and the question what became of it
 		}, c.host)
 		c.runners = append(c.runners, r)
-		c.goRun(ctx, "effects of "+d.cfg.Name, r.Run)
-		c.goRun(ctx, "events of "+d.cfg.Name, func(ctx context.Context) { c.watchOver(ctx, d) })
+		c.crew.Go(ctx, c.host, "effects of "+d.cfg.Name, r.Run)
+		c.crew.Go(ctx, c.host, "events of "+d.cfg.Name, func(ctx context.Context) { c.watchOver(ctx, d) })
 	}
 	c.host.Ready(true)
 	return nil
 }
 
-// goRun starts a goroutine that Stop waits for.
-func (c *Component) goRun(ctx context.Context, name string, f func(context.Context)) {
-	c.running.Add(1)
-	c.host.Go(name, func(hostCtx context.Context) {
-		defer c.running.Done()
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		defer context.AfterFunc(hostCtx, cancel)()
-		f(ctx)
-	})
-}
-
 // Drain implements engine.Component: it finishes what is under way and gives the queues
 // up.
 func (c *Component) Drain(ctx context.Context) error {
-	results := make(chan error)
-	for _, r := range c.runners {
-		go func() { results <- r.Drain(ctx) }()
-	}
-	var errs []error
-	for range c.runners {
-		errs = append(errs, <-results)
-	}
-	return errors.Join(errs...)
+	return effects.Drain(ctx, c.runners)
 }
 
 // Stop implements engine.Component.
 func (c *Component) Stop() {
 	if c.stop != nil {
 		c.stop()
-		c.running.Wait()
+		c.crew.Wait()
 		c.stop = nil
 	}
 	for _, d := range c.desks {

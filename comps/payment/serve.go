@@ -44,7 +44,7 @@ func (c *Component) work(r message.Request, roles message.Roles, f func(ctx cont
 		r.Fail(message.Overloaded, "payment: too many requests at a time")
 		return
 	}
-	c.goRun(context.Background(), "request", func(ctx context.Context) {
+	c.crew.Go(context.Background(), c.host, "request", func(ctx context.Context) {
 		defer func() { <-c.requests }()
 		ctx, cancel := context.WithTimeout(ctx, requestWithin)
 		defer cancel()

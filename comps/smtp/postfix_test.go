@@ -15,8 +15,8 @@ import (
 // TestPostfix: a real Postfix that demands TLS and a password takes messages and delivers
 // them; it refuses a stranger's password and a recipient of elsewhere as it should.
 func TestPostfix(t *testing.T) {
-	if os.Getenv("RRTS_POSTFIX") == "" {
-		t.Skip("needs Postfix: run `make test-mail`")
+	if os.Getenv("RRTS_POSTFIX") == "" { // its package removes the mail server that a machine has: not for every `make test`
+		t.Skip("needs Postfix, in the place of this machine's own mail server: run `make test-mail`")
 	}
 	p := smtptest.NewPostfix(t)
 	relay := smtp.Relay{Address: p.Address, Security: smtp.StartTLS, User: p.User, Password: p.Password, CAs: p.CAs, Name: "pc1.example.com"}

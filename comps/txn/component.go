@@ -153,8 +153,8 @@ type Component struct {
 	active atomic.Uint32 // the apply version that was activated last, as applied here
 	halted atomic.Bool   // the group uses what this software does not know
 
-	stop    context.CancelFunc
-	running sync.WaitGroup
+	stop context.CancelFunc
+	crew engine.Crew
 }
 
 var _ engine.Component = (*Component)(nil)
@@ -364,7 +364,7 @@ func (c *Component) Start(ctx context.Context) error {
 		return nil
 	}
 	c.mending.Store(true)
-	c.goRun(ctx, "mend", func(mendCtx context.Context) {
+	c.crew.Go(ctx, c.host, "mend", func(mendCtx context.Context) {
 		if c.heal(mendCtx) {
 			c.takePart(ctx)
 		}
@@ -381,38 +381,26 @@ func (c *Component) takePart(ctx context.Context) {
 	c.mending.Store(false)
 	c.sayOverruled()
 	c.applier.tellRoster() // nothing is applied yet
-	c.goRun(ctx, "appender", c.appender.run)
-	c.goRun(ctx, "applier", c.applier.run)
-	c.goRun(ctx, "upkeep", c.upkeep)
-	c.goRun(ctx, "acquaint", c.acquaint)
+	c.crew.Go(ctx, c.host, "appender", c.appender.run)
+	c.crew.Go(ctx, c.host, "applier", c.applier.run)
+	c.crew.Go(ctx, c.host, "upkeep", c.upkeep)
+	c.crew.Go(ctx, c.host, "acquaint", c.acquaint)
 	if c.cfg.Rotation != nil {
-		c.goRun(ctx, "keys", c.rotation.run)
+		c.crew.Go(ctx, c.host, "keys", c.rotation.run)
 	}
 	if c.cfg.Clocks != nil {
-		c.goRun(ctx, "clocks", c.watchClocks)
+		c.crew.Go(ctx, c.host, "clocks", c.watchClocks)
 	}
 	if !c.witness() {
 		for range readers {
-			c.goRun(ctx, "reader", c.read)
+			c.crew.Go(ctx, c.host, "reader", c.read)
 		}
-		c.goRun(ctx, "scrub", c.scrubs.run)
-		c.goRun(ctx, "events", c.listeners.run)
-		c.goRun(ctx, "unserved effects", c.watchUnserved)
+		c.crew.Go(ctx, c.host, "scrub", c.scrubs.run)
+		c.crew.Go(ctx, c.host, "events", c.listeners.run)
+		c.crew.Go(ctx, c.host, "unserved effects", c.watchUnserved)
 	}
-	c.goRun(ctx, "loop", c.loop.run)
+	c.crew.Go(ctx, c.host, "loop", c.loop.run)
 	c.host.WatchPeers(func(ev engine.PeerEvent) { c.post(func() { c.loop.peer(ev) }) })
-}
-
-// goRun starts a goroutine that Stop waits for.
-func (c *Component) goRun(ctx context.Context, name string, f func(context.Context)) {
-	c.running.Add(1)
-	c.host.Go(name, func(hostCtx context.Context) {
-		defer c.running.Done()
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		defer context.AfterFunc(hostCtx, cancel)()
-		f(ctx)
-	})
 }
 
 // Drain hands leadership over and lets what is in flight finish; where the others could
@@ -466,7 +454,7 @@ func (c *Component) Stop() {
 	}
 	if c.stop != nil {
 		c.stop()
-		c.running.Wait()
+		c.crew.Wait()
 		c.stop = nil
 	}
 	c.backups.giveUp()

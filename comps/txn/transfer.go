@@ -160,9 +160,7 @@ func (l *loop) sendSnapshot(m *raftpb.Message) {
 		send = oneChunk(&txnpb.SnapshotChunk{Marker: p.marker, Last: true})
 	}
 	l.c.host.Log().Info("sending the state to a member that lags", "sfu", sfu, "index", p.meta.GetIndex())
-	l.c.running.Add(1) // Stop closes what this reads
-	l.c.host.Go("state transfer", func(ctx context.Context) {
-		defer l.c.running.Done()
+	l.c.crew.Go(context.Background(), l.c.host, "state transfer", func(ctx context.Context) {
 		err := l.c.transfer(ctx, sfu, p, send, install)
 		if err != nil {
 			l.c.host.Log().Warn("state transfer", "sfu", sfu, "err", err)

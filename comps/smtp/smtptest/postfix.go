@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"virtualservicesinc.com/rrts/freeport"
 	"virtualservicesinc.com/rrts/sim/require"
 )
 
@@ -52,12 +53,11 @@ func NewPostfix(t testing.TB) *Postfix {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.Take()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Postfix{Address: l.Addr().String(), User: "shop", Password: "pass word", t: t, dir: dir, config: filepath.Join(dir, "etc"), box: filepath.Join(dir, "box")}
-	l.Close()
+	p := &Postfix{Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port))), User: "shop", Password: "pass word", t: t, dir: dir, config: filepath.Join(dir, "etc"), box: filepath.Join(dir, "box")}
 	t.Cleanup(func() {
 		p.Kill()
 		os.RemoveAll(dir)
