@@ -250,13 +250,14 @@ func (w *world) oldDisk(ctx context.Context, s sfu) error {
 	return nil
 }
 
-// rotState changes a byte of every table of an SFU's state.
+// rotState changes bytes of the manifest of an SFU's state, which its start reads: a table's
+// may lie unread until the scrub comes to them.
 func (w *world) rotState(ctx context.Context, s sfu) error {
 	if err := w.systemctl(ctx, s.Machine, "stop", s.Name); err != nil {
 		return err
 	}
 	dir := "/var/lib/rrts/" + s.Name
-	const rot = `for f in $(find %s -name '*.sst'); do printf '\x5a' | dd of=$f bs=1 seek=$(($(stat -c %%s $f) / 2)) conv=notrunc status=none; done`
+	const rot = `for f in $(find %s -name 'MANIFEST-*'); do printf '\x5a\xa5\x5a\xa5' | dd of=$f bs=1 seek=$(($(stat -c %%s $f) / 2)) conv=notrunc status=none; done`
 	if _, err := w.operator(ctx, s.Machine, fmt.Sprintf(rot, dir)); err != nil {
 		return err
 	}
