@@ -23,10 +23,6 @@
 //
 // A peer that says goodbye is not lost but stopped; that is no alarm.
 //
-// Records are not compressed, on any lane, because it does not pay. Measured on the records
-// of three SFUs under load: those of the control lane have 36 bytes and do not get smaller;
-// appends and requests of one transaction get 40 % smaller for 13 to 16 µs, many times what
-// it costs to seal and send them on both networks; batches of 45 kB get half as long in 220 µs,
-// and 40 µs to open them, which is more time than they save on a wire of 1 Gbit/s, and twice
-// the processor time of sending them whole.
+// What is compressed on its way, on which lane, is the engine's choice, which knows what
+// is sensitive: see rrts/message/block. On the control lane nothing is: its records have 36 bytes.
 package connector

@@ -20,6 +20,7 @@ type batch struct {
 	body     []byte // only appended to until it is sent, never changed afterwards
 	entries  []entry
 	earliest time.Duration // no deadline in it is before that
+	secret   bool          // a transaction in it may hold something sensitive
 
 	sent     int           // how often it was sent
 	under    int           // calls of it without an answer
@@ -50,6 +51,7 @@ func (b *batch) add(e entry, s *txnpb.Submission) {
 	e.start = len(b.body) + 1 + message.SizeVarint(uint64(len(s.Transaction)))
 	e.n = len(s.Transaction)
 	b.body = s.AppendTo(b.body)
+	b.secret = b.secret || !txnpb.Plain(s.Transaction)
 	if len(b.entries) == 0 || e.deadline < b.earliest {
 		b.earliest = e.deadline
 	}

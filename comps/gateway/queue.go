@@ -146,15 +146,15 @@ func (q *queue) call(b *batch) {
 		q.mu.Unlock()
 		return
 	}
-	last, body := b.latest(), b.body
+	last, body, plain := b.latest(), b.body, !b.secret
 	q.mu.Unlock()
 	g.counters.batches.Add(1)
 	g.host.Call(engine.Call{
 		Service: txnpb.TxnService, Method: txnpb.TxnSubmitMethod, Role: message.RoleSFU,
 		Epoch: g.cfg.Epoch(), Group: g.cfg.Group,
 		Timeout: max(last-g.host.Now(), 0) + expiryTick,
-		Body:    body,
-		Done:    func(r engine.Reply) { q.done(b, &r) },
+		Body:    body, Plain: plain,
+		Done: func(r engine.Reply) { q.done(b, &r) },
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 
+	"virtualservicesinc.com/comps/txn/entry"
 	"virtualservicesinc.com/comps/txn/replica"
 	"virtualservicesinc.com/rrts/engine"
 	"virtualservicesinc.com/rrts/engine/router"
@@ -196,7 +197,7 @@ func (l *loop) flush() {
 func finish(b *replica.Batch) {
 	switch r := b.Origin.(type) {
 	case message.Responder[*txnpb.Outcomes]:
-		r.Reply(&txnpb.Outcomes{Outcomes: b.Outcomes})
+		r.ReplyPlain(&txnpb.Outcomes{Outcomes: b.Outcomes})
 	case message.Responder[*txnpb.Outcome]:
 		r.Reply(&b.Outcomes[0])
 	}
@@ -259,8 +260,20 @@ func (c *Component) sendRaft(m *raftpb.Message) error {
 	return c.host.Notify(engine.Notice{
 		To: sfuOf(m.GetTo()), Service: txnpb.ReplicaService, Method: method,
 		Epoch: c.epoch.Load(), Group: c.cfg.Group,
-		Body: message.Marshal(&txnpb.RaftMessage{Message: raw, Full: c.full.Load(), Slow: c.slow.Load(), NewestVersion: c.cfg.Machine.Newest, ActiveVersion: c.active.Load()}),
+		Body:  message.Marshal(&txnpb.RaftMessage{Message: raw, Full: c.full.Load(), Slow: c.slow.Load(), NewestVersion: c.cfg.Machine.Newest, ActiveVersion: c.active.Load()}),
+		Plain: plain(m.GetEntries()),
 	})
+}
+
+// plain reports whether nothing sensitive stands in entries of the log: changes of the
+// group hold nothing secret, and the others are batches of transactions.
+func plain(entries []*raftpb.Entry) bool {
+	for _, e := range entries {
+		if e.GetType() == raftpb.EntryNormal && !entry.Plain(e.GetData()) {
+			return false
+		}
+	}
+	return true
 }
 
 // peer takes note of what the engine tells of another SFU.

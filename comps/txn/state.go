@@ -63,6 +63,8 @@ func (d replicaService) State(r message.Responder[*txnpb.SnapshotChunk], in *txn
 		case err != nil:
 			c.host.Log().Error("handing the state out", "to", env.From, "err", err)
 			r.Fail(message.Internal, err.Error())
+		case plainChunk(chunk):
+			r.ReplyPlain(chunk)
 		default:
 			r.Reply(chunk)
 		}

@@ -177,7 +177,8 @@ func (l *loop) sendSnapshot(m *raftpb.Message) {
 }
 
 // chunks cuts the rows of a snapshot into chunks, each valid until the next. The last
-// one says so. The error, if any, comes last.
+// one says so. Rows that may be sensitive share none with others: see plainChunk. The error,
+// if any, comes last.
 func chunks(s store.Snapshot) iter.Seq2[*txnpb.SnapshotChunk, error] {
 	return func(yield func(*txnpb.SnapshotChunk, error) bool) {
 		chunk := txnpb.SnapshotChunk{}
@@ -187,18 +188,25 @@ func chunks(s store.Snapshot) iter.Seq2[*txnpb.SnapshotChunk, error] {
 				yield(nil, err)
 				return
 			}
-			chunk.Rows = append(chunk.Rows, txnpb.Row{Key: slices.Clone(row.Key), Value: slices.Clone(row.Value)})
-			if size += len(row.Key) + len(row.Value); size >= chunkBytes {
+			if size >= chunkBytes || size > 0 && store.Sensitive(row.Key) == plainChunk(&chunk) {
 				if !yield(&chunk, nil) {
 					return
 				}
 				chunk.Sequence++
 				chunk.Rows, size = chunk.Rows[:0], 0
 			}
+			chunk.Rows = append(chunk.Rows, txnpb.Row{Key: slices.Clone(row.Key), Value: slices.Clone(row.Value)})
+			size += len(row.Key) + len(row.Value)
 		}
 		chunk.Last = true
 		yield(&chunk, nil)
 	}
+}
+
+// plainChunk reports whether nothing in a chunk is sensitive. All of its rows are alike in
+// that.
+func plainChunk(chunk *txnpb.SnapshotChunk) bool {
+	return len(chunk.Rows) == 0 || !store.Sensitive(chunk.Rows[0].Key)
 }
 
 // oneChunk is a transfer that fits one chunk.
@@ -239,7 +247,7 @@ func (c *Component) sendChunk(ctx context.Context, sfu uint16, chunk *txnpb.Snap
 	c.host.Call(engine.Call{
 		Service: txnpb.ReplicaService, Method: txnpb.ReplicaInstallMethod, Target: sfu, Timeout: chunkTimeout,
 		Epoch: c.epoch.Load(), Group: c.cfg.Group, Role: message.RoleSFU,
-		Body: message.Marshal(chunk), Done: func(r engine.Reply) { replies <- r },
+		Body: message.Marshal(chunk), Plain: plainChunk(chunk), Done: func(r engine.Reply) { replies <- r },
 	})
 	select {
 	case r := <-replies:

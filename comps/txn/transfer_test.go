@@ -2,6 +2,7 @@ package txn
 
 import (
 	"errors"
+	"fmt"
 	"iter"
 	"log/slog"
 	"slices"
@@ -251,5 +252,56 @@ func TestRottenStateIsNotTaken(t *testing.T) {
 		if (err == nil) != test.taken || (a.incoming != nil) != test.taken {
 			t.Errorf("sum %016x, told as %016x: %v", sum, sum+test.off, err)
 		}
+	}
+}
+
+// someRows is a snapshot of these keys, each with a value of 100 bytes.
+type someRows struct {
+	store.Snapshot
+	keys []string
+}
+
+func (s someRows) Rows() iter.Seq2[store.Row, error] {
+	return func(yield func(store.Row, error) bool) {
+		for _, k := range s.keys {
+			if !yield(store.Row{Key: []byte(k), Value: make([]byte, 100)}, nil) {
+				return
+			}
+		}
+	}
+}
+
+// TestChunksAreAlike: what may be sensitive shares no chunk with other rows, and every row
+// comes once, in order, in chunks that are numbered.
+func TestChunksAreAlike(t *testing.T) {
+	const account, user, note, outbox = "\x00\x01\x03", "\x00\x01\x0b", "\x00\x01\x10", "\x00\x01\x12"
+	var keys []string
+	for _, table := range []string{account, user, note, outbox} {
+		for i := range 12_000 {
+			keys = append(keys, fmt.Sprintf("%s%06d", table, i))
+		}
+	}
+	next, sequence, last := 0, uint32(0), false
+	plain := map[bool]int{}
+	for chunk, err := range chunks(someRows{keys: keys}) {
+		if err != nil || chunk.Sequence != sequence || last {
+			t.Fatalf("chunk %d at the place of %d: %v", chunk.Sequence, sequence, err)
+		}
+		sequence, last = sequence+1, chunk.Last
+		plain[plainChunk(chunk)]++
+		size := 0
+		for _, r := range chunk.Rows {
+			if string(r.Key) != keys[next] || store.Sensitive(r.Key) == plainChunk(chunk) {
+				t.Fatalf("row %q in a chunk that begins with %q; due is %q", r.Key, chunk.Rows[0].Key, keys[next])
+			}
+			next++
+			size += len(r.Key) + len(r.Value)
+		}
+		if size > chunkBytes+200 {
+			t.Fatalf("a chunk of %d bytes", size)
+		}
+	}
+	if next != len(keys) || !last || plain[true] != 4 || plain[false] != 4 {
+		t.Fatalf("%d rows of %d, last %v, chunks %v", next, len(keys), last, plain)
 	}
 }

@@ -149,6 +149,9 @@ type Call struct {
 	// Body is the encoded request. It passes to the engine for good: a call that is
 	// sent again to another instance still needs it.
 	Body []byte
+	// Plain says that this Body holds nothing sensitive, though one of the method may:
+	// it may be made smaller on its way, whoever wrote what stands in it.
+	Plain bool
 	// Done gets the answer, exactly once, on the Component's own goroutine and never
 	// from within Call. It is not called any more once the Component has failed or
 	// was stopped.
@@ -169,6 +172,8 @@ type Notice struct {
 	Group           uint16
 	// Body is copied before Notify returns.
 	Body []byte
+	// Plain is as in Call.
+	Plain bool
 }
 
 // Peer is another SFU as this engine sees it.

@@ -117,7 +117,7 @@ type Engine struct {
 	watchers []*instance
 
 	link     atomic.Pointer[link]
-	types    atomic.Pointer[map[uint16]string] // of peers, by SFU
+	peers    atomic.Pointer[map[uint16]traits] // by SFU
 	backlog  backlog
 	counters counters
 	progress atomic.Uint64
@@ -142,7 +142,7 @@ type service struct {
 
 // counters count what nobody answers for.
 type counters struct {
-	malformed, misdirected, denied, unsent atomic.Uint64
+	malformed, misdirected, denied, unsent, blockedBytes, blockBytes atomic.Uint64
 }
 
 // New returns an Engine without Components.

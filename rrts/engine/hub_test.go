@@ -19,8 +19,9 @@ import (
 type hub struct {
 	mu     sync.Mutex
 	ports  map[uint16]*port
-	refuse atomic.Bool       // Send says ErrFull
-	life   map[[2]uint16]int // of the connection of a pair; odd while it is cut
+	refuse atomic.Bool         // Send says ErrFull
+	sent   func(record []byte) // if not nil, sees what is sent
+	life   map[[2]uint16]int   // of the connection of a pair; odd while it is cut
 }
 
 func pair(a, b uint16) [2]uint16 { return [2]uint16{min(a, b), max(a, b)} }
@@ -63,6 +64,9 @@ func (p *port) Send(to uint16, lane message.Lane, record []byte) error {
 	life := p.hub.life[pair(p.sfu, to)]
 	if life%2 == 1 {
 		return errors.New("hub: cut")
+	}
+	if p.hub.sent != nil {
+		p.hub.sent(record)
 	}
 	peer.in <- delivery{from: p.sfu, lane: lane, record: bytes.Clone(record), life: life}
 	return nil

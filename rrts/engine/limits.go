@@ -17,6 +17,10 @@ const (
 	// MaxTimeout bounds what a caller may ask for: a forgotten call must end.
 	MaxTimeout = 10 * time.Minute
 
+	// maxRecord bounds what a block from a peer may say that it holds: twice the longest
+	// record of any lane of the interconnect.
+	maxRecord = 32 << 20
+
 	// maxBatch bounds one Serve, so that what comes in on a lane with priority waits
 	// for no more than this many requests of another.
 	maxBatch = 256

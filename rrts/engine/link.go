@@ -6,6 +6,7 @@ import (
 
 	"virtualservicesinc.com/rrts/engine/router"
 	"virtualservicesinc.com/rrts/message"
+	"virtualservicesinc.com/rrts/message/block"
 	"virtualservicesinc.com/rrts/schema/enginepb"
 )
 
@@ -57,21 +58,32 @@ type nowhere struct{}
 
 func (nowhere) Send(uint16, message.Lane, []byte) error { return errNoLink }
 
-func (e *Engine) sendRecord(to uint16, lane message.Lane, record []byte) error {
+// sendRecord sends an encoded Envelope, as a block where that is shorter, may be, and the
+// peer reads it. Nothing in a plain one is sensitive.
+func (e *Engine) sendRecord(to uint16, lane message.Lane, record []byte, plain bool) error {
+	if plain && len(record) >= block.From && e.traits(to).readsBlocks {
+		b := scratch.Get().(*[]byte)
+		defer release(b)
+		if small, ok := block.Make(b, record); ok {
+			e.counters.blockBytes.Add(uint64(len(small)))
+			e.counters.blockedBytes.Add(uint64(len(record)))
+			record = small
+		}
+	}
 	return e.transport().Send(to, lane, record)
 }
 
-func (e *Engine) send(env *message.Envelope, to uint16, lane message.Lane) error {
+func (e *Engine) send(env *message.Envelope, to uint16, lane message.Lane, plain bool) error {
 	b := scratch.Get().(*[]byte)
 	defer release(b)
 	*b = env.AppendTo((*b)[:0])
-	return e.sendRecord(to, lane, *b)
+	return e.sendRecord(to, lane, *b, plain)
 }
 
 // respond sends an encoded answer. If there is no room it waits in the backlog.
-func (e *Engine) respond(to uint16, lane message.Lane, record []byte) {
+func (e *Engine) respond(to uint16, lane message.Lane, record []byte, plain bool) {
 	w := way{to, lane}
-	if !e.backlog.behind(w) && !errors.Is(e.sendRecord(to, lane, record), ErrFull) {
+	if !e.backlog.behind(w) && !errors.Is(e.sendRecord(to, lane, record, plain), ErrFull) {
 		return // sent, or the peer is gone
 	}
 	if !e.backlog.push(w, record) {
@@ -85,7 +97,7 @@ func (e *Engine) sendAnnouncement(to uint16, a *enginepb.Announcement) {
 	b := scratch.Get().(*[]byte)
 	defer release(b)
 	*b = a.AppendTo(head.AppendHeader((*b)[:0], a.Size()))
-	e.respond(to, message.LaneControl, *b)
+	e.respond(to, message.LaneControl, *b, true)
 }
 
 // alive enters the router, unless the link was followed by another.
@@ -151,7 +163,7 @@ func (l *link) Deliver(from uint16, _ message.Lane, records [][]byte) {
 	}
 	for _, record := range records {
 		var env message.Envelope
-		if err := env.Parse(record); err != nil {
+		if err := open(&env, record); err != nil {
 			e.counters.malformed.Add(1)
 			continue
 		}
@@ -195,6 +207,18 @@ func (l *link) Deliver(from uint16, _ message.Lane, records [][]byte) {
 	}
 }
 
+// open reads a record: an Envelope, or one in a block.
+func open(env *message.Envelope, record []byte) error {
+	if err := env.Parse(record); err != nil || env.Kind != message.KindBlock {
+		return err
+	}
+	inner, err := block.Open(env.Body, maxRecord)
+	if err != nil {
+		return err
+	}
+	return env.Parse(inner) // a block in a block has a kind that nobody answers
+}
+
 // receive makes a request of an envelope from outside. It returns nil if that has
 // been dealt with.
 func (l *link) receive(env *message.Envelope) *request {
@@ -205,11 +229,7 @@ func (l *link) receive(env *message.Envelope) *request {
 	}
 	r, code, detail := e.request(env)
 	if code == message.OK && e.cfg.Permit != nil && env.Service != enginepb.EngineService {
-		var peerType string
-		if types := e.types.Load(); types != nil {
-			peerType = (*types)[env.From]
-		}
-		if !e.cfg.Permit(env.From, peerType, env.Service, env.Method) {
+		if !e.cfg.Permit(env.From, e.traits(env.From).sfuType, env.Service, env.Method) {
 			e.counters.denied.Add(1)
 			code, detail = message.Denied, "engine: an SFU of this type may not send this method here"
 		}
@@ -252,13 +272,27 @@ func (e *Engine) addWatcher(in *instance) {
 	w.end()
 }
 
+// traits are what a peer said of itself that every message from it or to it asks for.
+type traits struct {
+	sfuType     string
+	readsBlocks bool
+}
+
+// traits returns those of a peer; they are zero while it has said nothing.
+func (e *Engine) traits(sfu uint16) (t traits) {
+	if all := e.peers.Load(); all != nil {
+		t = (*all)[sfu]
+	}
+	return t
+}
+
 // tellWatchersLocked brings news of a peer to the Components that asked for it.
 func (e *Engine) tellWatchersLocked(event *PeerEvent) {
-	types := make(map[uint16]string)
+	all := make(map[uint16]traits)
 	for _, p := range e.router.Peers() {
-		types[p.SFU] = p.Type
+		all[p.SFU] = traits{sfuType: p.Type, readsBlocks: p.ReadsBlocks}
 	}
-	e.types.Store(&types)
+	e.peers.Store(&all)
 	for _, in := range e.watchers {
 		if !in.unit.box.tell(in, *event) {
 			in.fail("does not take the news of peers", "", false)

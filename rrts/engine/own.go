@@ -95,6 +95,8 @@ type Stats struct {
 	// answers that nobody waited for any more; Expired are requests that were too old
 	// when their turn came.
 	Malformed, Misdirected, Denied, Unsent, Late, Expired uint64
+	// BlockedBytes of records to peers were sent as BlockBytes of blocks.
+	BlockedBytes, BlockBytes uint64
 }
 
 // Stats returns the engine's counters.
@@ -106,6 +108,7 @@ func (e *Engine) Stats() Stats {
 	e.mu.Unlock()
 	s.Malformed, s.Misdirected = e.counters.malformed.Load(), e.counters.misdirected.Load()
 	s.Denied, s.Unsent = e.counters.denied.Load(), e.counters.unsent.Load()
+	s.BlockedBytes, s.BlockBytes = e.counters.blockedBytes.Load(), e.counters.blockBytes.Load()
 	for _, u := range e.units {
 		s.Expired += u.box.status().expired
 		for _, x := range u.all() {

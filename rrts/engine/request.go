@@ -41,7 +41,12 @@ func (r *request) descriptor() *message.MethodDescriptor {
 func (r *request) Envelope() *message.Envelope { return &r.env }
 
 // Reply implements message.Request.
-func (r *request) Reply(m message.Message) {
+func (r *request) Reply(m message.Message) { r.reply(m, !r.descriptor().Sensitive) }
+
+// ReplyPlain is for message.Responder.
+func (r *request) ReplyPlain(m message.Message) { r.reply(m, true) }
+
+func (r *request) reply(m message.Message, plain bool) {
 	if !r.settle() {
 		return
 	}
@@ -53,7 +58,7 @@ func (r *request) Reply(m message.Message) {
 	size := m.Size()
 	b := scratch.Get().(*[]byte)
 	*b = m.AppendTo(head.AppendHeader((*b)[:0], size))
-	r.engine.respond(r.env.From, r.descriptor().Lane, *b)
+	r.engine.respond(r.env.From, r.descriptor().Lane, *b, plain)
 	release(b)
 }
 
@@ -82,7 +87,7 @@ func (r *request) refuse(code message.Code, detail string) {
 	head.Code, head.Detail = code, detail
 	b := scratch.Get().(*[]byte)
 	*b = head.AppendTo((*b)[:0])
-	r.engine.respond(r.env.From, r.descriptor().Lane, *b)
+	r.engine.respond(r.env.From, r.descriptor().Lane, *b, false)
 	release(b)
 }
 

@@ -88,7 +88,7 @@ func (w *work) do(i int) {
 			w.refused(o.Envelope.To, o.Envelope.Call, code, detail)
 		}
 	case router.Send:
-		if err := w.send(&o.Envelope, o.To, o.Lane); err != nil {
+		if err := w.send(&o.Envelope, o.To, o.Lane, o.Plain); err != nil {
 			code := message.Unavailable
 			if errors.Is(err, ErrFull) {
 				code = message.Overloaded
@@ -119,7 +119,7 @@ type pending struct {
 func (e *Engine) call(p *pending, c *Call) {
 	p.Envelope = message.Envelope{Service: c.Service, Method: c.Method, Trace: c.Trace, Epoch: c.Epoch, Group: c.Group,
 		Principal: c.Principal, Role: c.Role, Body: c.Body}
-	p.Target, p.Any, p.Key = c.Target, c.Any, c.Key
+	p.Target, p.Any, p.Key, p.Plain = c.Target, c.Any, c.Key, c.Plain
 	if p.Timeout = min(c.Timeout, MaxTimeout); p.Timeout <= 0 {
 		p.Timeout = DefaultTimeout
 	}
@@ -196,7 +196,7 @@ func (e *Engine) notify(n *Notice) error {
 	var failed error
 	for _, sfu := range to {
 		env.To = sfu
-		if err := e.notifyOne(&env, n.Body, method.Lane); err != nil {
+		if err := e.notifyOne(&env, n.Body, method.Lane, n.Plain || !method.Sensitive); err != nil {
 			failed = err
 		}
 	}
@@ -206,7 +206,7 @@ func (e *Engine) notify(n *Notice) error {
 	return failed
 }
 
-func (e *Engine) notifyOne(env *message.Envelope, body []byte, lane message.Lane) error {
+func (e *Engine) notifyOne(env *message.Envelope, body []byte, lane message.Lane, plain bool) error {
 	if env.To == e.cfg.SFU {
 		here := *env
 		here.Body = append([]byte(nil), body...)
@@ -218,7 +218,7 @@ func (e *Engine) notifyOne(env *message.Envelope, body []byte, lane message.Lane
 	b := scratch.Get().(*[]byte)
 	defer release(b)
 	*b = append(env.AppendHeader((*b)[:0], len(body)), body...)
-	if err := e.sendRecord(env.To, lane, *b); errors.Is(err, ErrFull) {
+	if err := e.sendRecord(env.To, lane, *b, plain); errors.Is(err, ErrFull) {
 		return message.Errorf(message.Overloaded, "%v", err)
 	} else if err != nil {
 		return message.Errorf(message.Unavailable, "%v", err)

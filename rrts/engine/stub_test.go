@@ -19,7 +19,7 @@ import (
 )
 
 // The services of the tests. Method 1 is idempotent, 2 is not, 3 is a notice, 4 is
-// idempotent on the control lane.
+// idempotent on the control lane, 5 and the notice 6 are sensitive.
 const (
 	echoService  = 1000 // any
 	ownerService = 1001 // leader
@@ -33,6 +33,8 @@ func methods() []message.MethodDescriptor {
 		{Number: 2, Name: "Pay", Lane: message.LaneRequest, MaxBytes: 1 << 20},
 		{Number: 3, Name: "Tell", Lane: message.LaneCommit, Notice: true, MaxBytes: 1 << 20},
 		{Number: 4, Name: "Urgent", Lane: message.LaneControl, Idempotent: true, MaxBytes: 1 << 20},
+		{Number: 5, Name: "Confide", Lane: message.LaneRequest, Idempotent: true, Sensitive: true, MaxBytes: 1 << 20},
+		{Number: 6, Name: "Whisper", Lane: message.LaneCommit, Notice: true, Sensitive: true, MaxBytes: 1 << 20},
 	}
 }
 

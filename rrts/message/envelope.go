@@ -45,6 +45,7 @@ const (
 	KindFailure Kind = 3
 	KindNotice  Kind = 4 // wants nothing
 	KindPacked  Kind = 5 // its body is other Envelopes; see package pack
+	KindBlock   Kind = 6 // its body is another Envelope; see package block
 )
 
 // Role is what a principal may do. Append-only: the numbers are on the wire.

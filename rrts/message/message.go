@@ -159,6 +159,16 @@ type Responder[M Message] struct{ Request }
 // Reply answers with m, which the caller may reuse when Reply returns.
 func (r Responder[M]) Reply(m M) { r.Request.Reply(m) }
 
+// ReplyPlain is Reply with a message that holds nothing sensitive, though one of the method
+// may: it may be made smaller on its way, whoever wrote what stands in it.
+func (r Responder[M]) ReplyPlain(m M) {
+	if p, ok := r.Request.(interface{ ReplyPlain(m Message) }); ok {
+		p.ReplyPlain(m)
+		return
+	}
+	r.Request.Reply(m)
+}
+
 // Caller sends a request and waits for its answer.
 type Caller interface {
 	// Call sends body as the request of the given method and returns the body of

@@ -80,5 +80,19 @@ func (k keys) bounds(t table) (from, to []byte) {
 	return k.table(nil, t), k.table(nil, t+1)
 }
 
+// Sensitive reports whether the row with a key may hold something sensitive, as any of
+// software that this one does not know: a user's secrets, or what effects are done with.
+func Sensitive(key []byte) bool {
+	if len(key) < prefixLen {
+		return true
+	}
+	switch t := table(key[prefixLen-1]); t {
+	case tableUsers, tableLogins, tableOutbox:
+		return true
+	default:
+		return t == 0 || t > tableImports
+	}
+}
+
 // suffix64 returns the number at the end of a key.
 func suffix64(key []byte) uint64 { return binary.BigEndian.Uint64(key[len(key)-8:]) }

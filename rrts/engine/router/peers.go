@@ -26,6 +26,8 @@ type Peer struct {
 	Draining bool
 	// Name, Type and Software are what it says of itself; empty until it did.
 	Name, Type, Software string
+	// ReadsBlocks: it reads records that package block made.
+	ReadsBlocks bool
 	// Services that it is ready to answer, by number.
 	Services []uint16
 }
@@ -156,7 +158,7 @@ func (r *Router) Announced(now time.Duration, sfu uint16, a *enginepb.Announceme
 		return
 	}
 	p.version, p.Draining = a.Version, a.Draining
-	p.Name, p.Type, p.Software = a.SfuName, a.SfuType, a.Software
+	p.Name, p.Type, p.Software, p.ReadsBlocks = a.SfuName, a.SfuType, a.Software, a.ReadsBlocks
 	ready := make(map[uint16]bool, len(a.Offers))
 	var news, sites []*service // in which parked calls may find something; which were described
 	for _, o := range a.Offers {
@@ -251,7 +253,7 @@ func (r *Router) announceAll(out *[]Output) {
 // announcement is what this SFU says of itself now. Nobody changes it afterwards.
 func (r *Router) announcement() *enginepb.Announcement {
 	a := &enginepb.Announcement{Version: r.version, Draining: r.draining,
-		SfuName: r.cfg.Name, SfuType: r.cfg.Type, Software: r.cfg.Software}
+		SfuName: r.cfg.Name, SfuType: r.cfg.Type, Software: r.cfg.Software, ReadsBlocks: true}
 	for _, s := range r.order {
 		if in := s.instance(r.cfg.Self); in != nil && in.offered {
 			o := enginepb.Offer{Service: uint32(s.desc.Number), Ready: in.ready, Holder: uint32(s.holder), Term: s.term}

@@ -39,6 +39,7 @@ type Call struct {
 	Any      bool   // any instance, whatever the policy
 	Key      uint64 // of PolicyKey
 	Timeout  time.Duration
+	Plain    bool // the Body holds nothing sensitive, though one of the method may
 	// Owner is the caller's own; it comes back with the answer.
 	Owner any
 
@@ -96,6 +97,7 @@ type Output struct {
 	To           uint16
 	Call         *Call            // of Done
 	Envelope     message.Envelope // of Deliver and Send
+	Plain        bool             // of Send: nothing in it is sensitive
 	Reply        Reply            // of Done
 	Announcement *enginepb.Announcement
 	Event        *PeerEvent
@@ -232,7 +234,7 @@ func (r *Router) give(now time.Duration, c *Call, in *instance, out *[]Output) {
 	r.wake(c, c.dead)
 	c.Envelope.To = in.sfu
 	c.Envelope.RemainingMillis = uint32(max(1, (c.dead-now)/time.Millisecond))
-	o := Output{Action: Send, To: in.sfu, Lane: c.method.Lane, Envelope: c.Envelope}
+	o := Output{Action: Send, To: in.sfu, Lane: c.method.Lane, Envelope: c.Envelope, Plain: c.Plain || !c.method.Sensitive}
 	if in.peer == nil {
 		o.Action = Deliver
 	}

@@ -50,6 +50,8 @@ type Announcement struct {
 	SfuName  string
 	SfuType  string
 	Software string
+	// It reads Envelopes of KIND_BLOCK.
+	ReadsBlocks bool
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -73,6 +75,9 @@ func (m *Announcement) AppendTo(b []byte) []byte {
 	}
 	if m.Software != "" {
 		b = message.AppendString(append(b, 0x32), m.Software)
+	}
+	if m.ReadsBlocks {
+		b = append(b, 0x38, 1)
 	}
 	return b
 }
@@ -100,6 +105,9 @@ func (m *Announcement) Size() int {
 	}
 	if m.Software != "" {
 		n += 1 + message.SizeBytes(len(m.Software))
+	}
+	if m.ReadsBlocks {
+		n += 1 + 1
 	}
 	return n
 }
@@ -202,6 +210,19 @@ func (m *Announcement) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.Announcement.software: not UTF-8")
 			}
 			m.Software = string(p)
+			if i == len(b) || b[i] != 0x38 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x38: // reads_blocks
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.engine.Announcement.reads_blocks")
+			}
+			m.ReadsBlocks = v != 0
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.engine.Announcement: unknown field")
@@ -238,6 +259,9 @@ func (m Announcement) String() string {
 	}
 	if m.Software != "" {
 		t.Add("software", m.Software)
+	}
+	if m.ReadsBlocks {
+		t.Add("reads_blocks", m.ReadsBlocks)
 	}
 	return t.String()
 }

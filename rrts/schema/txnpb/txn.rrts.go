@@ -11716,7 +11716,7 @@ func (m *SnapshotChunk) Reset() {
 	}
 }
 
-// String returns m for people and logs.
+// String returns m for people and logs, without its sensitive fields.
 func (m SnapshotChunk) String() string {
 	t := message.NewText("SnapshotChunk")
 	if m.Transfer != 0 {
@@ -11751,6 +11751,12 @@ func (m SnapshotChunk) String() string {
 	}
 	return t.String()
 }
+
+// Format prints m as String does, whatever the verb.
+func (m SnapshotChunk) Format(f fmt.State, _ rune) { io.WriteString(f, m.String()) }
+
+// MarshalText returns String, so that no encoder of log attributes goes around it.
+func (m SnapshotChunk) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
 // Marker is all that a witness has beside its log: where it stands, and who its group
 // is there.
@@ -12559,17 +12565,23 @@ func (m *Row) Reset() {
 	*m = Row{}
 }
 
-// String returns m for people and logs.
+// String returns m for people and logs, without its sensitive fields.
 func (m Row) String() string {
 	t := message.NewText("Row")
 	if len(m.Key) > 0 {
-		t.Add("key", m.Key)
+		t.Redact("key")
 	}
 	if len(m.Value) > 0 {
-		t.Add("value", m.Value)
+		t.Redact("value")
 	}
 	return t.String()
 }
+
+// Format prints m as String does, whatever the verb.
+func (m Row) Format(f fmt.State, _ rune) { io.WriteString(f, m.String()) }
+
+// MarshalText returns String, so that no encoder of log attributes goes around it.
+func (m Row) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
 // BackupHeader says what a backup is of. It is not secret and not to be believed
 // before a chunk behind it was opened.
@@ -13648,18 +13660,25 @@ func (m *EntriesAnswer) Reset() {
 	}
 }
 
-// String returns m for people and logs.
+// String returns m for people and logs, without its sensitive fields.
 func (m EntriesAnswer) String() string {
 	t := message.NewText("EntriesAnswer")
 	if len(m.Records) > 0 {
-		message.AddList(&t, "records", m.Records)
+		t.Redact("records")
 	}
 	return t.String()
 }
 
+// Format prints m as String does, whatever the verb.
+func (m EntriesAnswer) Format(f fmt.State, _ rune) { io.WriteString(f, m.String()) }
+
+// MarshalText returns String, so that no encoder of log attributes goes around it.
+func (m EntriesAnswer) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
 // RaftMessage carries one encoded raftpb.Message. Group, epoch, sender and receiver
 // stand in the Envelope and are checked before raft sees the message.
 type RaftMessage struct {
+	// It may hold entries of the log, and these what is sensitive.
 	Message []byte
 	// the sender's disk has no room for new work: it should not lead
 	Full bool
@@ -13805,11 +13824,11 @@ func (m *RaftMessage) Reset() {
 	*m = RaftMessage{}
 }
 
-// String returns m for people and logs.
+// String returns m for people and logs, without its sensitive fields.
 func (m RaftMessage) String() string {
 	t := message.NewText("RaftMessage")
 	if len(m.Message) > 0 {
-		t.Add("message", m.Message)
+		t.Redact("message")
 	}
 	if m.Full {
 		t.Add("full", m.Full)
@@ -13825,6 +13844,12 @@ func (m RaftMessage) String() string {
 	}
 	return t.String()
 }
+
+// Format prints m as String does, whatever the verb.
+func (m RaftMessage) Format(f fmt.State, _ rune) { io.WriteString(f, m.String()) }
+
+// MarshalText returns String, so that no encoder of log attributes goes around it.
+func (m RaftMessage) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
 
 // RestRequest asks for the sender to vote no more until it is back.
 type RestRequest struct {
@@ -13878,7 +13903,6 @@ func (m RestRequest) String() string {
 	return t.String()
 }
 
-// ForceRequest asks an SFU how it stands, or to go on without the others.
 // RowsSum is the sum of the hashes of all rows of a state, as it was kept of them, once the
 // entry with an index was applied.
 type RowsSum struct {
@@ -13999,7 +14023,7 @@ func (m RowsSum) String() string {
 	return t.String()
 }
 
-// KeysRequest is the message rrts.txn.KeysRequest.
+// KeysRequest asks an SFU under which keys its journal and state are sealed.
 type KeysRequest struct {
 	// Give journal and state a fresh key; otherwise it is only told how they stand. While an
 	// older rotation is under way, that is the one.
@@ -14260,7 +14284,7 @@ func (m KeysStatus) String() string {
 	return t.String()
 }
 
-// ForceRequest is the message rrts.txn.ForceRequest.
+// ForceRequest asks an SFU how it stands, or to go on without the others.
 type ForceRequest struct {
 	// Do it; otherwise it is only told what would be.
 	GoOn bool
@@ -16124,28 +16148,31 @@ var ReplicaDescriptor = message.ServiceDescriptor{
 	Policy: message.PolicyNamed,
 	Methods: []message.MethodDescriptor{
 		{
-			Number:   ReplicaControlMethod,
-			Name:     "Control",
-			Lane:     message.LaneControl,
-			Notice:   true,
-			MaxBytes: 65536,
-			Request:  "rrts.txn.RaftMessage",
+			Number:    ReplicaControlMethod,
+			Name:      "Control",
+			Lane:      message.LaneControl,
+			Notice:    true,
+			Sensitive: true,
+			MaxBytes:  65536,
+			Request:   "rrts.txn.RaftMessage",
 		},
 		{
-			Number:   ReplicaAppendMethod,
-			Name:     "Append",
-			Lane:     message.LaneCommit,
-			Notice:   true,
-			MaxBytes: 33554432,
-			Request:  "rrts.txn.RaftMessage",
+			Number:    ReplicaAppendMethod,
+			Name:      "Append",
+			Lane:      message.LaneCommit,
+			Notice:    true,
+			Sensitive: true,
+			MaxBytes:  33554432,
+			Request:   "rrts.txn.RaftMessage",
 		},
 		{
-			Number:   ReplicaInstallMethod,
-			Name:     "Install",
-			Lane:     message.LaneBulk,
-			MaxBytes: 2097152,
-			Request:  "rrts.txn.SnapshotChunk",
-			Reply:    "rrts.txn.SnapshotProgress",
+			Number:    ReplicaInstallMethod,
+			Name:      "Install",
+			Lane:      message.LaneBulk,
+			Sensitive: true,
+			MaxBytes:  2097152,
+			Request:   "rrts.txn.SnapshotChunk",
+			Reply:     "rrts.txn.SnapshotProgress",
 		},
 		{
 			Number:     ReplicaStatusMethod,
@@ -16170,6 +16197,7 @@ var ReplicaDescriptor = message.ServiceDescriptor{
 			Name:       "Entries",
 			Lane:       message.LaneBulk,
 			Idempotent: true,
+			Sensitive:  true,
 			MaxBytes:   1024,
 			Request:    "rrts.txn.EntriesRequest",
 			Reply:      "rrts.txn.EntriesAnswer",
@@ -16192,12 +16220,13 @@ var ReplicaDescriptor = message.ServiceDescriptor{
 			Reply:    "rrts.txn.ForceAnswer",
 		},
 		{
-			Number:   ReplicaStateMethod,
-			Name:     "State",
-			Lane:     message.LaneBulk,
-			MaxBytes: 1024,
-			Request:  "rrts.txn.StateRequest",
-			Reply:    "rrts.txn.SnapshotChunk",
+			Number:    ReplicaStateMethod,
+			Name:      "State",
+			Lane:      message.LaneBulk,
+			Sensitive: true,
+			MaxBytes:  1024,
+			Request:   "rrts.txn.StateRequest",
+			Reply:     "rrts.txn.SnapshotChunk",
 		},
 		{
 			Number:   ReplicaMarkMethod,
