@@ -13,6 +13,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"virtualservicesinc.com/net/fabric"
+	"virtualservicesinc.com/net/link"
+	"virtualservicesinc.com/net/session"
 	"virtualservicesinc.com/rrts/cmd/rrts/internal/netbench"
 )
 
@@ -29,6 +31,7 @@ type netFlags struct {
 	serving    bool
 	all        bool
 	withParent bool
+	mtu        int
 }
 
 func (c *cli) benchNetCommand() *cobra.Command {
@@ -80,6 +83,7 @@ The keys are no secret: use networks that carry nothing else.`,
 	flags.StringVar(&f.NICs[fabric.A], "nic-a", "", "interface of network A, with --serve or --peer")
 	flags.StringVar(&f.NICs[fabric.B], "nic-b", "", "interface of network B, with --serve or --peer")
 	flags.StringVar(&f.Idle, "nic-idle", "", "an interface that carries nothing: taken down between cuts, it shows what that costs the machine itself")
+	flags.IntVar(&f.mtu, "mtu", netbench.MTU, "bytes of the longest frame, of networks that it makes itself: 9000 for jumbo frames")
 	flags.BoolVar(&f.all, "all", false, "every measurement, as one table")
 	flags.BoolVar(&f.withParent, "with-parent", false, "serve until standard input ends")
 	if err := flags.MarkHidden("with-parent"); err != nil {
@@ -99,7 +103,7 @@ func (c *cli) benchNet(ctx context.Context, f *netFlags) error {
 		}
 		return netbench.Serve(ctx, f.Host, f.serve)
 	case f.TCP == "":
-		return inLab(ctx, f.Mode == netbench.ModePingPong)
+		return inLab(ctx, f.mtu, f.Mode == netbench.ModePingPong)
 	}
 	f.Out = c.out
 	r, err := netbench.Measure(ctx, f.Config)
@@ -119,7 +123,7 @@ func (c *cli) benchNet(ctx context.Context, f *netFlags) error {
 
 // benchNetAll is `rrts bench net --all`.
 func (c *cli) benchNetAll(cmd *cobra.Command, f *netFlags) error {
-	for _, name := range []string{"mode", "size", "lane", "rate", "cut", "cuts", "loss", "peer", "serve", "nic-a", "nic-b"} {
+	for _, name := range []string{"mode", "size", "lane", "rate", "cut", "cuts", "loss", "mtu", "peer", "serve", "nic-a", "nic-b"} {
 		if cmd.Flags().Changed(name) {
 			return usageError{fmt.Errorf("--all and --%s exclude each other", name)}
 		}
@@ -158,6 +162,8 @@ func (f *netFlags) parse() error {
 		return errors.New("--nic-a and --nic-b need --peer or --serve: without them both hosts are namespaces of this machine")
 	case f.Rate < 0:
 		return fmt.Errorf("--rate is %d, must not be negative", f.Rate)
+	case f.mtu < session.MinMTU || f.mtu > link.MaxFrame:
+		return fmt.Errorf("--mtu is %d, must be %d to %d", f.mtu, session.MinMTU, link.MaxFrame)
 	case f.Duration < time.Second:
 		return fmt.Errorf("--duration is %v, must be at least 1s", f.Duration)
 	}
@@ -217,10 +223,10 @@ func untilStdinEnds(ctx context.Context) context.Context {
 	return ctx
 }
 
-// inLab runs this very command again as the measuring side in a lab of its own, whose
-// hosts have a processor each if apart.
-func inLab(ctx context.Context, apart bool) error {
-	lab, err := netbench.NewLab()
+// inLab runs this very command again as the measuring side in a lab of its own, with
+// networks of an MTU, whose hosts have a processor each if apart.
+func inLab(ctx context.Context, mtu int, apart bool) error {
+	lab, err := netbench.NewLab(mtu)
 	if err != nil {
 		return err
 	}

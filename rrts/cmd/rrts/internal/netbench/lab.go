@@ -17,8 +17,8 @@ import (
 const (
 	// NICs of a Lab's hosts: networks A and B, the one that TCP uses, and one for Host.Idle.
 	nicA, nicB, nicTCP, nicIdle = "netA", "netB", "tcp", "idle"
-	// labMTU is that of a cheap switch, in bytes.
-	labMTU = 1500
+	// MTU is that of a cheap switch, in bytes; JumboMTU that of one that passes long frames.
+	MTU, JumboMTU = 1500, 9000
 	// labPort is where the serving side answers TCP.
 	labAddress1, labAddress2, labPort = "10.77.8.1", "10.77.8.2", "7411"
 	// stopWithin bounds how long the serving process may take to end.
@@ -30,18 +30,20 @@ const (
 // ended, however that happens.
 type Lab struct {
 	hosts [2]*os.File // namespaces
+	mtu   int
 	// Apart gives each host a processor of its own, as machines have. Otherwise it is
 	// chance whether the kernel keeps the two sides on one, and a round trip takes four
 	// times as long where it does not, whatever carries it.
 	Apart bool
 }
 
-// NewLab makes a Lab; it needs root. The caller closes it.
-func NewLab() (*Lab, error) {
+// NewLab makes a Lab whose networks have an MTU, in bytes; it needs root. The caller closes
+// it.
+func NewLab(mtu int) (*Lab, error) {
 	if os.Getuid() != 0 {
 		return nil, errors.New("netbench: network namespaces need root: run it with sudo")
 	}
-	l := &Lab{}
+	l := &Lab{mtu: mtu}
 	for i := range l.hosts {
 		if err := onThread(func() (err error) {
 			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
@@ -108,8 +110,8 @@ func (l *Lab) Close() {
 func (l *Lab) join(nic string) error {
 	err := l.in(0, func() error {
 		a := netlink.NewLinkAttrs()
-		a.Name, a.MTU = nic, labMTU
-		return netlink.LinkAdd(&netlink.Veth{LinkAttrs: a, PeerName: nic, PeerMTU: labMTU, PeerNamespace: netlink.NsFd(int(l.hosts[1].Fd()))})
+		a.Name, a.MTU = nic, l.mtu
+		return netlink.LinkAdd(&netlink.Veth{LinkAttrs: a, PeerName: nic, PeerMTU: uint32(l.mtu), PeerNamespace: netlink.NsFd(int(l.hosts[1].Fd()))})
 	})
 	if err != nil {
 		return err
