@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	//lint:ignore SA1019 it is the package of the plain carrier; the fast one has its successor
 	"github.com/mdlayher/raw"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"

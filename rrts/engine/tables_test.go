@@ -141,7 +141,8 @@ func TestBacklog(t *testing.T) {
 	}
 	b.clear()
 	big := make([]byte, maxBacklogBytes/2)
-	if !b.push(slow, big) || !b.push(slow, big) || b.push(slow, big[:1]) {
+	first, second, beyond := b.push(slow, big), b.push(slow, big), b.push(slow, big[:1])
+	if !first || !second || beyond {
 		t.Fatal("bytes have no bound")
 	}
 }

@@ -99,6 +99,7 @@ func (b *builder) file(fd protoreflect.FileDescriptor) *File {
 		case imp.Path() == rrtspb.Path:
 		case strings.HasPrefix(imp.Path(), "google/protobuf/"):
 			b.refuse(fd, "import of %s: its messages have no generated code; describe what you need in a message of your own", imp.Path())
+		//lint:ignore SA1019 nobody may import like that any more, so it is refused
 		case imp.IsWeak || imp.IsPublic:
 			b.refuse(fd, "import of %s: weak and public imports are not supported", imp.Path())
 		default:
