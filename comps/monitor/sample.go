@@ -83,7 +83,8 @@ func (s *sampler) run(ctx context.Context) {
 // sample looks at everything once.
 func (s *sampler) sample(ctx context.Context) {
 	m, e := s.m, s.m.cfg.Engine()
-	st := monitorpb.MonitorStatus{Sfu: e.Sfu, Name: e.Name, Type: e.Type, Software: e.Software, Components: e.Components, Draining: e.Draining}
+	st := monitorpb.MonitorStatus{Sfu: e.Sfu, Name: e.Name, Type: e.Type, Software: e.Software, Components: e.Components, Draining: e.Draining,
+		UncompressedBytes: e.BlockedBytes, CompressedBytes: e.BlockBytes}
 	if m.cfg.Networks != nil {
 		st.Networks = m.cfg.Networks()
 		s.tellLoss(st.Networks)

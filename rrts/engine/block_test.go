@@ -79,7 +79,7 @@ func TestBlocks(t *testing.T) {
 		if got := heard.take(); len(got) != 8 || got[0] != long || got[5] != long || got[7] != long {
 			t.Errorf("SFU 2 heard %d, the first %.20q", len(got), got)
 		}
-		if s := one.Stats(); s.BlockedBytes < 5*uint64(len(long)) || s.BlockBytes == 0 || s.BlockBytes > s.BlockedBytes/4 {
+		if s := one.Status(); s.BlockedBytes < 5*uint64(len(long)) || s.BlockBytes == 0 || s.BlockBytes > s.BlockedBytes/4 {
 			t.Errorf("%d bytes were sent as %d", s.BlockedBytes, s.BlockBytes)
 		}
 		// SFU 2 comes back with software that does not read them.

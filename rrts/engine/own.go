@@ -65,7 +65,8 @@ func (o ownService) Restart(r message.Responder[*enginepb.RestartReply], in *eng
 // Status is the engine's view of itself.
 func (e *Engine) Status() enginepb.EngineStatus {
 	s := enginepb.EngineStatus{Sfu: uint32(e.cfg.SFU), Name: e.cfg.Name, Type: e.cfg.Type, Software: e.cfg.Software,
-		UptimeMillis: uint64((e.clock() - e.born) / time.Millisecond), Draining: e.draining.Load()}
+		UptimeMillis: uint64((e.clock() - e.born) / time.Millisecond), Draining: e.draining.Load(),
+		BlockedBytes: e.counters.blockedBytes.Load(), BlockBytes: e.counters.blockBytes.Load()}
 	for _, u := range e.units {
 		m := u.box.status()
 		c := enginepb.ComponentStatus{Name: u.name, State: state(u.state.Load()).String(), Restarts: u.restarts.Load(),
@@ -95,8 +96,6 @@ type Stats struct {
 	// answers that nobody waited for any more; Expired are requests that were too old
 	// when their turn came.
 	Malformed, Misdirected, Denied, Unsent, Late, Expired uint64
-	// BlockedBytes of records to peers were sent as BlockBytes of blocks.
-	BlockedBytes, BlockBytes uint64
 }
 
 // Stats returns the engine's counters.
@@ -108,7 +107,6 @@ func (e *Engine) Stats() Stats {
 	e.mu.Unlock()
 	s.Malformed, s.Misdirected = e.counters.malformed.Load(), e.counters.misdirected.Load()
 	s.Denied, s.Unsent = e.counters.denied.Load(), e.counters.unsent.Load()
-	s.BlockedBytes, s.BlockBytes = e.counters.blockedBytes.Load(), e.counters.blockBytes.Load()
 	for _, u := range e.units {
 		s.Expired += u.box.status().expired
 		for _, x := range u.all() {

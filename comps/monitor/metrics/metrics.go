@@ -159,6 +159,12 @@ func gateway(kind prometheus.ValueType, name, help string, value func(*monitorpb
 }
 
 var networkFigures = []figure{
+	one(counter, "interconnect_uncompressed_bytes_total", "Bytes of messages to other SFUs that were compressed, before.", func(s *monitorpb.MonitorStatus) (float64, bool) {
+		return float64(s.UncompressedBytes), true
+	}),
+	one(counter, "interconnect_compressed_bytes_total", "Bytes of the same messages as they were sent.", func(s *monitorpb.MonitorStatus) (float64, bool) {
+		return float64(s.CompressedBytes), true
+	}),
 	network(gauge, "network_up", "1 when the peer is heard on the network.", func(n *monitorpb.NetworkStatus) float64 {
 		if n.Up {
 			return 1

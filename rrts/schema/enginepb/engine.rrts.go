@@ -955,6 +955,9 @@ type EngineStatus struct {
 	UptimeMillis uint64
 	Components   []ComponentStatus
 	Draining     bool
+	// Bytes of records to other SFUs that were sent as blocks, and of these blocks.
+	BlockedBytes uint64
+	BlockBytes   uint64
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -981,6 +984,12 @@ func (m *EngineStatus) AppendTo(b []byte) []byte {
 	}
 	if m.Draining {
 		b = append(b, 0x38, 1)
+	}
+	if m.BlockedBytes != 0 {
+		b = message.AppendVarint(append(b, 0x40), m.BlockedBytes)
+	}
+	if m.BlockBytes != 0 {
+		b = message.AppendVarint(append(b, 0x48), m.BlockBytes)
 	}
 	return b
 }
@@ -1011,6 +1020,12 @@ func (m *EngineStatus) Size() int {
 	}
 	if m.Draining {
 		n += 1 + 1
+	}
+	if m.BlockedBytes != 0 {
+		n += 1 + message.SizeVarint(m.BlockedBytes)
+	}
+	if m.BlockBytes != 0 {
+		n += 1 + message.SizeVarint(m.BlockBytes)
 	}
 	return n
 }
@@ -1126,6 +1141,32 @@ func (m *EngineStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.engine.EngineStatus.draining")
 			}
 			m.Draining = v != 0
+			if i == len(b) || b[i] != 0x40 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x40: // blocked_bytes
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.engine.EngineStatus.blocked_bytes")
+			}
+			m.BlockedBytes = v
+			if i == len(b) || b[i] != 0x48 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x48: // block_bytes
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.engine.EngineStatus.block_bytes")
+			}
+			m.BlockBytes = v
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.engine.EngineStatus: unknown field")
@@ -1165,6 +1206,12 @@ func (m EngineStatus) String() string {
 	}
 	if m.Draining {
 		t.Add("draining", m.Draining)
+	}
+	if m.BlockedBytes != 0 {
+		t.Add("blocked_bytes", m.BlockedBytes)
+	}
+	if m.BlockBytes != 0 {
+		t.Add("block_bytes", m.BlockBytes)
 	}
 	return t.String()
 }

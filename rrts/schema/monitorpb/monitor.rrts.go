@@ -117,6 +117,9 @@ type MonitorStatus struct {
 	Lag      uint64
 	Draining bool
 	Recent   *Recent
+	// Bytes of records to other SFUs that were compressed, before and after.
+	UncompressedBytes uint64
+	CompressedBytes   uint64
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -183,6 +186,12 @@ func (m *MonitorStatus) AppendTo(b []byte) []byte {
 		at := len(b)
 		b = message.CloseBytes(m.Recent.AppendTo(b), at)
 	}
+	if m.UncompressedBytes != 0 {
+		b = message.AppendVarint(append(b, 0x88, 0x01), m.UncompressedBytes)
+	}
+	if m.CompressedBytes != 0 {
+		b = message.AppendVarint(append(b, 0x90, 0x01), m.CompressedBytes)
+	}
 	return b
 }
 
@@ -245,6 +254,12 @@ func (m *MonitorStatus) Size() int {
 	}
 	if m.Recent != nil {
 		n += 2 + message.SizeBytes(m.Recent.Size())
+	}
+	if m.UncompressedBytes != 0 {
+		n += 2 + message.SizeVarint(m.UncompressedBytes)
+	}
+	if m.CompressedBytes != 0 {
+		n += 2 + message.SizeVarint(m.CompressedBytes)
 	}
 	return n
 }
@@ -486,6 +501,22 @@ func (m *MonitorStatus) ParseNested(b []byte, depth int) error {
 			if err := m.Recent.ParseNested(p, depth-1); err != nil {
 				return err
 			}
+		case 0x88: // uncompressed_bytes
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.MonitorStatus.uncompressed_bytes")
+			}
+			m.UncompressedBytes = v
+		case 0x90: // compressed_bytes
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.MonitorStatus.compressed_bytes")
+			}
+			m.CompressedBytes = v
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.monitor.MonitorStatus: unknown field")
@@ -554,6 +585,12 @@ func (m MonitorStatus) String() string {
 	}
 	if m.Recent != nil {
 		t.Add("recent", m.Recent)
+	}
+	if m.UncompressedBytes != 0 {
+		t.Add("uncompressed_bytes", m.UncompressedBytes)
+	}
+	if m.CompressedBytes != 0 {
+		t.Add("compressed_bytes", m.CompressedBytes)
 	}
 	return t.String()
 }
