@@ -16,6 +16,7 @@ import (
 
 	"virtualservicesinc.com/net/fabric"
 	"virtualservicesinc.com/net/link"
+	"virtualservicesinc.com/net/session"
 )
 
 // childEnv makes the test binary run SFU 2 and nothing else. Its value is the
@@ -58,6 +59,7 @@ func child(args []string) {
 			}
 		},
 		event: func(_ *node, e fabric.Event) { fmt.Println(e) },
+		tune:  patient,
 	})
 	io.Copy(io.Discard, os.Stdin)
 	n.stop()
@@ -78,6 +80,10 @@ func bareEcho(l link.Link) {
 		l.Send(frames[:n])
 	}
 }
+
+// patient is for processes on a machine that others use: it may keep one of them from a
+// processor for longer than a peer may be silent by default.
+func patient(c *session.Config) { c.Suspect, c.Dead = 300*time.Millisecond, 1500*time.Millisecond }
 
 // loudTB is what child needs of a test.
 type loudTB struct{ testing.TB }
@@ -163,6 +169,7 @@ func withChild(t *testing.T) (*node, func(incarnation uint64) *process) {
 		sfu:   1,
 		links: fabric.Links{openOne(t, mine[0], theirs[0]), openOne(t, mine[1], theirs[1])},
 		peers: peersOf(t, 1, 2),
+		tune:  patient,
 	})
 	return one, func(incarnation uint64) *process {
 		return spawn(t, incarnation, "udp", theirs[0], theirs[1], mine[0], mine[1])
