@@ -108,7 +108,7 @@ type Record struct {
 type Config struct {
 	// Session is what all sessions have in common: this SFU's number and keys,
 	// the cluster's secrets, the incarnation, bounds and times, with their
-	// defaults. Peer, Slot and MTU must stay zero: the fabric sets them.
+	// defaults. Peer, Slot, MTU and Pacer must stay zero: the fabric sets them.
 	Session session.Config
 	// Peers are the other SFUs. SetPeers replaces them later.
 	Peers []Peer
@@ -139,8 +139,8 @@ func (c *Config) validate() error {
 	}
 	check(c.Deliver != nil, "Config.Deliver must be set")
 	check(c.Event != nil, "Config.Event must be set")
-	check(c.Session.Peer == session.Peer{} && c.Session.Slot == 0 && c.Session.MTU == [2]int{},
-		"Config.Session.Peer, Slot and MTU must not be set")
+	check(c.Session.Peer == session.Peer{} && c.Session.Slot == 0 && c.Session.MTU == [2]int{} && c.Session.Pacer == [2]*session.Pacer{},
+		"Config.Session.Peer, Slot, MTU and Pacer must not be set")
 	faults = append(faults, c.validatePeers(c.Peers))
 	return errors.Join(faults...)
 }

@@ -38,6 +38,8 @@ type Core struct {
 
 	links     [Ports]linkState
 	redundant bool
+	held      bool // some session keeps frames back until a NIC's queue has room
+	turn      int  // counts the times that there was room for them
 
 	out     [Ports][]link.Frame
 	buffers [link.BatchSize][]byte
@@ -55,6 +57,7 @@ type peer struct {
 	addr    [2]link.Addr // by network; the zero Addr while unknown
 	asked   [2]link.Addr // by network; where its last initiation came from by UDP
 	touched bool
+	held    bool             // its session keeps frames back
 	next    time.Duration    // the session's next timeout
 	early   time.Duration    // from when its Early has something to do
 	drained time.Duration    // when records last came from the Fabric's outbox
@@ -64,6 +67,7 @@ type peer struct {
 // linkState is what the core was told of a link.
 type linkState struct {
 	there bool
+	pacer session.Pacer
 	up    bool
 	mtu   int
 	why   string // its buffers are smaller than asked for; empty when they are not
@@ -109,7 +113,9 @@ func NewCore(cfg Config, transmit func(port Port, frames []link.Frame)) (*Core, 
 	}
 	for port, l := range cfg.Links {
 		if l != nil {
-			c.links[port] = linkState{there: true, up: true, mtu: l.Status().MTU}
+			s := l.Status()
+			c.links[port] = linkState{there: true, up: true, mtu: s.MTU}
+			c.links[port].pacer.SetSpeed(s.Speed)
 		}
 	}
 	if err := c.SetPeers(0, cfg.Peers); err != nil {

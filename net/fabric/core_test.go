@@ -24,6 +24,7 @@ type simulation struct {
 	net   networks
 	nodes []*simNode
 	told  strings.Builder
+	tune  func(c *session.Config) // of those that are added; nil: as they are
 }
 
 type simNode struct {
@@ -32,6 +33,7 @@ type simNode struct {
 	links [2]*link.MemoryLink
 	in    []link.Frame
 	sends []sending
+	got   func(r fabric.Record) // takes records instead of the story; nil: nobody does
 }
 
 // sending is what a core transmitted in one go.
@@ -69,15 +71,23 @@ func (s *simulation) add(sfu uint16, count int, incarnation uint64, on ...fabric
 	var seed [32]byte
 	seed[0], seed[1], seed[2] = byte(s.seed), byte(sfu), byte(incarnation)
 	var err error
+	cfg := session.Config{
+		Local: sfu, Key: key(s.t, sfu), PSK: [32]byte{1}, ClusterHash: clusterHash,
+		Incarnation: incarnation, Rand: rand.NewChaCha8(seed),
+	}
+	if s.tune != nil {
+		s.tune(&cfg)
+	}
 	n.core, err = fabric.NewCore(fabric.Config{
-		Session: session.Config{
-			Local: sfu, Key: key(s.t, sfu), PSK: [32]byte{1}, ClusterHash: clusterHash,
-			Incarnation: incarnation, Rand: rand.NewChaCha8(seed),
-		},
-		Peers: peersOf(s.t, sfu, count),
-		Links: links,
+		Session: cfg,
+		Peers:   peersOf(s.t, sfu, count),
+		Links:   links,
 		Deliver: func(batch []fabric.Record) {
 			for _, r := range batch {
+				if n.got != nil {
+					n.got(r)
+					continue
+				}
 				s.tell("%d: record from %d on lane %d: %s", sfu, r.Peer, r.Lane, r.Data)
 				if reply, ok := strings.CutPrefix(string(r.Data), "echo "); ok {
 					if err := n.core.Send(s.now, r.Peer, r.Lane, []byte(reply)); err != nil {

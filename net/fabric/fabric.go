@@ -25,6 +25,11 @@
 // frames. Every hand-over that is saved is a thread that is not woken: on an idle
 // machine that costs more than sealing a frame.
 //
+// All sessions share the queues of the NICs. Where the speed of one is known, frames of the
+// request and bulk lanes are spread over time, so that a control or commit record finds a
+// millisecond of them in the queue at most, and the NIC refuses none; see session.Pacer.
+// The peers that wait for a NIC take turns.
+//
 // Deliver and Event are called with that lock held, by one goroutine at a time, and
 // never from Send.
 package fabric

@@ -36,12 +36,48 @@ func (c *Core) Transmit(now time.Duration) {
 			c.touch(p)
 		}
 	}
+	c.admit(now)
 	c.pump(now)
 	for _, p := range c.touched {
 		p.touched = false
 		p.next, p.early = p.session.NextTimeout(), p.session.EarlyFrom()
+		p.held = p.session.Held() != never
+		c.held = c.held || p.held
 	}
 	c.touched, c.flushed = c.flushed[:0], c.touched
+	c.postpone()
+}
+
+// admit brings in the sessions that keep frames back for a NIC which has room again: those
+// to which something was done just now are not to take all of it.
+func (c *Core) admit(now time.Duration) {
+	if !c.held {
+		return
+	}
+	some := false
+	for _, p := range c.peers {
+		if p.held && p.session.Held() <= now {
+			c.touch(p)
+			some = true
+		}
+	}
+	if some {
+		c.turn++
+	}
+}
+
+// postpone looks again when those that keep frames back may send them: later than they
+// thought, after what others have sent since.
+func (c *Core) postpone() {
+	if !c.held {
+		return
+	}
+	c.held = false
+	for _, p := range c.peers {
+		if p.held {
+			c.held, p.next = true, p.session.NextTimeout()
+		}
+	}
 }
 
 // deliver hands over the records that arrived, all sessions' urgent lanes first.
@@ -81,14 +117,20 @@ func (c *Core) events() bool {
 	return some
 }
 
-// pump transmits what the touched sessions have to send, a batch of each in turn,
-// so that one with much to send does not keep the others waiting.
+// turnFrames is how many frames a session sends before it is another's turn: fewer than a
+// NIC that was full takes at once, so that several have a share of that.
+const turnFrames = 8
+
+// pump transmits what the touched sessions have to send, some frames of each in turn,
+// so that one with much to send does not keep the others waiting. Where they wait for a
+// NIC, each time another one is first.
 func (c *Core) pump(now time.Duration) {
 	for more := true; more; {
 		more = false
-		for i := 0; i < len(c.touched); i++ {
-			for range link.BatchSize {
-				if !c.frame(now, c.touched[i]) {
+		for i := range c.touched {
+			p := c.touched[(c.turn+i)%len(c.touched)]
+			for range turnFrames {
+				if !c.frame(now, p) {
 					break
 				}
 				more = true

@@ -18,6 +18,7 @@ func (c *Core) SetLink(now time.Duration, port Port, s link.Status) {
 	l.why = s.Small
 	c.checkBuffers(port)
 	l.mtu = s.MTU
+	l.pacer.SetSpeed(s.Speed)
 	if s.Up != l.up {
 		l.up = s.Up
 		kind := LinkDown

@@ -99,15 +99,15 @@ func TestConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, spoil := range map[string]func(c *fabric.Config){
-		"Deliver must be set":         func(c *fabric.Config) { c.Deliver = nil },
-		"Event must be set":           func(c *fabric.Config) { c.Event = nil },
-		"Peer, Slot and MTU must not": func(c *fabric.Config) { c.Session.Slot = 1 },
-		"256 peers of at most 255":    func(c *fabric.Config) { c.Peers = make([]fabric.Peer, 256) },
-		"peer 2 stands there twice":   func(c *fabric.Config) { c.Peers[1].SFU = 2 },
-		"no link to [machine]":        func(c *fabric.Config) { c.Peers[0].Via = fabric.ViaMachine },
-		"no link to [A B]":            func(c *fabric.Config) { c.Links[fabric.PortA] = nil },
-		"session: PSK must be set":    func(c *fabric.Config) { c.Session.PSK = [32]byte{} },
-		"must not be Local":           func(c *fabric.Config) { c.Session.Local = 2 },
+		"Deliver must be set":                func(c *fabric.Config) { c.Deliver = nil },
+		"Event must be set":                  func(c *fabric.Config) { c.Event = nil },
+		"Peer, Slot, MTU and Pacer must not": func(c *fabric.Config) { c.Session.Slot = 1 },
+		"256 peers of at most 255":           func(c *fabric.Config) { c.Peers = make([]fabric.Peer, 256) },
+		"peer 2 stands there twice":          func(c *fabric.Config) { c.Peers[1].SFU = 2 },
+		"no link to [machine]":               func(c *fabric.Config) { c.Peers[0].Via = fabric.ViaMachine },
+		"no link to [A B]":                   func(c *fabric.Config) { c.Links[fabric.PortA] = nil },
+		"session: PSK must be set":           func(c *fabric.Config) { c.Session.PSK = [32]byte{} },
+		"must not be Local":                  func(c *fabric.Config) { c.Session.Local = 2 },
 	} {
 		cfg := good()
 		spoil(&cfg)

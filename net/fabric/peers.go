@@ -66,6 +66,7 @@ func (c *Core) newPeer(p Peer) (*peer, error) {
 	cfg.Slot = c.freeSlot()
 	for n, port := range p.ports() {
 		cfg.MTU[n] = c.mtu(port)
+		cfg.Pacer[n] = &c.links[port].pacer
 	}
 	s, err := session.New(cfg)
 	if err != nil {

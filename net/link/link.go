@@ -118,6 +118,9 @@ type Status struct {
 	Local Addr
 	// MTU is the longest frame in bytes, at most MaxFrame; 0 while unknown.
 	MTU int
+	// Speed is what the NIC sends, in Mbit/s; 0 while that is not known, and where the
+	// carrier has no NIC of its own.
+	Speed int
 	// ReceiveBuffer and SendBuffer are the socket's buffers in bytes as the
 	// kernel granted them; 0 where the carrier has none or cannot ask.
 	ReceiveBuffer, SendBuffer int

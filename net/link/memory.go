@@ -122,8 +122,8 @@ func (n *Network) Run(ctx context.Context) {
 	}
 }
 
-// sendLocked puts one frame on its way to one node.
-func (n *Network) sendLocked(from, to uint16, data []byte) {
+// sendLocked puts one frame, which leaves its NIC at left, on its way to one node.
+func (n *Network) sendLocked(from, to uint16, data []byte, left time.Duration) {
 	p, ok := n.paths[[2]uint16{from, to}]
 	if !ok {
 		p = n.common
@@ -136,7 +136,7 @@ func (n *Network) sendLocked(from, to uint16, data []byte) {
 		copies = 2
 	}
 	for range copies {
-		due := n.now() + p.Delay
+		due := left + p.Delay
 		if p.Jitter > 0 {
 			due += time.Duration(n.rng.Int64N(int64(p.Jitter)))
 		}

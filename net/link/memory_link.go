@@ -3,7 +3,24 @@ package link
 import (
 	"net"
 	"slices"
+	"time"
 )
+
+// NIC is what a node of a Network sends by. The zero NIC sends at once and refuses
+// nothing.
+type NIC struct {
+	// Rate is what it puts on the wire, in Mbit/s; 0 has no bound. Whoever it sends to,
+	// one frame leaves behind the other.
+	Rate int
+	// Queue is how many frames wait in it; Send refuses what comes then.
+	Queue int
+	// Speed is what Status says of it.
+	Speed int
+}
+
+// nicOverhead is what Ethernet puts around a frame, in bytes: preamble, header, checksum
+// and gap.
+const nicOverhead = 38
 
 // MemoryLink is one node's link to a Network.
 type MemoryLink struct {
@@ -16,6 +33,8 @@ type MemoryLink struct {
 
 	// Guarded by network.mu.
 	inbox []Frame
+	nic   NIC
+	leave []time.Duration // when those that wait in the NIC have left, in order
 	down  bool
 	done  bool
 }
@@ -52,6 +71,24 @@ func (l *MemoryLink) SetCarrier(up bool) {
 	token(l.changed)
 }
 
+// SetNIC gives the node a NIC. What waits in the old one still leaves.
+func (l *MemoryLink) SetNIC(nic NIC) {
+	l.network.mu.Lock()
+	l.nic = nic
+	l.network.mu.Unlock()
+	token(l.changed)
+}
+
+// Queued is how long it takes the NIC to send what waits in it.
+func (l *MemoryLink) Queued() time.Duration {
+	l.network.mu.Lock()
+	defer l.network.mu.Unlock()
+	if len(l.leave) == 0 {
+		return 0
+	}
+	return max(l.leave[len(l.leave)-1]-l.network.now(), 0)
+}
+
 func (l *MemoryLink) Send(frames []Frame) (int, error) {
 	n := l.network
 	n.mu.Lock()
@@ -84,18 +121,45 @@ func (l *MemoryLink) sendLocked(f Frame) error {
 		return ErrDown
 	case len(f.Data) == 0 || len(f.Data) > n.mtu:
 		return ErrSize
-	case f.Addr.kind == kindLocal:
-		n.sendLocked(l.sfu, f.Addr.num, f.Data)
-	case f.Addr.kind == kindBroadcast:
-		for _, to := range n.order {
-			if to != l.sfu {
-				n.sendLocked(l.sfu, to, f.Data)
-			}
-		}
-	default:
+	case f.Addr.kind != kindLocal && f.Addr.kind != kindBroadcast:
 		return ErrAddr
 	}
+	left, ok := l.leaveLocked(len(f.Data))
+	if !ok {
+		return ErrFull
+	}
+	if f.Addr.kind == kindLocal {
+		n.sendLocked(l.sfu, f.Addr.num, f.Data, left)
+		return nil
+	}
+	for _, to := range n.order {
+		if to != l.sfu {
+			n.sendLocked(l.sfu, to, f.Data, left)
+		}
+	}
 	return nil
+}
+
+// leaveLocked puts a frame of n bytes into the NIC and returns when that has sent it; ok
+// is false if the queue is full.
+func (l *MemoryLink) leaveLocked(n int) (left time.Duration, ok bool) {
+	now := l.network.now()
+	if l.nic.Rate == 0 {
+		return now, true
+	}
+	for len(l.leave) > 0 && l.leave[0] <= now {
+		l.leave = l.leave[1:]
+	}
+	if len(l.leave) > l.nic.Queue {
+		return 0, false
+	}
+	left = now
+	if len(l.leave) > 0 {
+		left = l.leave[len(l.leave)-1]
+	}
+	left += time.Duration(n+nicOverhead) * 8 * time.Microsecond / time.Duration(l.nic.Rate)
+	l.leave = append(l.leave, left)
+	return left, true
 }
 
 // arriveLocked takes one frame in.
@@ -157,7 +221,7 @@ func (l *MemoryLink) Receive(frames []Frame) (int, error) {
 func (l *MemoryLink) Status() Status {
 	l.network.mu.Lock()
 	defer l.network.mu.Unlock()
-	s := Status{Up: true, Local: Local(l.sfu), MTU: l.network.mtu}
+	s := Status{Up: true, Local: Local(l.sfu), MTU: l.network.mtu, Speed: l.nic.Speed}
 	switch {
 	case l.done:
 		s.Up, s.Why = false, "closed"

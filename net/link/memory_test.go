@@ -1,6 +1,7 @@
 package link_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -119,4 +120,43 @@ func TestMemoryCarrier(t *testing.T) {
 	a.SetCarrier(true)
 	waitStatus(t, a, "up", up)
 	pass(t, b, a)
+}
+
+// A NIC puts one frame on the wire behind the other, whoever they are for, and refuses
+// what its queue has no room for; it says the speed that it is told to.
+func TestMemoryNIC(t *testing.T) {
+	now := time.Duration(0)
+	network := link.NewNetwork(link.NetworkConfig{Now: func() time.Duration { return now }})
+	a, b, c := network.Link(1), network.Link(2), network.Link(3)
+	network.SetAll(link.Path{Delay: time.Millisecond})
+	a.SetNIC(link.NIC{Rate: 100, Queue: 3, Speed: 1000})
+	if s := a.Status(); s.Speed != 1000 {
+		t.Errorf("the NIC's speed is %d", s.Speed)
+	}
+	// Each takes 100 µs: one is on the wire, three wait.
+	batch := make([]link.Frame, 6)
+	for i := range batch {
+		batch[i] = link.Frame{Addr: link.Local(uint16(2 + i%2)), Data: make([]byte, 1250-38)}
+	}
+	batch[0].Addr = link.Broadcast
+	n, err := a.Send(batch)
+	if n != 4 || !errors.Is(err, link.ErrFull) || a.Counters().SendLost != 2 || a.Queued() != 400*time.Microsecond {
+		t.Fatalf("took %d, %v; %v to do, %+v", n, err, a.Queued(), a.Counters())
+	}
+	in := []link.Frame{{Data: make([]byte, 1500)}}
+	var came []string
+	for ; now < 2*time.Millisecond; now += 50 * time.Microsecond {
+		network.Deliver()
+		for i, l := range []*link.MemoryLink{b, c} {
+			for l.Poll(in) == 1 {
+				came = append(came, fmt.Sprintf("%d@%v", i+2, now))
+			}
+		}
+	}
+	if want := []string{"2@1.1ms", "3@1.1ms", "3@1.2ms", "2@1.3ms", "3@1.4ms"}; !slices.Equal(came, want) {
+		t.Errorf("arrived: %v", came)
+	}
+	if n, err := a.Send(batch[:1]); n != 1 || err != nil || a.Queued() != 100*time.Microsecond {
+		t.Errorf("an idle NIC took %d, %v; %v to do", n, err, a.Queued())
+	}
 }

@@ -7,20 +7,32 @@ import (
 
 // TestAllocations: in the steady state nothing allocates: neither sending, sealing,
 // opening, acknowledging and delivering records of a few frames on every lane, nor
-// probing, nor losing frames and sending them again.
+// probing, nor losing frames and sending them again, nor waiting for the NIC.
 func TestAllocations(t *testing.T) {
-	for _, loss := range []bool{false, true} {
-		p := newPair(t, nil)
+	for _, c := range []struct{ loss, paced bool }{{false, false}, {true, false}, {false, true}} {
+		p := newPair(t, func(cfg *Config) {
+			for net := range cfg.Pacer {
+				cfg.Pacer[net] = new(Pacer)
+				if c.paced {
+					cfg.Pacer[net].SetSpeed(250)
+				}
+			}
+		})
 		record := make([]byte, 3000)
 		records := 0
 		work := func() {
 			for i := range 300 { // 60 ms: two probes
-				for lane := range Lane(lanes) {
+				times := 1
+				if c.paced { // as many, but more at once than a NIC takes
+					times = i % 20 / 18 * 10
+				}
+				for n := range times * lanes {
+					lane := Lane(n % lanes)
 					if err := p.s[i%2].Send(p.now, lane, record); err != nil {
 						t.Fatal(err)
 					}
 				}
-				if loss && i%10 == 0 {
+				if c.loss && i%10 == 0 {
 					n, _ := p.s[i%2].Next(p.now, p.frame[0][:])
 					if n == 0 {
 						t.Fatal("nothing to lose")
@@ -35,13 +47,18 @@ func TestAllocations(t *testing.T) {
 			work() // buffers reach their size
 		}
 		if a := testing.AllocsPerRun(20, work); a > 0 {
-			t.Errorf("loss %v: %v allocations for some 300 records of each lane", loss, a)
+			t.Errorf("%+v: %v allocations for some 300 records of each lane", c, a)
 		}
 		for range 100 {
 			records += p.round()
 		}
 		if want := 41 * 300 * lanes; records != want {
-			t.Errorf("loss %v: %d of %d records", loss, records, want)
+			t.Errorf("%+v: %d of %d records", c, records, want)
+		}
+		var st Stats
+		p.s[0].Stats(&st)
+		if paced := st.Network[A].Paced > 0 && st.Network[B].Paced > 0; paced != c.paced {
+			t.Errorf("%+v: frames waited %v and %v", c, st.Network[A].Paced, st.Network[B].Paced)
 		}
 	}
 }

@@ -97,6 +97,9 @@ type Config struct {
 	// each MinMTU–wire.MaxFrame. Above BaseMTU it is used only after a probe of
 	// that length was answered.
 	MTU [networks]int
+	// Pacer is the queue of each network's NIC, which the sessions of a process share; nil
+	// keeps no frame back.
+	Pacer [networks]*Pacer
 	// LaneBytes bounds each lane, in bytes: what Send holds until the peer has it,
 	// what the peer may send before the caller has taken it, and twice the longest
 	// record. The lower bound of both sides holds. Default DefaultLaneBytes; each

@@ -79,6 +79,21 @@
 // other does is stale within a few round trips, long before its probes say that it
 // is down: data keeps off it until something arrives there.
 //
+// # Pacing
+//
+// A [Pacer] is what this process must think of the queue of a NIC: what its sessions have
+// given to it, less what a wire of the NIC's speed has carried since. Frames of the request
+// and bulk lanes, and those sent again, leave while that is less than a millisecond's worth;
+// then they wait in their sessions until there is room for a batch of them (Held). So a
+// frame of the control or commit lane, which never waits, finds at most a millisecond of
+// theirs before it, to however many peers they go; a NIC refuses nothing because of our own
+// bursts; and striping puts bulk on the network whose NIC has room. All is charged, also
+// what does not wait: when the higher lanes fill a NIC, the lower ones keep off it.
+//
+// Where the NIC's speed is not known, or a processor does not fill it ([FastNIC]), nothing
+// waits. The congestion windows bound what is under way to each peer besides: they are for
+// the switch and the peer, which a NIC's queue says nothing of.
+//
 // # Failure detection
 //
 // Each network carries probes of its own, both ways; each probe carries the answer

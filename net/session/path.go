@@ -7,11 +7,12 @@ import (
 )
 
 const (
-	// The congestion window of a network, in bytes under way. These networks are
-	// ours alone and short, so the bounds matter more than the law between them: the
-	// largest is 2 ms of a 1 Gbit/s network, which is what a frame of a higher lane
-	// may find queued before it, and fills 10 Gbit/s at 0.2 ms; the smallest still
-	// fills 1 Gbit/s at 0.2 ms and rides out random loss.
+	// The congestion window of a network, in bytes under way to a peer. These networks
+	// are ours alone and short, so the bounds matter more than the law between them: the
+	// largest is 2 ms of a 1 Gbit/s network, which is what a frame of a higher lane may
+	// find queued before it at the peer's port of the switch (at our own NIC the Pacer
+	// sees to that), and fills 10 Gbit/s at 0.2 ms; the smallest still fills 1 Gbit/s at
+	// 0.2 ms and rides out random loss.
 	firstWindow = 64 << 10
 	minWindow   = 32 << 10
 	maxWindow   = 256 << 10
@@ -65,6 +66,7 @@ type stand struct {
 type path struct {
 	net     Network
 	carrier bool
+	pacer   *Pacer // of its NIC; nil: nothing is kept back
 
 	// Failure detection.
 	alive     bool          // probes are answered
@@ -119,17 +121,18 @@ type path struct {
 	framesSent, bytesSent         uint64
 	framesReceived, bytesReceived uint64
 	probesMissed                  uint64
-	framesLost                    uint64 // before this connection
-	lostNow                       uint64 // of this connection
+	paced                         time.Duration // for which frames waited that left here
+	framesLost                    uint64        // before this connection
+	lostNow                       uint64        // of this connection
 }
 
 // reset begins a connection.
 func (p *path) reset(now time.Duration) {
 	p.framesLost += p.lostNow
 	*p = path{
-		net: p.net, carrier: p.carrier, maxMTU: p.maxMTU, holdLevel: p.holdLevel,
+		net: p.net, carrier: p.carrier, pacer: p.pacer, maxMTU: p.maxMTU, holdLevel: p.holdLevel,
 		framesSent: p.framesSent, bytesSent: p.bytesSent, framesReceived: p.framesReceived, bytesReceived: p.bytesReceived,
-		probesMissed: p.probesMissed, framesLost: p.framesLost,
+		probesMissed: p.probesMissed, paced: p.paced, framesLost: p.framesLost,
 		downAt: now, heldUntil: p.heldUntil, heardAt: now, probeAt: now, mtu: min(p.maxMTU, BaseMTU), mtuAt: now, mtuLeft: mtuTries,
 		window: firstWindow, threshold: maxWindow,
 	}
@@ -179,8 +182,15 @@ func (p *path) probeTimeout() time.Duration {
 	return max(p.srtt+4*p.rttvar+ackDelay, minProbeTimeout)
 }
 
-// room is how many bytes may be put under way.
-func (p *path) room() int { return p.window - p.inFlight }
+// room is how many bytes of a lane may be put under way now: what the window leaves, and
+// for the lower lanes also what the NIC may be given.
+func (p *path) room(now time.Duration, lane Lane) int {
+	n := p.window - p.inFlight
+	if lane >= LaneRequest {
+		n = min(n, p.pacer.room(now))
+	}
+	return n
+}
 
 // arrived notes that n bytes were acknowledged, and grows the window if it was
 // what held the sender back.
@@ -223,11 +233,17 @@ func (p *path) late(number, next uint64) {
 	}
 }
 
-// sending notes a frame of n bytes.
-func (p *path) sending(now time.Duration, number uint64, n int, wantsAck bool) {
-	p.sent++
+// leaves notes that a frame of n bytes is given to the NIC.
+func (p *path) leaves(now time.Duration, n int) {
 	p.framesSent++
 	p.bytesSent += uint64(n)
+	p.pacer.sent(now, n)
+}
+
+// sending notes a data frame of n bytes.
+func (p *path) sending(now time.Duration, number uint64, n int, wantsAck bool) {
+	p.sent++
+	p.leaves(now, n)
 	if wantsAck {
 		p.newest = stand{next: number + 1, sentAt: now}
 		p.inFlight += n

@@ -53,10 +53,12 @@ type Session struct {
 	probing     bool   // it is a probe
 	decoder     wire.Decoder
 
-	budgetBlocked bool    // a retransmission waits for the budget
-	striped       Network // of the last frame that left on one network only
-	ackedOn       Network // of the last ack that did
-	requestRun    int     // frames of the request lane since the last of the bulk lane
+	budgetBlocked bool          // a retransmission waits for the budget
+	held          Networks      // a frame waits for the queue of one of their NICs
+	heldSince     time.Duration // since when one does; never: none
+	striped       Network       // of the last frame that left on one network only
+	ackedOn       Network       // of the last ack that did
+	requestRun    int           // frames of the request lane since the last of the bulk lane
 
 	// Failure detection.
 	observed  time.Duration // last time seen
@@ -100,7 +102,7 @@ func New(cfg Config) (*Session, error) {
 		toUs:   newMAC(&cfg.PSK, &cfg.Key.Public),
 	}
 	for i := range s.path {
-		s.path[i] = path{net: Network(i), carrier: true, maxMTU: cfg.MTU[i]}
+		s.path[i] = path{net: Network(i), carrier: true, pacer: cfg.Pacer[i], maxMTU: cfg.MTU[i]}
 	}
 	for i, n := range cfg.LaneBytes {
 		s.send[i] = sendLane{buf: buffer{pool: &s.pool}, limit: n}
@@ -127,6 +129,7 @@ func (s *Session) begin(now time.Duration, peer *wire.Hello, id uint64) {
 		s.maxRecord[i] = longestRecord(min(credit, s.cfg.LaneBytes[i]))
 	}
 	s.creditDue = 0
+	s.held, s.heldSince = None, never
 	s.heard, s.suspected = now, false
 	s.stretch, s.resumedAt = 1, now
 	s.clockError = 0
@@ -299,7 +302,7 @@ func (s *Session) NextTimeout() time.Duration {
 	if !s.up {
 		return at
 	}
-	at = min(at, s.deadAt(s.observed), s.receipts.due, s.recovery.lossAt, s.probeTimeout())
+	at = min(at, s.Held(), s.deadAt(s.observed), s.receipts.due, s.recovery.lossAt, s.probeTimeout())
 	if !s.suspected {
 		at = min(at, s.suspectAt(s.observed))
 	}

@@ -39,6 +39,7 @@ type NetworkStats struct {
 	FramesReceived, BytesReceived uint64 // authentic, copies included
 	FramesLost                    uint64 // sent here and not received there, as the peer counts
 	ProbesMissed                  uint64
+	Paced                         time.Duration // in which request or bulk frames waited for the NIC
 	RTT                           time.Duration // smoothed, 0 when unknown
 	MTU                           int           // frame length in use, in bytes
 	Window, InFlight              int           // congestion window and what is under way, in bytes
@@ -68,7 +69,7 @@ func (s *Session) Stats(st *Stats) {
 		st.Network[i] = NetworkStats{
 			Configured: p.exists(), Carrier: p.carrier, Up: s.up && p.alive && !p.held(s.observed), Held: s.up && p.held(s.observed),
 			FramesSent: p.framesSent, BytesSent: p.bytesSent, FramesReceived: p.framesReceived, BytesReceived: p.bytesReceived,
-			FramesLost: p.framesLost + p.lostNow, ProbesMissed: p.probesMissed,
+			FramesLost: p.framesLost + p.lostNow, ProbesMissed: p.probesMissed, Paced: p.paced,
 			RTT: p.srtt, MTU: p.mtu, Window: p.window, InFlight: p.inFlight,
 		}
 	}

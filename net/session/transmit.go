@@ -36,10 +36,10 @@ func (s *Session) Next(now time.Duration, dst []byte) (n int, on Networks) {
 	switch {
 	case s.sendInitiation:
 		s.sendInitiation = false
-		return s.handshakeFrame(dst, s.initiating.frame[:])
+		return s.handshakeFrame(now, dst, s.initiating.frame[:])
 	case s.sendResponse:
 		s.sendResponse = false
-		return s.handshakeFrame(dst, s.responding.frame[:])
+		return s.handshakeFrame(now, dst, s.responding.frame[:])
 	case s.goodbyes > 0:
 		s.goodbyes--
 		return s.seal(now, dst, len(wire.AppendClose(dst[:wire.HeaderSize], uint8(Closed))), s.carriers())
@@ -89,12 +89,11 @@ func (s *Session) ackRoute(now time.Duration) Networks {
 }
 
 // handshakeFrame copies a frame that is ready.
-func (s *Session) handshakeFrame(dst, frame []byte) (int, Networks) {
+func (s *Session) handshakeFrame(now time.Duration, dst, frame []byte) (int, Networks) {
 	on := s.carriers()
 	for i := range s.path {
 		if on.Has(Network(i)) {
-			s.path[i].framesSent++
-			s.path[i].bytesSent += uint64(len(frame))
+			s.path[i].leaves(now, len(frame))
 		}
 	}
 	return copy(dst, frame), on
@@ -216,7 +215,7 @@ func (s *Session) appendControl(now time.Duration, b []byte) []byte {
 // network to send it on.
 func (s *Session) dataFrame(now time.Duration, dst []byte) (int, Networks) {
 	r := &s.recovery
-	s.budgetBlocked = false
+	s.budgetBlocked, s.held = false, None
 	order := [lanes]Lane{LaneControl, LaneCommit, LaneRequest, LaneBulk}
 	if s.requestRun >= bulkShare {
 		order[2], order[3] = LaneBulk, LaneRequest
@@ -229,18 +228,70 @@ func (s *Session) dataFrame(now time.Duration, dst []byte) (int, Networks) {
 		if !resend && l.fresh() == 0 {
 			continue
 		}
-		if on := s.route(now, lane, avoid, resend); on != None {
-			switch lane {
-			case LaneRequest:
-				s.requestRun++
-			case LaneBulk:
-				s.requestRun = 0
-			}
-			return s.fill(now, dst, lane, on)
+		on := s.route(now, lane, avoid, resend)
+		if on == None {
+			s.hold(now, lane)
+			continue
 		}
+		switch lane {
+		case LaneRequest:
+			s.requestRun++
+		case LaneBulk:
+			s.requestRun = 0
+		}
+		if lane >= LaneRequest {
+			s.release(now, on)
+		}
+		return s.fill(now, dst, lane, on)
 	}
 	r.urgent = 0
+	if s.held == None {
+		s.heldSince = never // what was kept back need not leave any more, or waits for an ack
+	}
 	return 0, None
+}
+
+// hold notes by which networks a frame of lane would leave now but for their NICs' queues.
+func (s *Session) hold(now time.Duration, lane Lane) {
+	if lane < LaneRequest {
+		return
+	}
+	ga, gb := s.path[A].grade(now), s.path[B].grade(now)
+	for i := range s.path {
+		if p := &s.path[i]; p.grade(now) == max(ga, gb) && p.window > p.inFlight {
+			s.held |= 1 << i
+		}
+	}
+	if s.held != None && s.heldSince == never {
+		s.heldSince = now
+	}
+}
+
+// release counts for how long the frame that leaves now was kept back.
+func (s *Session) release(now time.Duration, on Networks) {
+	if s.heldSince == never {
+		return
+	}
+	for i := range s.path {
+		if on.Has(Network(i)) {
+			s.path[i].paced += now - s.heldSince
+		}
+	}
+	s.heldSince = never
+}
+
+// Held is when a frame may leave that Next did not build because the NICs' queues were
+// full, as their Pacers stand now: what other sessions send puts it off. It is a time that
+// does not come if there is no such frame, or if it waits for an ack. NextTimeout is not
+// later. Who has several sessions on one NIC lets all that wait take turns then.
+func (s *Session) Held() time.Duration {
+	at := never
+	for i := range s.path {
+		if p := &s.path[i]; s.up && s.held.Has(Network(i)) {
+			at = min(at, p.pacer.opensAt())
+		}
+	}
+	return at
 }
 
 // route says on which networks the next frame of lane leaves; None: there is no
@@ -249,7 +300,7 @@ func (s *Session) route(now time.Duration, lane Lane, avoid Network, resend bool
 	if lane == LaneControl || resend && s.recovery.urgent > 0 {
 		return s.carriers()
 	}
-	best, ok := s.best(now, avoid, resend)
+	best, ok := s.best(now, lane, avoid, resend)
 	switch {
 	case !ok:
 		return None
@@ -280,27 +331,28 @@ func (p *path) grade(now time.Duration) int {
 // best is the network for a frame that leaves on one only, and whether it has room:
 // of those of the highest grade another than the one to avoid, or the one that the
 // last such frame left on, unless the other has a run more of room.
-func (s *Session) best(now time.Duration, avoid Network, avoiding bool) (best Network, ok bool) {
+func (s *Session) best(now time.Duration, lane Lane, avoid Network, avoiding bool) (best Network, ok bool) {
 	ga, gb := s.path[A].grade(now), s.path[B].grade(now)
+	roomOf := func(n Network) int { return s.path[n].room(now, lane) }
 	best = s.striped
 	switch {
 	case ga > gb:
 		best = A
 	case gb > ga:
 		best = B
-	case avoiding && s.path[1-avoid].room() > 0:
+	case avoiding && roomOf(1-avoid) > 0:
 		best = 1 - avoid
-	case s.path[best].room() <= 0 || s.path[1-best].room() >= s.path[best].room()+stripeRun:
+	case roomOf(best) <= 0 || roomOf(1-best)-stripeRun >= roomOf(best):
 		best = 1 - best
 	}
-	return best, s.path[best].room() > 0
+	return best, roomOf(best) > 0
 }
 
 // duplicates reports whether there is room for the request lane on both networks.
 func (s *Session) duplicates(now time.Duration) bool {
 	a, b := &s.path[A], &s.path[B]
 	return a.grade(now) == b.grade(now) && s.send[LaneRequest].fresh() <= requestBacklog &&
-		a.room() >= a.window/2 && b.room() >= b.window/2
+		a.inFlight <= a.window/2 && b.inFlight <= b.window/2 && a.pacer.easy(now) && b.pacer.easy(now)
 }
 
 // rides reports whether a lane may use what is left of a frame of a higher one.
@@ -308,7 +360,7 @@ func (s *Session) rides(now time.Duration, lane Lane, on Networks) bool {
 	if on == Both {
 		return lane <= LaneCommit || lane == LaneRequest && s.duplicates(now)
 	}
-	return lane <= LaneCommit || on == OnA && s.path[A].room() > 0 || on == OnB && s.path[B].room() > 0
+	return lane <= LaneCommit || on == OnA && s.path[A].room(now, lane) > 0 || on == OnB && s.path[B].room(now, lane) > 0
 }
 
 // fill builds a data frame that begins with lane.
