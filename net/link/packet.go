@@ -1,6 +1,7 @@
 package link
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -39,6 +40,8 @@ type PacketConfig struct {
 	// Plain selects the plain carrier, one frame a system call, instead of the
 	// batched one.
 	Plain bool
+	// Speed is what the NIC sends, in Mbit/s, whatever its driver says; 0: what that says.
+	Speed int
 	// Buffer is the size in bytes asked for each socket buffer; 0 means
 	// DefaultBuffer.
 	Buffer int
@@ -65,6 +68,9 @@ func (c *PacketConfig) validate() error {
 	}
 	if c.Match.Offset > MaxFrame-6 {
 		faults = append(faults, fmt.Errorf("link: PacketConfig.Match.Offset %d is beyond a frame", c.Match.Offset))
+	}
+	if c.Speed < 0 {
+		faults = append(faults, fmt.Errorf("link: PacketConfig.Speed %d is negative", c.Speed))
 	}
 	if c.Buffer < 0 {
 		faults = append(faults, fmt.Errorf("link: PacketConfig.Buffer %d is negative", c.Buffer))
@@ -351,6 +357,7 @@ func (p *Packet) Status() Status {
 	defer p.mu.Unlock()
 	s := Status{
 		MTU:           p.nic.mtu,
+		Speed:         cmp.Or(p.cfg.Speed, p.nic.speed),
 		ReceiveBuffer: p.granted.receive,
 		SendBuffer:    p.granted.send,
 		Small:         p.granted.small,

@@ -184,6 +184,25 @@ func TestPacketMTU(t *testing.T) {
 }
 
 // A station hears what its bridge floods to every port; none of that is ours.
+// The speed is the driver's while there is a carrier (10 Gbit/s is what a virtual pair
+// says), and the configured one where there is one.
+func TestPacketSpeed(t *testing.T) {
+	carriers(t, func(t *testing.T, plain bool) {
+		lab := linktest.NewLab(t, 1, 1)
+		p := openPacket(t, link.PacketConfig{Namespace: lab.Namespace(0), Plain: plain})
+		q := openPacket(t, link.PacketConfig{Namespace: lab.Namespace(0), Plain: plain, EtherType: link.EtherTypeB, Speed: 1000})
+		for range 2 {
+			waitStatus(t, p, "10 Gbit/s fast", func(s link.Status) bool { return s.Up && s.Speed == 10_000 })
+			if s := q.Status(); s.Speed != 1000 {
+				t.Errorf("configured as 1000 Mbit/s: %+v", s)
+			}
+			lab.SetCable(0, 0, false)
+			waitStatus(t, p, "without a carrier and a speed", func(s link.Status) bool { return !s.Up && s.Speed == 0 })
+			lab.SetCable(0, 0, true)
+		}
+	})
+}
+
 func TestPacketFilter(t *testing.T) {
 	carriers(t, func(t *testing.T, plain bool) {
 		lab := linktest.NewLab(t, 2, 1)
@@ -298,6 +317,7 @@ func TestPacketConfig(t *testing.T) {
 		{link.PacketConfig{Interface: "eth0", EtherType: 0x88B5, Stray: 0x0100}, "Stray 0x0100"},
 		{link.PacketConfig{Interface: "eth0", EtherType: 0x88B5, Match: link.Match{Offset: 10000}}, "Offset 10000"},
 		{link.PacketConfig{Interface: "eth0", EtherType: 0x88B5, Buffer: -1}, "Buffer -1"},
+		{link.PacketConfig{Interface: "eth0", EtherType: 0x88B5, Speed: -1}, "Speed -1"},
 	} {
 		_, err := link.OpenPacket(test.cfg)
 		if err == nil || !strings.Contains(err.Error(), test.want) {

@@ -28,6 +28,7 @@ type nic struct {
 	name    string
 	mac     [6]byte
 	mtu     int // bytes, at most MaxFrame
+	speed   int // Mbit/s; 0 while unknown
 	up      bool
 	carrier bool
 }
@@ -48,6 +49,18 @@ func nicOf(a *netlink.LinkAttrs) nic {
 	}
 	if len(a.HardwareAddr) == len(n.mac) {
 		n.mac = [6]byte(a.HardwareAddr)
+	}
+	return n
+}
+
+// nicNow is nicOf with what netlink does not tell. It runs in the NIC's namespace.
+func (p *Packet) nicNow(a *netlink.LinkAttrs) nic {
+	n := nicOf(a)
+	if n.carrier { // before, nothing is negotiated
+		var err error
+		if n.speed, err = speedOf(n.name); err != nil {
+			p.cfg.Log.Warn("speed of the interface is not known", "interface", p.cfg.name(), "error", err)
+		}
 	}
 	return n
 }
@@ -83,7 +96,7 @@ func (p *Packet) look() (nic, error) {
 		}
 		for _, l := range links {
 			if p.ours(l) {
-				found = nicOf(l.Attrs())
+				found = p.nicNow(l.Attrs())
 			}
 		}
 		return nil
@@ -186,7 +199,14 @@ func (p *Packet) follow(updates <-chan netlink.LinkUpdate, wait *backoff) error 
 func (p *Packet) observe(kind uint16, l netlink.Link) {
 	switch {
 	case kind == unix.RTM_NEWLINK && p.ours(l):
-		p.become(nicOf(l.Attrs()))
+		// It is told each time that the carrier comes, and so after each negotiation.
+		var now nic
+		if err := inNamespace(p.cfg.Namespace, func() error {
+			now = p.nicNow(l.Attrs())
+			return nil
+		}); err == nil { // otherwise the namespace is gone, and the NIC with it
+			p.become(now)
+		}
 	case l.Attrs().Index == p.nic.index:
 		// It was ours until it went, or got another name.
 		p.become(nic{})
@@ -210,7 +230,7 @@ func (p *Packet) become(now nic) {
 	}
 	token(p.changed)
 	p.cfg.Log.Info("interface changed", "interface", p.cfg.name(),
-		"index", now.index, "up", now.up, "carrier", now.carrier, "mtu", now.mtu)
+		"index", now.index, "up", now.up, "carrier", now.carrier, "mtu", now.mtu, "speed", now.speed)
 }
 
 // transient reports whether an error of a packet socket says nothing about its
