@@ -185,6 +185,12 @@ func stream(t testing.TB, from, to *node, records int, pause time.Duration, at f
 // namespace.
 func openEthernet(t testing.TB, namespace string, sfu uint16, plain bool) fabric.Links {
 	t.Helper()
+	return openEthernetAt(t, namespace, sfu, plain, 0)
+}
+
+// openEthernetAt is openEthernet for NICs of another speed than they say, in Mbit/s.
+func openEthernetAt(t testing.TB, namespace string, sfu uint16, plain bool, speed int) fabric.Links {
+	t.Helper()
 	var links fabric.Links
 	for network, etherType := range []uint16{link.EtherTypeA, link.EtherTypeB} {
 		l, err := link.OpenPacket(link.PacketConfig{
@@ -193,6 +199,7 @@ func openEthernet(t testing.TB, namespace string, sfu uint16, plain bool) fabric
 			Stray:     etherType ^ link.EtherTypeA ^ link.EtherTypeB,
 			Match:     fabric.Match(clusterHash, sfu),
 			Plain:     plain,
+			Speed:     speed,
 			Namespace: namespace,
 		})
 		if err != nil {

@@ -133,19 +133,32 @@ func (l *Lab) SetMTU(host, network, mtu int) {
 // of two full frames: what finds it full is refused with ENOBUFS. 0 takes the bound away.
 func (l *Lab) SetRate(host, network int, rate uint64) {
 	l.t.Helper()
+	l.shape(host, network, netlink.Tbf{Rate: rate, Buffer: 3000, Limit: 3000})
+}
+
+// SetSpeed makes a host's NIC on a network one of so many Mbit/s, with Linux's usual queue
+// of 1,000 frames before it. What the NIC says of its speed stays.
+func (l *Lab) SetSpeed(host, network, mbits int) {
+	l.t.Helper()
+	// What leaves at once, 64 kB, is counted in the kernel's ticks of 64 ns. With less, its
+	// timers would be too late for that speed on a machine that is busy.
+	burst := (64 << 10) * 8 * time.Microsecond / time.Duration(mbits)
+	l.shape(host, network, netlink.Tbf{Rate: uint64(mbits) * 1e6 / 8, Buffer: uint32(burst / 64), Limit: 1000 * 1514})
+}
+
+// shape gives a NIC the queue q, or, if that has no rate, takes its queue away.
+func (l *Lab) shape(host, network int, q netlink.Tbf) {
+	l.t.Helper()
 	l.hosts[host].do(l.t, func() error {
 		nic, err := netlink.LinkByName(Interface(network))
 		if err != nil {
 			return err
 		}
-		q := &netlink.Tbf{
-			QdiscAttrs: netlink.QdiscAttrs{LinkIndex: nic.Attrs().Index, Parent: netlink.HANDLE_ROOT, Handle: netlink.MakeHandle(1, 0)},
-			Rate:       rate, Buffer: 3000, Limit: 3000,
+		q.QdiscAttrs = netlink.QdiscAttrs{LinkIndex: nic.Attrs().Index, Parent: netlink.HANDLE_ROOT, Handle: netlink.MakeHandle(1, 0)}
+		if q.Rate == 0 {
+			return netlink.QdiscDel(&q)
 		}
-		if rate == 0 {
-			return netlink.QdiscDel(q)
-		}
-		return netlink.QdiscReplace(q)
+		return netlink.QdiscReplace(&q)
 	})
 }
 
