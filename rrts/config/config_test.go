@@ -73,6 +73,7 @@ run_dir = "/tmp/run"
 mac = "00:25:90:ab:cd:01"
 [network_b]
 nic = "enp3s0"
+speed = 1000
 [backup]
 target = "/mnt/usb"
 keep = "90d"
@@ -275,7 +276,7 @@ func TestExamples(t *testing.T) {
 		pc := "pc" + string(rune('1'+i))
 		small.SFUs = append(small.SFUs, Member{Number: uint16(i + 1), Name: name, Type: TypeAll, Machine: pc, PublicKey: PublicKey{byte(i + 1)}, Voter: true, Gateways: []string{pc + ".example:7400"}})
 	}
-	m.RunDir, m.Backup, m.Alarms, m.Mail = "", Backups{}, MachineAlarms{}, AlarmMail{}
+	m.RunDir, m.NetworkB.Speed, m.Backup, m.Alarms, m.Mail = "", 0, Backups{}, MachineAlarms{}, AlarmMail{}
 	for path, data := range map[string][]byte{
 		"cluster.toml":             small.Marshal(),
 		"machine.toml":             m.Marshal(),

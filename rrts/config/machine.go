@@ -56,9 +56,10 @@ type Backups struct {
 // NIC names a network interface in one of two ways. Both are empty on a machine
 // that has no such network.
 type NIC struct {
-	MAC  net.HardwareAddr // the permanent address, which survives a renaming
-	Name string
-	MTU  int // bytes that a frame carries; longer ones are used once a probe of theirs came back
+	MAC   net.HardwareAddr // the permanent address, which survives a renaming
+	Name  string
+	MTU   int // bytes that a frame carries; longer ones are used once a probe of theirs came back
+	Speed int // Mbit/s; 0: what the NIC says
 }
 
 // IsZero reports whether no interface is named.
@@ -74,6 +75,8 @@ func (n NIC) String() string {
 const (
 	defaultMTU = 1500 // what every Ethernet takes
 	maxMTU     = 9216 // the longest frame of the interconnect
+	minSpeed   = 10
+	maxSpeed   = 800_000 // Mbit/s of the fastest Ethernet
 )
 
 const machineComment = `This machine. Each machine has its own.
@@ -84,7 +87,7 @@ func (m *Machine) keys(k *keys) {
 		"The machine's name, as in the machine key of its SFUs in cluster.toml.")
 	key(k, "run_dir", &m.RunDir, otherwise("/run/rrts"), absolute,
 		"Where its SFUs keep their sockets.")
-	k.section("network_a", "The NIC of interconnect network A: its permanent MAC address, or its name. A larger mtu, such as 9000, needs NICs and a switch that carry jumbo frames.", m.NetworkA.keys)
+	k.section("network_a", "The NIC of interconnect network A: its permanent MAC address, or its name. A larger mtu, such as 9000, needs NICs and a switch that carry jumbo frames. Bulk is spread over the speed that the NIC says; speed, in Mbit/s, is for one that says none, or more than its network carries.", m.NetworkA.keys)
 	k.section("network_b", "The NIC of interconnect network B.", m.NetworkB.keys)
 	k.section("alarms", "When an alarm about this machine is raised, and when it ends.", m.Alarms.keys)
 	k.section("alarm_mail", "Mail about the alarms of this machine's SFUs: one when an alarm is raised, and one when it ends. What stands here counts at the next alarm, without a restart.", m.Mail.keys)
@@ -123,6 +126,7 @@ func (n *NIC) keys(k *keys) {
 	key(k, "mac", &n.MAC, optional[net.HardwareAddr](`"00:25:90:ab:cd:01"`), hardwareAddress, "")
 	key(k, "nic", &n.Name, optional[string](`"enp3s0"`), nicName, "")
 	key(k, "mtu", &n.MTU, otherwise(defaultMTU), integer(defaultMTU, maxMTU), "")
+	key(k, "speed", &n.Speed, optional[int]("1000"), integer(minSpeed, maxSpeed), "")
 }
 
 // Marshal returns machine.toml.

@@ -95,7 +95,7 @@ func (a *assembler) openEthernet(links *fabric.Links) error {
 			continue // one network: an alarm says so
 		}
 		l, err := link.OpenPacket(link.PacketConfig{
-			Interface: n.nic.Name, MAC: n.nic.MAC, EtherType: n.kind, Stray: n.other,
+			Interface: n.nic.Name, MAC: n.nic.MAC, EtherType: n.kind, Stray: n.other, Speed: n.nic.Speed,
 			Match: fabric.Match(a.clusterHash(), a.cfg.Self.Number), Log: a.log.With("network", n.port.String()),
 		})
 		if err != nil {
