@@ -209,7 +209,7 @@ func (c *Connector) Networks() []monitorpb.NetworkStatus {
 			}
 			all = append(all, monitorpb.NetworkStatus{Peer: uint32(p.Peer), Network: p.Via.Port(fabric.Network(n)).String(), Up: s.Up, RttMicros: uint64(s.RTT / time.Microsecond),
 				SentFrames: s.FramesSent, ReceivedFrames: s.FramesReceived, LostFrames: s.FramesLost, DuplicateFrames: p.FramesDuplicate,
-				SentBytes: s.BytesSent, ReceivedBytes: s.BytesReceived, ProbesMissed: s.ProbesMissed,
+				SentBytes: s.BytesSent, ReceivedBytes: s.BytesReceived, ProbesMissed: s.ProbesMissed, PacedMicros: uint64(s.Paced / time.Microsecond),
 				ClockOffsetMicros: p.ClockOffset.Microseconds(), ClockErrorMicros: uint64((p.ClockError + time.Microsecond - 1) / time.Microsecond)})
 		}
 	}

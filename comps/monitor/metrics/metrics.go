@@ -177,6 +177,7 @@ var networkFigures = []figure{
 	network(counter, "network_lost_frames_total", "Frames sent that the peer did not receive.", func(n *monitorpb.NetworkStatus) float64 { return float64(n.LostFrames) }),
 	network(counter, "network_sent_bytes_total", "Bytes sent.", func(n *monitorpb.NetworkStatus) float64 { return float64(n.SentBytes) }),
 	network(counter, "network_received_bytes_total", "Bytes received.", func(n *monitorpb.NetworkStatus) float64 { return float64(n.ReceivedBytes) }),
+	network(counter, "network_paced_seconds_total", "Time in which requests or bulk data waited for room in the NIC.", func(n *monitorpb.NetworkStatus) float64 { return float64(n.PacedMicros) / 1e6 }),
 	network(counter, "network_probes_missed_total", "Probes without an answer.", func(n *monitorpb.NetworkStatus) float64 { return float64(n.ProbesMissed) }),
 }
 

@@ -1100,6 +1100,8 @@ type NetworkStatus struct {
 	// when nothing is known.
 	ClockOffsetMicros int64
 	ClockErrorMicros  uint64
+	// For how long requests or bulk data that left on it had waited for room in its NIC.
+	PacedMicros uint64
 }
 
 // AppendTo appends the encoded form of m to b.
@@ -1145,6 +1147,9 @@ func (m *NetworkStatus) AppendTo(b []byte) []byte {
 	}
 	if m.ClockErrorMicros != 0 {
 		b = message.AppendVarint(append(b, 0x70), m.ClockErrorMicros)
+	}
+	if m.PacedMicros != 0 {
+		b = message.AppendVarint(append(b, 0x78), m.PacedMicros)
 	}
 	return b
 }
@@ -1193,6 +1198,9 @@ func (m *NetworkStatus) Size() int {
 	}
 	if m.ClockErrorMicros != 0 {
 		n += 1 + message.SizeVarint(m.ClockErrorMicros)
+	}
+	if m.PacedMicros != 0 {
+		n += 1 + message.SizeVarint(m.PacedMicros)
 	}
 	return n
 }
@@ -1396,6 +1404,19 @@ func (m *NetworkStatus) ParseNested(b []byte, depth int) error {
 				return message.BadField("rrts.monitor.NetworkStatus.clock_error_micros")
 			}
 			m.ClockErrorMicros = v
+			if i == len(b) || b[i] != 0x78 {
+				continue
+			}
+			i++
+			fallthrough
+		case 0x78: // paced_micros
+			var v uint64
+			if i < len(b) && b[i] < 0x80 {
+				v, i = uint64(b[i]), i+1
+			} else if v, i = message.Varint(b, i); i < 0 {
+				return message.BadField("rrts.monitor.NetworkStatus.paced_micros")
+			}
+			m.PacedMicros = v
 		default:
 			if i = message.Skip(b, i, tag); i < 0 {
 				return message.BadField("rrts.monitor.NetworkStatus: unknown field")
@@ -1454,6 +1475,9 @@ func (m NetworkStatus) String() string {
 	}
 	if m.ClockErrorMicros != 0 {
 		t.Add("clock_error_micros", m.ClockErrorMicros)
+	}
+	if m.PacedMicros != 0 {
+		t.Add("paced_micros", m.PacedMicros)
 	}
 	return t.String()
 }

@@ -73,6 +73,7 @@ type Path struct {
 	SentBytes   uint64  `json:"sent_bytes"`
 	Received    uint64  `json:"received_frames"`
 	Lost        uint64  `json:"lost_frames"`
+	PacedMicros uint64  `json:"paced_us"` // for which requests or bulk data waited for the NIC
 }
 
 // Component is one Component of an SFU.
@@ -214,7 +215,7 @@ func (s *SFU) takeNetworks(networks []monitorpb.NetworkStatus) {
 		// A peer that is not heard at all says nothing of the networks, unless none is.
 		down[n.Network] = down[n.Network] || !n.Up && heard[n.Peer]
 		s.Paths = append(s.Paths, Path{Peer: uint16(n.Peer), Network: n.Network, Up: n.Up, RTTMicros: n.RttMicros, LossPercent: float64(n.LossMillionths) / 1e4,
-			SentFrames: n.SentFrames, SentBytes: n.SentBytes, Received: n.ReceivedFrames, Lost: n.LostFrames})
+			SentFrames: n.SentFrames, SentBytes: n.SentBytes, Received: n.ReceivedFrames, Lost: n.LostFrames, PacedMicros: n.PacedMicros})
 	}
 	var up []string
 	for _, name := range []string{"A", "B", "udp_a", "udp_b", "machine"} {
