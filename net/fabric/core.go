@@ -38,8 +38,7 @@ type Core struct {
 
 	links     [Ports]linkState
 	redundant bool
-	held      bool // some session keeps frames back until a NIC's queue has room
-	turn      int  // counts the times that there was room for them
+	turn      int // counts the times that a NIC had room for frames that were kept back
 
 	out     [Ports][]link.Frame
 	buffers [link.BatchSize][]byte

@@ -28,56 +28,31 @@ func (c *Core) Flush(now time.Duration) {
 // Transmit is the part of Flush that calls neither Deliver nor Event: for records that
 // were sent since the last Flush, when nothing was received and no timer has run.
 func (c *Core) Transmit(now time.Duration) {
-	// Probes leave with whatever leaves shortly before them, and all in one go: each
-	// saves a wake-up here, and another where they arrive.
+	admitted := false
 	for _, p := range c.peers {
+		// Probes leave with whatever leaves shortly before them, and all in one go: each
+		// saves a wake-up here, and another where they arrive.
 		if p.early <= now {
 			p.session.Early(now)
 			c.touch(p)
 		}
+		// Who keeps frames back for a NIC that has room again has a share of it: those to
+		// which something was just done are not to take all.
+		if p.held && p.session.Held() <= now {
+			c.touch(p)
+			admitted = true
+		}
 	}
-	c.admit(now)
+	if admitted {
+		c.turn++
+	}
 	c.pump(now)
 	for _, p := range c.touched {
 		p.touched = false
 		p.next, p.early = p.session.NextTimeout(), p.session.EarlyFrom()
 		p.held = p.session.Held() != never
-		c.held = c.held || p.held
 	}
 	c.touched, c.flushed = c.flushed[:0], c.touched
-	c.postpone()
-}
-
-// admit brings in the sessions that keep frames back for a NIC which has room again: those
-// to which something was done just now are not to take all of it.
-func (c *Core) admit(now time.Duration) {
-	if !c.held {
-		return
-	}
-	some := false
-	for _, p := range c.peers {
-		if p.held && p.session.Held() <= now {
-			c.touch(p)
-			some = true
-		}
-	}
-	if some {
-		c.turn++
-	}
-}
-
-// postpone looks again when those that keep frames back may send them: later than they
-// thought, after what others have sent since.
-func (c *Core) postpone() {
-	if !c.held {
-		return
-	}
-	c.held = false
-	for _, p := range c.peers {
-		if p.held {
-			c.held, p.next = true, p.session.NextTimeout()
-		}
-	}
 }
 
 // deliver hands over the records that arrived, all sessions' urgent lanes first.

@@ -27,6 +27,7 @@ type flood struct {
 	*simulation
 	one     *simNode
 	peers   [floodPeers]flooded
+	thirsty int           // how many of the peers are flooded, the first ones
 	longest time.Duration // that a NIC of SFU 1 had to do
 }
 
@@ -42,7 +43,7 @@ type flooded struct {
 }
 
 func newFlood(t *testing.T, nic link.NIC) *flood {
-	f := &flood{simulation: newSimulation(t, 1)}
+	f := &flood{simulation: newSimulation(t, 1), thirsty: floodPeers}
 	f.tune = func(c *session.Config) { c.LaneBytes[fabric.LaneBulk] = 1 << 20 }
 	for sfu := uint16(1); sfu <= floodPeers+1; sfu++ {
 		f.add(sfu, floodPeers+1, 1, fabric.A, fabric.B)
@@ -93,7 +94,7 @@ func (f *flood) send(peer int, lane fabric.Lane, size int) bool {
 func (f *flood) pour(d time.Duration, small ...fabric.Lane) {
 	for end := f.now + d; f.now < end; {
 		for peer := range f.peers {
-			for f.send(peer, fabric.LaneBulk, floodRecord) {
+			for peer < f.thirsty && f.send(peer, fabric.LaneBulk, floodRecord) {
 			}
 			for _, lane := range small {
 				if !f.send(peer, lane, 200) {
@@ -124,7 +125,10 @@ func TestPacing(t *testing.T) {
 	for name, nic := range map[string]link.NIC{"1 Gbit/s": gigabit, "unknown speed": unknown} {
 		t.Run(name, func(t *testing.T) {
 			f := newFlood(t, nic)
-			const length = 300 * time.Millisecond
+			length := 300 * time.Millisecond
+			if testing.Short() {
+				length = 100 * time.Millisecond
+			}
 			f.pour(length, fabric.LaneCommit)
 			total, least, slowest := 0, 1<<62, time.Duration(0)
 			for i, p := range f.peers {
@@ -166,6 +170,26 @@ func TestPacing(t *testing.T) {
 	}
 }
 
+// TestPacingIsFair: a snapshot that begins while others fill the NICs has its share of
+// them at once, although nothing but time makes room for it.
+func TestPacingIsFair(t *testing.T) {
+	f := newFlood(t, gigabit)
+	f.thirsty--
+	f.pour(50 * time.Millisecond)
+	f.thirsty++
+	f.peers = [floodPeers]flooded{}
+	f.pour(50 * time.Millisecond)
+	total := 0
+	for _, p := range f.peers {
+		total += p.bulk
+	}
+	for i, p := range f.peers {
+		if share := float64(p.bulk*floodPeers) / float64(total); share < 0.8 || share > 1.2 {
+			t.Errorf("peer %d has %.2f of its share", i, share)
+		}
+	}
+}
+
 // TestCutPaced cuts network A under the flood, at many moments: bulk goes on by the other
 // network within 10 ms, and commits do not notice.
 func TestCutPaced(t *testing.T) {
@@ -175,7 +199,11 @@ func TestCutPaced(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var worst, slowest, waited time.Duration
-			for moment := range 3 {
+			moments := 3
+			if testing.Short() {
+				moments = 1
+			}
+			for moment := range moments {
 				f := newFlood(t, gigabit)
 				f.pour(30*time.Millisecond+time.Duration(moment)*floodStep/3, fabric.LaneCommit, fabric.LaneRequest)
 				cut(f)

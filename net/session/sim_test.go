@@ -169,6 +169,12 @@ func simulate(t *testing.T, seed uint64, verbose bool) (records, losses int) {
 			c.MTU[B] = 0
 		}
 		c.NoAES = seed%3 == uint64(i)
+		if seed%6 == 1 {
+			for net := range c.Pacer {
+				c.Pacer[net] = new(Pacer)
+				c.Pacer[net].SetSpeed(10)
+			}
+		}
 		c.LaneBytes = [lanes]int{64 << 10, 1 << 20, 1 << 20, 1 << 20}
 		if seed%4 == 0 {
 			c.RekeyAfter = 6 * time.Second
