@@ -130,7 +130,7 @@ func TestSuite(t *testing.T) {
 			}
 		}
 	}
-	if measured != 2+2+1+1+6+4+1 {
+	if measured != 2+2+1+2+6+4+1 {
 		t.Errorf("%d bars", measured)
 	}
 }
