@@ -393,9 +393,6 @@ func (r *Replica) applyChanges(applied []roster.Applied) {
 
 // setGroup takes over the group of the state.
 func (r *Replica) setGroup(s roster.State) {
-	if !s.Joint() && slices.Contains(s.Conf.GetVoters(), r.cfg.ID) {
-		r.electorate = len(s.Conf.GetVoters())
-	}
 	r.group = s
 	r.cfg.Epoch = max(r.cfg.Epoch, roster.EpochOf(s.Roster))
 }

@@ -133,9 +133,7 @@ type Replica struct {
 	applied    uint64
 	nextExpiry uint64
 	group      roster.State
-	electorate int               // voters of the newest group of which this was one, in this life
-	votes      []*raftpb.Message // that a removed member gives
-	restored   uint64            // the entry of the newest state that raft took from another member
+	restored   uint64 // the entry of the newest state that raft took from another member
 }
 
 // New returns a replica that continues from its log and applied state. The error
@@ -228,9 +226,6 @@ func (r *Replica) Step(m *raftpb.Message) {
 	case m.GetFrom() == r.lead:
 		r.silent = 0
 	}
-	if r.voteRemoved(m) {
-		return
-	}
 	r.learnCommitted(m)
 	_ = r.node.Step(m) // of an unknown peer: answered by silence
 	if r.cfg.Witness {
@@ -282,7 +277,6 @@ func (r *Replica) Ready(out *Output) bool {
 	if r.node.HasReady() {
 		r.take(r.node.Ready(), out)
 	}
-	out.Messages = move(out.Messages, &r.votes)
 	r.serveReads()
 	r.askReads() // the end of one round lets the next begin
 	out.Finished = move(out.Finished, &r.work.finished)
@@ -329,6 +323,11 @@ func (r *Replica) take(rd raft.Ready, out *Output) {
 		case raft.LocalAppendThread:
 			if s := m.GetSnapshot(); !raft.IsEmptySnap(s) {
 				r.restored = s.GetMetadata().GetIndex()
+			}
+			for _, response := range m.GetResponses() {
+				if isVoteResponse(response) && !r.stands() {
+					r.tellCommitted(response)
+				}
 			}
 			out.Append = append(out.Append, m)
 		case raft.LocalApplyThread:

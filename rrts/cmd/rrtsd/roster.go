@@ -134,7 +134,7 @@ func (k *keeper) take(r *txnpb.Roster) {
 
 // announced takes a roster that another SFU has announced, likewise. Only others can say
 // that this SFU is out: whoever announces can do without it, come what may; before that
-// the others may need its vote once more. What is announced in an epoch that is over counts
+// the others may need it once more. What is announced in an epoch that is over counts
 // for nothing.
 func (k *keeper) announced(from uint16, epoch uint32, r *txnpb.Roster) {
 	if epoch < k.epoch() {
@@ -154,7 +154,7 @@ func (k *keeper) announced(from uint16, epoch uint32, r *txnpb.Roster) {
 }
 
 // released reports whether those who say that this SFU is out are enough: of its replica's
-// group most voters, which may need its vote otherwise.
+// group most voters, which may need it otherwise.
 func (k *keeper) released(r *txnpb.Roster) bool {
 	k.mu.Lock()
 	replica, outBy := k.replica, maps.Clone(k.saidOut)
@@ -166,7 +166,7 @@ func (k *keeper) released(r *txnpb.Roster) bool {
 }
 
 // neededLocked reports whether this SFU's own replica still counts on a member that has
-// left: until it has applied that, it can become the leader only with that one's vote.
+// left: until it has applied that, it asks for that one's vote.
 func (k *keeper) neededLocked(number uint16) bool {
 	return k.own != nil && slices.ContainsFunc(k.own.Members, func(m txnpb.Member) bool { return m.Number == uint32(number) })
 }

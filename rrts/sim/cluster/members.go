@@ -89,7 +89,7 @@ func (w *world) maySpare() bool {
 
 // released takes note that another announces a roster, and reports whether those that
 // announced one without this node are most voters of it: they have applied that, durably.
-// Fewer might yet need its vote to find out, and the others not be there to tell them.
+// Fewer might yet hear that from it alone, because the others are not there.
 func (n *node) released(from uint64, r *txnpb.Roster) bool {
 	if r == nil || roster.Listed(r, uint32(n.id)) {
 		return false
@@ -162,7 +162,7 @@ func (n *node) setPeers() {
 }
 
 // counts reports whether the group as it is applied here counts on a member's vote, be
-// it that it has left by a newer roster: this one could not lead without it yet.
+// it that it has left by a newer roster: this one asks for that one's vote yet.
 func (n *node) counts(id uint64) bool {
 	conf := n.machine.Group().Conf
 	return slices.Contains(conf.Voters, id) || slices.Contains(conf.VotersOutgoing, id)
