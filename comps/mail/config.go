@@ -1,6 +1,7 @@
 package mail
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -44,8 +45,8 @@ type Config struct {
 	RetryFirst, RetryMost time.Duration
 	// AddressKey seals addresses: 32 bytes, the same on all SFUs that send mails.
 	AddressKey []byte
-	// Roots, if not nil, are the certificates that the relay's may be signed by, as PEM.
-	Roots []byte
+	// CAs sign the relay's certificate; nil means the machine's.
+	CAs *x509.CertPool
 }
 
 func (c *Config) fill() {

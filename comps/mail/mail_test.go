@@ -48,7 +48,7 @@ func newShop(t *testing.T, security smtp.Security, change func(*Config)) *shop {
 		}
 	}
 	s.cfg = Config{Relay: s.server.address, Security: security, From: "Shop <shop@shop.example>", Templates: dir, ClientTemplates: []string{"receipt", "plain", "wide"},
-		AddressKey: AddressKey([]byte("pepper")), Roots: s.server.roots, RetryFirst: 20 * time.Millisecond, RetryMost: 100 * time.Millisecond, Attempts: 8}
+		AddressKey: AddressKey([]byte("pepper")), CAs: s.server.cas, RetryFirst: 20 * time.Millisecond, RetryMost: 100 * time.Millisecond, Attempts: 8}
 	if change != nil {
 		change(&s.cfg)
 	}

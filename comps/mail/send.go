@@ -2,7 +2,6 @@ package mail
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/mail"
@@ -27,18 +26,12 @@ type relay struct {
 
 func newRelay(cfg *Config) (*relay, error) {
 	r := &relay{
-		Relay:   smtp.Relay{Address: cfg.Relay, Security: cfg.Security, User: cfg.User, Password: cfg.Password},
+		Relay:   smtp.Relay{Address: cfg.Relay, Security: cfg.Security, User: cfg.User, Password: cfg.Password, CAs: cfg.CAs},
 		domains: domains{most: cfg.PerDomain, busy: map[string]chan struct{}{}},
 	}
 	var err error
 	if r.from, err = mail.ParseAddress(cfg.From); err != nil {
 		return nil, fmt.Errorf("mail: from: %w", err)
-	}
-	if cfg.Roots != nil {
-		r.CAs = x509.NewCertPool()
-		if !r.CAs.AppendCertsFromPEM(cfg.Roots) {
-			return nil, errors.New("mail: the roots hold no certificate")
-		}
 	}
 	return r, nil
 }

@@ -2,17 +2,11 @@ package mail
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"io"
 	"log"
-	"math/big"
 	"net"
 	"net/mail"
 	"sync"
@@ -23,12 +17,13 @@ import (
 	"github.com/emersion/go-smtp"
 
 	ours "virtualservicesinc.com/comps/smtp"
+	"virtualservicesinc.com/comps/smtp/smtptest"
 )
 
 // server is a mail server that does as it is told.
 type server struct {
 	address string
-	roots   []byte // the certificate that its own is signed by
+	cas     *x509.CertPool // that sign its certificate
 
 	mu sync.Mutex
 	// answer, if not nil, decides about a step ("auth", "mail", "rcpt", "data") of the
@@ -53,8 +48,12 @@ func newServer(t *testing.T, security ours.Security) *server {
 		t.Fatal(err)
 	}
 	s.address = ln.Addr().String()
-	var cert tls.Certificate
-	cert, s.roots = selfSigned(t)
+	cert, ca, err := smtptest.Certificate(net.IPv4(127, 0, 0, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.cas = x509.NewCertPool()
+	s.cas.AppendCertsFromPEM(ca)
 	srv := smtp.NewServer(s)
 	srv.Domain, srv.AllowInsecureAuth = "relay.test", security == ours.None
 	srv.ErrorLog = log.New(io.Discard, "", 0)
@@ -171,18 +170,3 @@ func (x *session) Data(r io.Reader) error {
 
 // errTaken takes a mail and goes on to the step "taken".
 var errTaken = errors.New("taken")
-
-func selfSigned(t *testing.T) (tls.Certificate, []byte) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "relay"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		DNSNames: []string{"localhost"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-}

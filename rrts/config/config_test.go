@@ -113,6 +113,7 @@ journal_segment = "16MiB"
 relay = "relay.example:465"
 security = "tls"
 user = "shop"
+ca = "/etc/shop/relay-ca.pem"
 from = "Shop <shop@shop.example>"
 templates = "/etc/shop/mail"
 client_templates = ["receipt", "invoice"]

@@ -21,6 +21,7 @@ type MailSettings struct {
 	Relay           string
 	Security        string // "starttls", "tls" or "none"
 	User            string // its password is the secret relay.password
+	CA              string // file with the certificates that sign the relay's; empty: the machine's own
 	From            string
 	Templates       string
 	ClientTemplates []string
@@ -97,6 +98,8 @@ func (m *MailSettings) keys(k *keys) {
 		`How the connection to it is protected: "starttls", "tls" from the first byte, or "none", for one on this machine.`)
 	key(k, "user", &m.User, optional[string](`"shop"`), line,
 		"Who logs in there. The password is in the secret relay.password: keys/NAME/relay.password, or a systemd credential.")
+	key(k, "ca", &m.CA, optional[string](`"/etc/rrts/mail-ca.pem"`), absolute,
+		"Certificates that sign the relay's. Default: those that this machine trusts. Read when the SFU starts.")
 	key(k, "from", &m.From, optional[string](`"Shop <shop@example.com>"`), line,
 		"Who the mails are from.")
 	key(k, "templates", &m.Templates, otherwise("/etc/rrts/mail"), absolute,

@@ -103,6 +103,17 @@ func postfix(t *testing.T) *relay {
 		}}
 }
 
+// receipts is a directory of templates.
+func receipts(t *testing.T) string {
+	dir := t.TempDir()
+	for name, text := range map[string]string{"receipt.subject": "Order {{.order}}", "receipt.txt": "Thank you, {{.to}}.\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
 // TestMails: transactions owe mails while the SFUs are killed, the one that leads and the
 // one that sends among them. Every committed transaction's mail comes, each under a
 // Message-ID of its own; no other comes; and all SFUs agree in the end. RRTS_MAILS is how
@@ -117,22 +128,16 @@ func TestMails(t *testing.T) {
 	if os.Getenv("RRTS_POSTFIX") != "" {
 		p = postfix(t)
 	}
-	templates := t.TempDir()
-	for name, text := range map[string]string{"receipt.subject": "Order {{.order}}", "receipt.txt": "Thank you, {{.to}}.\n"} {
-		if err := os.WriteFile(filepath.Join(templates, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	ca := ""
 	if p.ca != nil {
-		file := filepath.Join(t.TempDir(), "ca.pem")
-		if err := os.WriteFile(file, p.ca, 0o600); err != nil {
+		ca = filepath.Join(t.TempDir(), "ca.pem")
+		if err := os.WriteFile(ca, p.ca, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		t.Setenv("SSL_CERT_FILE", file) // of the SFUs
 	}
 	a := newArena(t, 3, func(c *arena.Config) {
 		m := &c.Settings.Mail
-		m.Relay, m.Security, m.User, m.From, m.Templates, m.ClientTemplates = p.address, p.security, p.user, "Shop <shop@shop.example>", templates, []string{"receipt"}
+		m.Relay, m.Security, m.User, m.CA, m.From, m.Templates, m.ClientTemplates = p.address, p.security, p.user, ca, "Shop <shop@shop.example>", receipts(t), []string{"receipt"}
 		m.Parallel, m.PerDomain = 8, 8
 	})
 	for i := range a.SFUs() {
@@ -197,6 +202,65 @@ func TestMails(t *testing.T) {
 	}
 	if equal, detail, err := a.Agree(ctx); err != nil || !equal {
 		t.Errorf("the SFUs do not agree: %s, %v", detail, err)
+	}
+}
+
+// TestMailCA: a relay whose certificate no authority of this machine has signed gets no
+// mail, until the key ca names the one that has. A file without certificates keeps the SFU
+// from starting, which says so.
+func TestMailCA(t *testing.T) {
+	relay := smtptest.New(t, smtptest.Config{})
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	a := newArena(t, 1, func(c *arena.Config) {
+		m := &c.Settings.Mail
+		m.Relay, m.Security, m.From, m.Templates = relay.Address, "starttls", "Shop <shop@shop.example>", receipts(t)
+	})
+	ctx := run(t, a)
+	dir := a.ConfigDir(0)
+	refused(t, "certificate signed by unknown authority", "mail", "test", "--config", dir, "anna@home.example")
+	if taken, _ := relay.Taken(); len(taken) > 0 {
+		t.Fatalf("the relay took %+v", taken)
+	}
+
+	if err := a.Stop(0); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "sfu", a.Name(0)+".toml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = bytes.Replace(text, []byte("\n# ca = "), fmt.Appendf(nil, "\nca = %q\n# ca = ", ca), 1)
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct{ text, says string }{
+		{"", "mail.ca: " + ca + " holds no certificate: write those of the authorities as PEM"},
+		{string(relay.CA), ""},
+	} {
+		if err := os.WriteFile(ca, []byte(step.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Start(0); err != nil {
+			t.Fatal(err)
+		}
+		err := a.WaitControl(ctx, 0)
+		if step.says == "" {
+			if err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		if log, _ := os.ReadFile(a.LogFile(0)); err == nil || !bytes.Contains(log, []byte(step.says)) {
+			t.Fatalf("%v; want %q in\n%s", err, step.says, log)
+		}
+		_ = a.Kill(0) // it has ended
+	}
+	if test := must(t, "mail", "test", "--config", dir, "anna@home.example"); test["taken"] != true {
+		t.Fatalf("%v", test)
+	}
+	if taken, _ := relay.Taken(); len(taken) != 1 || !taken[0].TLS {
+		t.Fatalf("%+v", taken)
 	}
 }
 

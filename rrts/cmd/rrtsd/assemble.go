@@ -327,7 +327,7 @@ func (a *assembler) gateway() (engine.Component, error) {
 	if err != nil {
 		return nil, err
 	}
-	clients, err := a.clientCAs()
+	clients, err := authorities("gateway.client_ca", a.cfg.SFU.Gateway.ClientCA)
 	if err != nil {
 		return nil, err
 	}
@@ -346,20 +346,18 @@ func (a *assembler) gateway() (engine.Component, error) {
 	})
 }
 
-// clientCAs reads the authorities that sign clients' certificates; nil where clients
-// need none.
-func (a *assembler) clientCAs() (*x509.CertPool, error) {
-	path := a.cfg.SFU.Gateway.ClientCA
+// authorities reads the certificates that the value of a key names; nil where there is none.
+func authorities(key, path string) (*x509.CertPool, error) {
 	if path == "" {
 		return nil, nil
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("gateway.client_ca: %w", err)
+		return nil, fmt.Errorf("%s: %w", key, err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(data) {
-		return nil, fmt.Errorf("gateway.client_ca: %s holds no certificate: write those of the authorities as PEM", path)
+		return nil, fmt.Errorf("%s: %s holds no certificate: write those of the authorities as PEM", key, path)
 	}
 	return pool, nil
 }
@@ -367,8 +365,12 @@ func (a *assembler) clientCAs() (*x509.CertPool, error) {
 // mail makes the Component that sends mails.
 func (a *assembler) mail() (engine.Component, error) {
 	m := &a.cfg.SFU.Mail
+	cas, err := authorities("mail.ca", m.CA)
+	if err != nil {
+		return nil, err
+	}
 	return mail.New(mail.Config{
-		Relay: m.Relay, Security: smtp.Security(m.Security), User: m.User, Password: a.secrets.Relay, From: m.From,
+		Relay: m.Relay, Security: smtp.Security(m.Security), User: m.User, Password: a.secrets.Relay, CAs: cas, From: m.From,
 		Templates: m.Templates, ClientTemplates: m.ClientTemplates, Parallel: m.Parallel, PerDomain: m.PerDomain,
 		AddressKey: mail.AddressKey(a.secrets.Pepper[:]),
 	}), nil

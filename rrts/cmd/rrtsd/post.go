@@ -1,8 +1,6 @@
 package main
 
 import (
-	"crypto/x509"
-	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -45,15 +43,8 @@ func postSettings(cfg *config.Config, credentials string) func() (*monitor.PostS
 				return nil, err
 			}
 		}
-		if m.CA != "" {
-			text, err := os.ReadFile(m.CA)
-			if err != nil {
-				return nil, fmt.Errorf("alarm_mail.ca in machine.toml: %w", err)
-			}
-			p.Server.CAs = x509.NewCertPool()
-			if !p.Server.CAs.AppendCertsFromPEM(text) {
-				return nil, fmt.Errorf("alarm_mail.ca in machine.toml: %s holds no certificate", m.CA)
-			}
+		if p.Server.CAs, err = authorities("alarm_mail.ca in machine.toml", m.CA); err != nil {
+			return nil, err
 		}
 		return p, nil
 	}

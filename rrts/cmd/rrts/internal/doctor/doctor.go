@@ -121,6 +121,7 @@ func (p *Patient) Examine(ctx context.Context) []Finding {
 	e.disks()
 	e.backups(ctx)
 	e.mail(ctx)
+	e.relays(ctx)
 	e.secrets()
 	e.components()
 	e.buffers()

@@ -158,6 +158,17 @@ func (h *healthy) mail(change func(*config.AlarmMail)) {
 	}
 }
 
+// relay has mails that transactions owe go through a relay that resolves, with these keys
+// beside it.
+func (h *healthy) relay(keys string) {
+	h.t.Helper()
+	h.ips["relay.example"] = net.IPv4(192, 0, 2, 8)
+	text := "[mail]\nrelay = \"relay.example:587\"\nfrom = \"shop@example.com\"\n" + keys
+	if err := os.WriteFile(filepath.Join(h.Dir, "sfu/alpha.toml"), []byte(text), 0o640); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
 // backedUp has taken a backup, so long before or after now.
 func (h *healthy) backedUp(at time.Duration) {
 	h.t.Helper()
@@ -311,6 +322,17 @@ func TestFindings(t *testing.T) {
 			h.mail(func(m *config.AlarmMail) { m.Critical, m.Info = nil, m.Critical })
 		}, []string{
 			"warn mail: nobody is told of critical alarms → name somebody for critical in the section alarm_mail of machine.toml"}},
+		{"a relay", func(h *healthy) { h.relay("") }, nil},
+		{"a relay that is not there", func(h *healthy) {
+			h.relay("")
+			delete(h.ips, "relay.example")
+		}, []string{
+			"fail relay: relay.example does not resolve: no such host → correct relay in the section mail of sfu/alpha.toml, or the machine's DNS"}},
+		{"no certificate for a relay", func(h *healthy) {
+			h.write("/etc/ca.pem", "nothing\n")
+			h.relay("ca = \"/etc/ca.pem\"\n")
+		}, []string{
+			"fail relay: /etc/ca.pem holds no certificate → correct ca in the section mail of sfu/alpha.toml"}},
 		{"a watchdog that nobody armed", func(h *healthy) { h.units[""]["RuntimeWatchdogUSec"] = "0" }, []string{
 			"warn watchdog: watchdog0, iTCO_wdt, time-out 30 s, not armed: a machine that hangs stays so until somebody comes → when nothing fails here, run: rrts watchdog arm"}},
 		{"a watchdog that is off", func(h *healthy) {
