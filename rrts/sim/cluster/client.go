@@ -55,7 +55,8 @@ type client struct {
 	asked   int // attempts for tx, and the number of the newest
 	open    bool
 	role    message.Role
-	over    func(*txnpb.Outcome) // of one that submits a single transaction: what follows
+	home    *node                // of one that submits a single transaction: where it is
+	over    func(*txnpb.Outcome) // likewise: what follows
 	history []told
 	reads   []read
 	pending []ledgerpb.Transfer // of its own, to post or to void
@@ -146,8 +147,15 @@ func (c *client) transfer() ledgerpb.Transfer {
 	return t
 }
 
-// node picks one to ask.
+// node picks one to ask: who is at a node as a rule the one that leads, as that one knows.
+// Trying one after the other takes it so long, where there are many and some are lost, that
+// what is owed is not done within the liveness phase.
 func (c *client) node() *node {
+	if c.home != nil && c.home.life != nil && c.rng.IntN(4) > 0 {
+		if n := c.w.node(c.home.replica.Lead()); n != nil {
+			return n
+		}
+	}
 	all := c.w.members()
 	if c.w.cfg.Force { // whoever was overruled would be believed, too
 		all = c.w.nodes

@@ -182,7 +182,7 @@ func (d *doer) list(list effects.List) {
 func (d *doer) submit(ch *effects.Change) {
 	w := d.n.w
 	c := newClient(w, len(w.clients))
-	c.role = message.RoleSFU
+	c.role, c.home = message.RoleSFU, d.n
 	c.tx = txnpb.Transaction{Id: c.newID(), Mode: txnpb.ModeIndependent, EffectChanges: ch.Changes}
 	c.over = func(o *txnpb.Outcome) {
 		if o.State != txnpb.StateCommitted || o.Results == nil {
