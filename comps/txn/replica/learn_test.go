@@ -15,9 +15,8 @@ import (
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
 
-// TestLearnCommitted: the one with the longest log counts as no voter for itself, and the
-// others need its vote as far as they know. They find a leader, who goes on from what is
-// committed.
+// TestLearnCommitted: one counts as no voter for itself, and the others need its vote as far
+// as they know. They find a leader, who goes on from what is committed.
 func TestLearnCommitted(t *testing.T) {
 	const ( // entries
 		before = 1
@@ -30,35 +29,41 @@ func TestLearnCommitted(t *testing.T) {
 		name    string
 		voters  uint64 // from 1 on; the last of them is the one that goes
 		learner bool   // the next number learns, on the machine of the last voter
+		witness uint64 // which of the voters is one, if any
 		change  txnpb.RosterChange
 		members map[uint64]knows // of those that are there
 		want    []uint64         // voters in the end
 	}{
-		{"one of two is made a learner", 2, false, txnpb.RosterChange{Demote: 2},
+		{"one of two is made a learner", 2, false, 0, txnpb.RosterChange{Demote: 2},
 			map[uint64]knows{1: {leaves, enters}, 2: {vain, leaves}}, []uint64{1, 2}}, // it catches up
-		{"one of two is removed", 2, false, txnpb.RosterChange{Remove: 2},
+		{"one of two is removed", 2, false, 0, txnpb.RosterChange{Remove: 2},
 			map[uint64]knows{1: {leaves, enters}, 2: {vain, leaves}}, []uint64{1}},
-		{"one of four is made a learner, another is away", 4, false, txnpb.RosterChange{Demote: 4},
+		{"one of four is made a learner, another is away", 4, false, 0, txnpb.RosterChange{Demote: 4},
 			map[uint64]knows{1: {leaves, enters}, 2: {leaves, enters}, 4: {vain, leaves}}, []uint64{1, 2, 3, 4}},
-		{"one of four is removed, another is away", 4, false, txnpb.RosterChange{Remove: 4},
+		{"one of four is removed, another is away", 4, false, 0, txnpb.RosterChange{Remove: 4},
 			map[uint64]knows{1: {leaves, enters}, 2: {leaves, enters}, 4: {vain, leaves}}, []uint64{1, 2, 3}},
-		{"who has the change in its log knows of none of it", 2, false, txnpb.RosterChange{Demote: 2},
+		{"who has the change in its log knows of none of it", 2, false, 0, txnpb.RosterChange{Demote: 2},
 			map[uint64]knows{1: {leaves, before}, 2: {vain, leaves}}, []uint64{1, 2}},
-		{"the only seat moves", 1, true, txnpb.RosterChange{Demote: 1, Promote: 2},
+		{"the only seat moves", 1, true, 0, txnpb.RosterChange{Demote: 1, Promote: 2},
 			map[uint64]knows{1: {vain, leaves}, 2: {leaves, enters}}, []uint64{2}},
-		{"one of three seats moves, another voter is away", 3, true, txnpb.RosterChange{Demote: 3, Promote: 4},
+		{"one of three seats moves, another voter is away", 3, true, 0, txnpb.RosterChange{Demote: 3, Promote: 4},
 			map[uint64]knows{1: {leaves, enters}, 3: {vain, leaves}, 4: {leaves, enters}}, []uint64{1, 2, 4}},
-		{"a learner is made the second voter", 1, true, txnpb.RosterChange{Promote: 2},
+		{"a learner is made the second voter", 1, true, 0, txnpb.RosterChange{Promote: 2},
 			map[uint64]knows{1: {enters, enters}, 2: {vain, before}}, []uint64{1, 2}},
+		{"a learner is made a voter, which a witness alone knows", 2, true, 2, txnpb.RosterChange{Promote: 3},
+			map[uint64]knows{2: {leaves, leaves}, 3: {before, before}}, []uint64{1, 2, 3}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := roster.State{Roster: founding(test.voters), Conf: raftpb.EnsureConfState(nil)}
 			for id := uint64(1); id <= test.voters; id++ {
 				s.Conf.Voters = append(s.Conf.Voters, id)
 			}
+			if test.witness > 0 {
+				s.Roster.Members[test.witness-1].Type = "witness"
+			}
 			if test.learner {
 				m := s.Roster.Members[test.voters-1]
-				m.Number++
+				m.Number, m.Type = m.Number+1, "all"
 				s.Roster.Members, s.Roster.LastNumber = append(s.Roster.Members, m), m.Number
 				s.Conf.Learners = []uint64{test.voters + 1}
 			}
@@ -79,7 +84,7 @@ func TestLearnCommitted(t *testing.T) {
 
 			g := newGroup(t, 1, 0)
 			for id, k := range test.members { // in any order: each begins alone
-				m := &member{id: id, software: entry.ApplyVersion, log: raft.NewMemoryStorage(), state: state{rows: map[u128.Int]row{}, group: s}}
+				m := &member{id: id, light: id == test.witness, software: entry.ApplyVersion, log: raft.NewMemoryStorage(), state: state{rows: map[u128.Int]row{}, group: s}}
 				if err := m.log.ApplySnapshot(&raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{ConfState: s.Conf}}); err != nil {
 					t.Fatal(err)
 				}

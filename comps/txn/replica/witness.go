@@ -12,6 +12,10 @@ import (
 // there, to find a leader among themselves, before it leads to catch one of them up.
 const othersTurn = 3
 
+// unaskedTurn is after how many election times without a leader, and without anybody who
+// asks for its vote, a witness stands unasked: later than for one that asks.
+const unaskedTurn = 2 * othersTurn
+
 var errNobodyLeads = errors.New("only witnesses would vote, and they cannot lead: add an SFU of type all or core that votes, and let it catch up first")
 
 // witness is what a replica that applies nothing does in its own way. It never stands
@@ -20,6 +24,7 @@ var errNobodyLeads = errors.New("only witnesses would vote, and they cannot lead
 type witness struct {
 	lifting bool // it leads, to catch a voter up and to hand over
 	silent  int  // ticks since a leader was heard
+	unasked int  // ticks since a leader was heard, or another asked for its vote
 }
 
 // isWitness reports whether a member applies nothing. Until the cluster is founded the
@@ -50,6 +55,26 @@ func (r *Replica) tickWitness() {
 	if w.silent++; w.silent == r.cfg.Election {
 		_ = r.node.ForgetLeader() // who stands now may have its vote
 	}
+	if w.unasked++; w.unasked >= unaskedTurn*r.cfg.Election {
+		w.unasked = 0
+		r.standUnasked()
+	}
+}
+
+// standUnasked stands for a voter that does not, because it does not know that it is one: the
+// leader that made it one is lost, and this witness alone has that. A voter that applies
+// nothing, because its software is too old, is left alone: it would not lead either.
+//
+//	1 and 2 vote, 2 is a witness     1 … 29  30  31     30 promotes 3, 31 ends that; 1 is lost
+//	                                 2 … 29  30  31     nobody asks it
+//	3 learns, as far as it knows     3 … 29             asks nobody
+func (r *Replica) standUnasked() {
+	for id := range r.node.Status().Config.Voters.IDs() {
+		if id != r.cfg.ID && !r.suspects[id] && !r.isWitness(id) && r.knowsActive(id) {
+			_ = r.node.Campaign() // refused where it does not vote itself, or has a membership change to apply
+			return
+		}
+	}
 }
 
 // lift hands over, as soon as a voter that holds the state is there. Raft completes its
@@ -68,10 +93,11 @@ func (r *Replica) lift() {
 func (r *Replica) witnessed(m *raftpb.Message) {
 	switch m.GetType() {
 	case raftpb.MsgApp, raftpb.MsgHeartbeat, raftpb.MsgSnap:
-		r.witness.silent = 0
+		r.witness.silent, r.witness.unasked = 0, 0
 	case raftpb.MsgAppResp:
 		r.lift()
 	case raftpb.MsgPreVote, raftpb.MsgVote:
+		r.witness.unasked = 0
 		if !r.isWitness(m.GetFrom()) && r.lacks(m) && r.isWanted(m.GetFrom()) {
 			_ = r.node.Campaign() // refused with a membership change to apply: it will ask again
 		}
