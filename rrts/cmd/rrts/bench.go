@@ -12,7 +12,7 @@ import (
 
 func (c *cli) benchCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "bench", Short: "measure what a cluster, or the interconnect, reaches on these machines"}
-	cmd.AddCommand(c.benchTxnCommand(), c.benchFailoverCommand(), c.benchRestartCommand(), c.benchGrowthCommand(), c.benchNetCommand(), c.benchLoginCommand(),
+	cmd.AddCommand(c.benchTxnCommand(), c.benchFailoverCommand(), c.benchRestartCommand(), c.benchGrowthCommand(), c.benchIdleCommand(), c.benchNetCommand(), c.benchLoginCommand(),
 		c.benchGatewayCommand(), c.floodCommand(), c.benchCodecCommand())
 	return cmd
 }
