@@ -37,6 +37,7 @@ type sessionWatch struct {
 	waiting           []*entering   // in the order in which they came
 	unsure            []uint64      // users to be asked for
 	epoch             uint32        // the cluster's, at which sessions were last looked through
+	sleeps            bool          // there is nobody to ask about
 }
 
 // entering is a connection whose session waits for the leader's word.
@@ -98,6 +99,9 @@ func (g *Gateway) signed(c *conn, number uint64, s session) *session {
 		u = &user{number: number}
 		g.users[number] = u
 	}
+	if g.watch.sleeps && g.watchedLocked() {
+		g.wakeWatch()
+	}
 	u.sessions++
 	s.user = u
 	if former := c.session.Swap(&s); former != nil {
@@ -155,11 +159,18 @@ func (g *Gateway) wakeWatch() {
 	}
 }
 
-// watchSessions asks the leader about sessions until ctx ends.
+// watchSessions asks the leader about sessions until ctx ends. It sleeps while there are none.
 func (g *Gateway) watchSessions(ctx context.Context) {
 	ticker := time.NewTicker(sessionsTick)
 	defer ticker.Stop()
-	for {
+	for awake := true; ; {
+		if watched := g.sessionsWatched(); watched != awake {
+			if awake = watched; awake {
+				ticker.Reset(sessionsTick)
+			} else {
+				ticker.Stop()
+			}
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -208,6 +219,17 @@ func (g *Gateway) askSessions() {
 		Timeout: sessionsTimeout, Body: message.Marshal(&in),
 		Done: func(r engine.Reply) { g.sessionsAnswered(now, &in, &r) },
 	})
+}
+
+// sessionsWatched reports whether the leader is to be asked again; if not, the first to have
+// a session wakes the watch.
+func (g *Gateway) sessionsWatched() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	w := &g.watch
+	// instance: what was heard before is still to be forgotten.
+	w.sleeps = !w.asking && w.instance == 0 && len(w.waiting)+len(w.unsure) == 0 && !g.watchedLocked()
+	return !w.sleeps
 }
 
 // watchedLocked reports whether anybody has a session that can end.
