@@ -59,6 +59,7 @@ func openPebble(cfg *Config, dir string, readOnly bool, flushed func()) (*pebble
 			},
 		},
 	}
+	opts.Experimental.CompactionScheduler = &compactions{}
 	for i := range opts.Levels {
 		l := &opts.Levels[i]
 		l.BlockSize = blockBytes
