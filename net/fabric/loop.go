@@ -189,6 +189,21 @@ func (f *Fabric) publishLocked() {
 	}
 }
 
+// peek runs fn, which changes nothing, between the steps of others.
+func (f *Fabric) peek(fn func(now time.Duration)) error {
+	f.mu.Lock()
+	ended := f.ended
+	if !ended {
+		fn(f.now())
+	}
+	f.mu.Unlock()
+	f.look()
+	if ended {
+		return ErrClosed
+	}
+	return nil
+}
+
 // ask runs fn on the loop's goroutine and waits for it.
 func (f *Fabric) ask(fn func(now time.Duration)) error {
 	done := make(chan struct{})

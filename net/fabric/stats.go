@@ -32,9 +32,8 @@ type PeerStats struct {
 	session.Stats
 }
 
-// Stats fills st; slices that are there are used again. It waits for Run's
-// goroutine, so it must not be called before Run, nor from Deliver or Event; after
-// Run it returns ErrClosed.
+// Stats fills st; slices that are there are used again. It must not be called from
+// Deliver or Event; after Run it returns ErrClosed.
 func (f *Fabric) Stats(st *Stats) error {
 	for port, l := range f.cfg.Links {
 		st.Links[port] = LinkStats{}
@@ -42,7 +41,7 @@ func (f *Fabric) Stats(st *Stats) error {
 			st.Links[port] = LinkStats{There: true, Status: l.Status(), Counters: l.Counters()}
 		}
 	}
-	return f.ask(func(time.Duration) { f.core.Stats(st) })
+	return f.peek(func(time.Duration) { f.core.Stats(st) })
 }
 
 // PeerClock is what is known of a peer's wall clock.
@@ -55,7 +54,7 @@ type PeerClock struct {
 // Clocks appends the wall clocks of the peers that are known to all. Its rules are
 // those of Stats.
 func (f *Fabric) Clocks(all []PeerClock) ([]PeerClock, error) {
-	err := f.ask(func(now time.Duration) {
+	err := f.peek(func(now time.Duration) {
 		for _, p := range f.core.peers {
 			if wall, within := p.session.PeerWall(now); within != 0 {
 				all = append(all, PeerClock{p.SFU, wall, within})
