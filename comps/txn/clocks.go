@@ -1,7 +1,6 @@
 package txn
 
 import (
-	"context"
 	"fmt"
 	"time"
 
@@ -10,7 +9,7 @@ import (
 )
 
 const (
-	// clockInterval is how often the other SFUs' clocks are asked for: what they say is
+	// clockInterval is how often the other SFUs' clocks are asked for, at most: what they say is
 	// at hand when this member begins to lead.
 	clockInterval = 100 * time.Millisecond
 	// clockLag is how long asking may take before what it tells is of no use.
@@ -22,37 +21,30 @@ const (
 	alarmClock = "clock-unsynced"
 )
 
-// watchClocks tells the replica the other members' wall clocks, again and again.
-func (c *Component) watchClocks(ctx context.Context) {
-	ticker := time.NewTicker(clockInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		var told []replica.Clock
-		asked := c.host.Now()
-		c.cfg.Clocks(func(sfu uint16, unixNano int64, within time.Duration) {
-			told = append(told, replica.Clock{ID: uint64(sfu), Wall: uint64(max(unixNano, 0)), Err: within})
-		})
-		now := c.host.Now()
-		took := now - asked
-		if took > clockLag {
-			continue // the process was paused: the next ones
-		}
-		for i := range told {
-			told[i].Wall += uint64(took / 2)
-			told[i].Err += took / 2
-		}
-		c.post(func() { c.loop.replica.Clocks(now, c.wallAt(now), told) })
+// askClocks tells the replica the other members' wall clocks, each clockInterval. The loop
+// calls it when it is awake anyway.
+func (l *loop) askClocks(now time.Duration) {
+	c := l.c
+	if c.cfg.Clocks == nil || l.halted || now-l.clocksAsked < clockInterval {
+		return
 	}
-}
-
-// wallAt is what the wall clock was at a moment that has just been.
-func (c *Component) wallAt(now time.Duration) uint64 {
-	return c.cfg.Wall() - uint64(c.host.Now()-now)
+	l.clocksAsked = now
+	told := l.clocksTold[:0]
+	asked := c.host.Now()
+	c.cfg.Clocks(func(sfu uint16, unixNano int64, within time.Duration) {
+		told = append(told, replica.Clock{ID: uint64(sfu), Wall: uint64(max(unixNano, 0)), Err: within})
+	})
+	l.clocksTold = told
+	now = c.host.Now()
+	took := now - asked
+	if took > clockLag {
+		return // the process was paused: the next ones
+	}
+	for i := range told {
+		told[i].Wall += uint64(took / 2)
+		told[i].Err += took / 2
+	}
+	l.replica.Clocks(now, c.cfg.Wall(), told)
 }
 
 // clockWatch raises and clears the alarm of clocks that do not agree.

@@ -388,9 +388,6 @@ func (c *Component) takePart(ctx context.Context) {
 	if c.cfg.Rotation != nil {
 		c.crew.Go(ctx, c.host, "keys", c.rotation.run)
 	}
-	if c.cfg.Clocks != nil {
-		c.crew.Go(ctx, c.host, "clocks", c.watchClocks)
-	}
 	if !c.witness() {
 		for range readers {
 			c.crew.Go(ctx, c.host, "reader", c.read)

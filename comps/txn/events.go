@@ -94,9 +94,19 @@ func newListeners(c *Component) *listeners {
 
 // applied says that the state has changed.
 func (l *listeners) applied() {
-	if !l.any.Load() {
-		return
+	if l.any.Load() {
+		l.wakeUp()
 	}
+}
+
+// somebody says that somebody waits.
+func (l *listeners) somebody() {
+	if !l.any.Swap(true) {
+		l.wakeUp() // it looks at the clock from now on
+	}
+}
+
+func (l *listeners) wakeUp() {
 	select {
 	case l.wake <- struct{}{}:
 	default:
@@ -199,7 +209,7 @@ func (l *listeners) add(q *listener) added {
 		return refused
 	case q.behind:
 		l.all[q], l.behind[q] = struct{}{}, struct{}{}
-		l.any.Store(true)
+		l.somebody()
 		return waits
 	case q.stamp < l.looking: // by one who does not know that it waits
 		return missed
@@ -209,7 +219,7 @@ func (l *listeners) add(q *listener) added {
 		return missed
 	}
 	l.all[q] = struct{}{}
-	l.any.Store(true)
+	l.somebody()
 	accounts := accountsOf(q)
 	for _, id := range accounts {
 		join(l.byAccount, id, q)
@@ -252,7 +262,14 @@ func (l *listeners) takeLocked(q *listener) {
 func (l *listeners) run(ctx context.Context) {
 	tick := time.NewTicker(listenTick)
 	defer tick.Stop()
-	for {
+	for ticks := true; ; {
+		if waits := l.any.Load(); waits != ticks {
+			if ticks = waits; ticks {
+				tick.Reset(listenTick)
+			} else {
+				tick.Stop()
+			}
+		}
 		select {
 		case <-ctx.Done():
 			l.release()

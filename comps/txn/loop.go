@@ -40,13 +40,15 @@ type loop struct {
 	vacant  vacancy
 	stands  standing
 
-	halted    bool // nothing of this life counts any more: the next one goes on, or none
-	listening bool // for whether others have gone on without this member
-	began     time.Duration
-	told      map[uint16]time.Duration // when SFUs of an older epoch were told so
-	clocks    clockWatch
-	sums      sumWatch
-	relieved  time.Duration // when it was tried last to pass the lead on because of a slow disk
+	halted      bool // nothing of this life counts any more: the next one goes on, or none
+	listening   bool // for whether others have gone on without this member
+	began       time.Duration
+	told        map[uint16]time.Duration // when SFUs of an older epoch were told so
+	clocks      clockWatch
+	clocksAsked time.Duration
+	clocksTold  []replica.Clock // reused
+	sums        sumWatch
+	relieved    time.Duration // when it was tried last to pass the lead on because of a slow disk
 
 	pin       *pinned
 	pinning   bool
@@ -152,6 +154,7 @@ func (l *loop) tick() {
 		l.compareSums(now)
 		l.unpinOld()
 	}
+	l.askClocks(now)
 	if l.leading {
 		l.sweepAwaits(now)
 	}
