@@ -51,6 +51,16 @@ type Service struct {
 	Mailbox int
 }
 
+// Hearer is a Component that takes some notices where they arrive, on the goroutine that
+// received them: a heartbeat costs an idle process no hand-over to another one.
+type Hearer interface {
+	// Hear takes a notice of the most urgent lane, or reports false: then Serve gets it.
+	// It may be called beside Serve and by several at a time, while Start runs, and for
+	// moments after Stop. The interconnect waits for it: it must not block, nor ask
+	// the interconnect for anything that waits for it.
+	Hear(n message.Request) bool
+}
+
 // Host is what the engine gives a Component. All of it may be used from any
 // goroutine and never blocks, except for what Caller returns.
 type Host interface {

@@ -13,7 +13,8 @@
 // alone. A Component may therefore keep its state without a lock, as long as
 // only these functions touch it. The price is that none of them may block: no
 // disk, no network, no waiting for another call. What takes long goes to a
-// goroutine started with Host.Go.
+// goroutine started with Host.Go. A Component that is a Hearer is called for notices of the
+// control lane on other goroutines, too, and guards what it touches there.
 //
 // Provision, Validate, Start, Drain and Stop are called one after the other, on
 // another goroutine than Serve. Serve is never called before Start has returned

@@ -98,6 +98,21 @@ func (in *instance) run() {
 	}
 }
 
+// hear hands a notice to the Component where it arrived, if it takes it.
+func (in *instance) hear(r *request) (taken bool) {
+	h, hears := in.comp.(Hearer)
+	if !hears || in.dead.Load() {
+		return false
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			taken = true
+			in.fail(fmt.Sprintf("panic: %v", v), string(debug.Stack()), false)
+		}
+	}()
+	return h.Hear(r)
+}
+
 // look fails in if it does not show life. What came before `from` does not count:
 // this process itself did not run.
 func (in *instance) look(now, from, hangAfter time.Duration) {

@@ -182,7 +182,7 @@ func (l *link) Deliver(from uint16, _ message.Lane, records [][]byte) {
 			answers = append(answers, env)
 		case message.KindRequest, message.KindNotice:
 			r := l.receive(&env)
-			if r == nil {
+			if r == nil || len(run) == 0 && r.box.heard(r) {
 				continue
 			}
 			if len(run) > 0 && run[0].box != r.box {

@@ -130,6 +130,28 @@ func (b *mailbox) push(rs []*request, refused []refusal) []refusal {
 	return refused
 }
 
+// heard offers a notice of the most urgent lane to the Component, past the queue, and
+// reports whether that took it. It does not overtake what waits.
+func (b *mailbox) heard(r *request) bool {
+	if !r.notice() || r.lane() != 0 {
+		return false
+	}
+	b.mu.Lock()
+	in := b.owner
+	if b.lanes[0].len() > 0 {
+		in = nil
+	}
+	b.mu.Unlock()
+	if in == nil || !in.hear(r) {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.handled++
+	r.service.latency[r.method].Observe(b.clock() - r.arrived)
+	return true
+}
+
 // pushOne is push for one request.
 func (b *mailbox) pushOne(r *request) (message.Code, string) {
 	b.mu.Lock()

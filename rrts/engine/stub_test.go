@@ -19,7 +19,8 @@ import (
 )
 
 // The services of the tests. Method 1 is idempotent, 2 is not, 3 is a notice, 4 is
-// idempotent on the control lane, 5 and the notice 6 are sensitive.
+// idempotent on the control lane, 5 and the notice 6 are sensitive, 7 is a notice on the
+// control lane.
 const (
 	echoService  = 1000 // any
 	ownerService = 1001 // leader
@@ -35,6 +36,7 @@ func methods() []message.MethodDescriptor {
 		{Number: 4, Name: "Urgent", Lane: message.LaneControl, Idempotent: true, MaxBytes: 1 << 20},
 		{Number: 5, Name: "Confide", Lane: message.LaneRequest, Idempotent: true, Sensitive: true, MaxBytes: 1 << 20},
 		{Number: 6, Name: "Whisper", Lane: message.LaneCommit, Notice: true, Sensitive: true, MaxBytes: 1 << 20},
+		{Number: 7, Name: "Beat", Lane: message.LaneControl, Notice: true, MaxBytes: 1 << 20},
 	}
 }
 

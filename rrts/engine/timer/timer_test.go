@@ -49,6 +49,7 @@ func TestTimer(t *testing.T) {
 		if err := timer.Close(); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+		timer.Arm(time.Hour)
 		<-ended
 	}
 }
