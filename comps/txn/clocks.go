@@ -9,9 +9,11 @@ import (
 )
 
 const (
-	// clockInterval is how often the other SFUs' clocks are asked for, at most: what they say is
-	// at hand when this member begins to lead.
-	clockInterval = 100 * time.Millisecond
+	// clockInterval is how often a leader asks for the other SFUs' clocks, at most, and
+	// clockIntervalBehind how often the others do: what they say is at hand when a member
+	// begins to lead.
+	clockInterval       = 100 * time.Millisecond
+	clockIntervalBehind = 500 * time.Millisecond
 	// clockLag is how long asking may take before what it tells is of no use.
 	clockLag = 50 * time.Millisecond
 	// clockHold is how long clocks must be apart for the alarm, and together again for its
@@ -21,13 +23,18 @@ const (
 	alarmClock = "clock-unsynced"
 )
 
-// askClocks tells the replica the other members' wall clocks, each clockInterval. The loop
-// calls it when it is awake anyway.
+// clocksDue reports whether the other members' wall clocks are to be asked for.
+func (l *loop) clocksDue(now time.Duration) bool {
+	every := clockInterval
+	if !l.leading {
+		every = clockIntervalBehind
+	}
+	return l.c.cfg.Clocks != nil && !l.halted && now-l.clocksAsked >= every
+}
+
+// askClocks tells the replica the other members' wall clocks.
 func (l *loop) askClocks(now time.Duration) {
 	c := l.c
-	if c.cfg.Clocks == nil || l.halted || now-l.clocksAsked < clockInterval {
-		return
-	}
 	l.clocksAsked = now
 	told := l.clocksTold[:0]
 	asked := c.host.Now()

@@ -19,6 +19,7 @@ import (
 	"virtualservicesinc.com/comps/txn/roster"
 	"virtualservicesinc.com/comps/txn/store"
 	"virtualservicesinc.com/rrts/engine"
+	"virtualservicesinc.com/rrts/engine/timer"
 	"virtualservicesinc.com/rrts/journal"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/schema/txnpb"
@@ -104,6 +105,8 @@ type Config struct {
 	// since 1970 as of now, and how far off each may be; it may block for moments. nil
 	// means that clocks are not compared.
 	Clocks func(f func(sfu uint16, unixNano int64, within time.Duration))
+	// Timer returns the timer of the ticks; nil means one of the Go runtime.
+	Timer func() (timer.Timer, error)
 }
 
 // Component is one member of a transaction group; see the package comment.
@@ -124,6 +127,7 @@ type Component struct {
 	appender *appender
 	applier  *applier
 	loop     *loop
+	hears    atomic.Pointer[loop] // loop while it runs
 	reads    chan func()
 	cramped  chan struct{} // work waits for journal space
 	backups  backups
@@ -199,6 +203,9 @@ func New(cfg Config) *Component {
 	}
 	if cfg.Wall == nil {
 		cfg.Wall = func() uint64 { return uint64(time.Now().UnixNano()) }
+	}
+	if cfg.Timer == nil {
+		cfg.Timer = func() (timer.Timer, error) { return timer.Runtime(), nil }
 	}
 	if cfg.Marks == 0 {
 		cfg.Marks = defaultMarks
@@ -396,7 +403,10 @@ func (c *Component) takePart(ctx context.Context) {
 		c.crew.Go(ctx, c.host, "events", c.listeners.run)
 		c.crew.Go(ctx, c.host, "unserved effects", c.watchUnserved)
 	}
+	c.loop.begin()
 	c.crew.Go(ctx, c.host, "loop", c.loop.run)
+	c.crew.Go(ctx, c.host, "ticks", c.loop.tickOn)
+	c.hears.Store(c.loop)
 	c.host.WatchPeers(func(ev engine.PeerEvent) { c.post(func() { c.loop.peer(ev) }) })
 }
 
@@ -449,6 +459,7 @@ func (c *Component) Stop() {
 	if c.cfg.Stopping != nil {
 		c.cfg.Stopping()
 	}
+	c.hears.Store(nil)
 	if c.stop != nil {
 		c.stop()
 		c.crew.Wait()
@@ -463,6 +474,7 @@ func (c *Component) Stop() {
 		c.mend = nil
 	}
 	if c.loop != nil {
+		c.loop.giveUp()
 		c.loop.close()
 		c.loop = nil
 	}
@@ -524,6 +536,13 @@ func (b *inbox) post(events []func()) {
 	case b.wake <- struct{}{}:
 	default:
 	}
+}
+
+// waits reports whether anything does.
+func (b *inbox) waits() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.events) > 0
 }
 
 // take returns what waits, and reuses the slice that it gave out before.

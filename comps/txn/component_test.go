@@ -21,6 +21,7 @@ import (
 	"virtualservicesinc.com/comps/txn/store"
 	"virtualservicesinc.com/rrts/engine"
 	"virtualservicesinc.com/rrts/engine/alarm/alarmtest"
+	"virtualservicesinc.com/rrts/engine/timer"
 	"virtualservicesinc.com/rrts/journal/keyring"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/message/u128"
@@ -218,6 +219,8 @@ type cluster struct {
 	patience time.Duration
 	keep     int64 // bytes of the log that are kept and not flushed, beyond few
 
+	timer func(sfu uint16) (timer.Timer, error) // of the ticks; nil means the runtime's
+
 	hungAfter, stopWithin time.Duration // of the SFUs that start next; 0 means the defaults
 }
 
@@ -367,6 +370,9 @@ func (c *cluster) start(s *sfu) {
 					f(p.SFU, int64(c.wall(p.SFU)), time.Millisecond)
 				}
 			},
+		}
+		if c.timer != nil {
+			cfg.Timer = func() (timer.Timer, error) { return c.timer(s.number) }
 		}
 		if s.witness {
 			cfg.OpenMarker = func() (*marker.File, error) { return marker.Open(s.fs, "marker") }

@@ -23,6 +23,12 @@
 // the store's writes; readers answer queries beside them. Work crosses between
 // them in batches. Nothing else is shared.
 //
+// An idle group lives on heartbeats, and most of what one costs is to wake somebody: a
+// follower answers where the heartbeat arrives, on the interconnect's goroutine (Hear), if
+// nobody else is at the loop's work and no more than an answer can come of it. The leader
+// takes in the answers in the same way. The timer of the ticks is put off with each
+// heartbeat; it fires for a leader's next one, and when one is late.
+//
 // # Members
 //
 // Who is in the cluster, the roster, and who of them votes or learns, the group, are

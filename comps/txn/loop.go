@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
+	"sync"
 	"time"
 
 	"go.etcd.io/raft/v3"
@@ -15,6 +17,7 @@ import (
 	"virtualservicesinc.com/comps/txn/replica"
 	"virtualservicesinc.com/rrts/engine"
 	"virtualservicesinc.com/rrts/engine/router"
+	"virtualservicesinc.com/rrts/engine/timer"
 	"virtualservicesinc.com/rrts/engine/trace"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/schema/txnpb"
@@ -25,9 +28,20 @@ import (
 // should read them before it campaigns.
 const maxTicks = 2
 
-// loop owns the replica.
+// never is a time that does not come.
+const never = time.Duration(math.MaxInt64)
+
+// loop owns the replica. Whoever holds mu takes its turn at the work: the goroutine of what is
+// posted, that of the ticks, or one that brings a heartbeat.
 type loop struct {
-	c       *Component
+	c     *Component
+	timer timer.Timer
+	beat  func() // tells the host that turns are taken
+
+	mu      sync.Mutex
+	ended   bool
+	armed   time.Duration // when the timer fires; never if it does not
+	events  []func()      // reused
 	replica *replica.Replica
 	out     replica.Output
 	ticked  time.Duration // up to when ticks are counted
@@ -79,36 +93,114 @@ func newLoop(c *Component, m body) (*loop, error) {
 		return nil, err
 	}
 	l.regrouped()
-	return l, nil
+	l.timer, err = c.cfg.Timer()
+	return l, err
 }
 
-func (l *loop) run(ctx context.Context) {
+// begin starts the clock of the ticks.
+func (l *loop) begin() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.ticked = l.c.host.Now()
-	timer := time.NewTimer(l.c.cfg.Tick)
-	defer timer.Stop()
-	beat := l.c.host.Pulse("loop", loopLimit)
-	var events []func()
+	l.beat = l.c.host.Pulse("loop", loopLimit)
+	l.armed = l.ticked + l.c.cfg.Tick
+	l.timer.Arm(l.c.cfg.Tick)
+}
+
+// giveUp is for one that does not begin.
+func (l *loop) giveUp() {
+	if l.beat == nil {
+		l.timer.Close()
+	}
+}
+
+// run takes turns for what is posted.
+func (l *loop) run(ctx context.Context) {
+	defer l.end()
 	for {
-		heard := false
 		select {
 		case <-ctx.Done():
 			return
 		case <-l.c.inbox.wake:
-			heard = true
-		case <-timer.C:
 		}
-		beat()
-		events = l.c.inbox.take(events)
-		for _, f := range events {
-			f()
+		l.turn(cause{heard: true})
+	}
+}
+
+// tickOn takes turns for the ticks.
+func (l *loop) tickOn(ctx context.Context) {
+	defer l.end()
+	defer context.AfterFunc(ctx, func() { l.timer.Close() })()
+	l.timer.Run(func() { l.turn(cause{fired: true, exact: true}) })
+}
+
+// end lets nobody take a turn any more.
+func (l *loop) end() {
+	l.mu.Lock()
+	l.ended = true
+	l.mu.Unlock()
+}
+
+// hear steps a heartbeat, or the answer to one, on the goroutine that received it, if
+// nobody is at work and nothing can come of it but an answer. It reports false if it is to
+// be posted.
+func (l *loop) hear(m *raftpb.Message, events []func()) bool {
+	if !l.mu.TryLock() {
+		return false
+	}
+	defer l.mu.Unlock()
+	if l.ended || l.halted || !l.ready || l.c.inbox.waits() || !l.replica.Idle() || !l.replica.Expects(m) {
+		return false
+	}
+	for _, f := range events {
+		f()
+	}
+	l.turnLocked(cause{heard: true, exact: true, received: true})
+	return true
+}
+
+// cause is why a turn is taken.
+type cause struct {
+	fired    bool // the timer has
+	heard    bool // somebody has something to say
+	exact    bool // nothing else will come soon: a timer that fires in vain costs a wake-up
+	received bool // by who works for the interconnect, which is not to be asked for anything
+}
+
+func (l *loop) turn(why cause) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.ended {
+		l.turnLocked(why)
+	}
+}
+
+// turnLocked does what is to be done.
+func (l *loop) turnLocked(why cause) {
+	l.beat()
+	if why.fired {
+		l.armed = never
+	}
+	l.events = l.c.inbox.take(l.events)
+	for _, f := range l.events {
+		f()
+	}
+	l.tick()
+	if now := l.c.host.Now(); l.clocksDue(now) {
+		if why.received {
+			l.c.inbox.post(nil) // another turn asks for them
+		} else {
+			l.askClocks(now)
 		}
-		l.tick()
-		l.flush()
-		if l.replica.Cramped() {
-			l.c.makeRoom()
-		}
-		l.rest = l.restTicks(heard)
-		timer.Reset(l.ticked + time.Duration(l.rest)*l.c.cfg.Tick - l.c.host.Now())
+	}
+	l.flush()
+	if l.replica.Cramped() {
+		l.c.makeRoom()
+	}
+	l.rest = l.restTicks(why.heard)
+	if due := l.ticked + time.Duration(l.rest)*l.c.cfg.Tick; due < l.armed || why.exact && due != l.armed {
+		l.armed = due
+		l.timer.Arm(due - l.c.host.Now())
 	}
 }
 
@@ -154,7 +246,6 @@ func (l *loop) tick() {
 		l.compareSums(now)
 		l.unpinOld()
 	}
-	l.askClocks(now)
 	if l.leading {
 		l.sweepAwaits(now)
 	}

@@ -42,10 +42,26 @@ func (c *Component) Serve(batch []message.Request) {
 	}
 }
 
+// Hear implements engine.Hearer: what keeps the group together goes to the loop without a
+// detour, and heartbeats are answered where they arrive.
+func (c *Component) Hear(n message.Request) bool {
+	l, env := c.hears.Load(), n.Envelope()
+	if l == nil || env.Service != txnpb.ReplicaService || env.Method != txnpb.ReplicaControlMethod {
+		return false
+	}
+	d := dispatch{c: c}
+	txnpb.ServeReplica(replicaService{&d}, n)
+	if len(d.events) > 0 && (d.stepped == nil || !l.hear(d.stepped, d.events)) {
+		c.post(d.events...)
+	}
+	return true
+}
+
 // dispatch turns the requests of one Serve into the loop's events.
 type dispatch struct {
-	c      *Component
-	events []func()
+	c       *Component
+	events  []func()
+	stepped *raftpb.Message // the last one of them
 }
 
 // txnService answers clients' requests, replicaService the other members'.
@@ -207,6 +223,7 @@ func (d *dispatch) step(r message.Request, in *txnpb.RaftMessage) {
 		return
 	}
 	_ = c.checkActive(in.ActiveVersion) // a halted member takes part in the log
+	d.stepped = m
 	d.add(func() {
 		c.loop.replica.PeerFull(m.GetFrom(), in.Full)
 		c.loop.replica.PeerSlow(m.GetFrom(), in.Slow)

@@ -233,6 +233,18 @@ func (r *Replica) Step(m *raftpb.Message) {
 	}
 }
 
+// Expects reports whether m is a heartbeat of the leader that is followed, or an answer to
+// one by this leader, in the term that lasts: nobody else can come to lead by it.
+func (r *Replica) Expects(m *raftpb.Message) bool {
+	switch m.GetType() {
+	case raftpb.MsgHeartbeat:
+		return m.GetTerm() == r.term && m.GetFrom() == r.lead
+	case raftpb.MsgHeartbeatResp:
+		return m.GetTerm() == r.term && r.leading && !r.halted
+	}
+	return false
+}
+
 // Respond delivers a response of the append thread that is addressed to this
 // replica.
 func (r *Replica) Respond(m *raftpb.Message) {

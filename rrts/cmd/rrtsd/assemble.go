@@ -37,6 +37,7 @@ import (
 	"virtualservicesinc.com/rrts/config/genesis"
 	"virtualservicesinc.com/rrts/engine"
 	"virtualservicesinc.com/rrts/engine/quarantine"
+	"virtualservicesinc.com/rrts/engine/timer"
 	"virtualservicesinc.com/rrts/journal/directfs"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/message/token"
@@ -259,7 +260,7 @@ func (a *assembler) transactions() (engine.Component, error) {
 		Birth: birth, Born: func() error { return genesis.Born(dir) },
 		FS: directfs.New(vfs.Default), Dir: statedir.Journal(dir), Keys: keys, Rotation: keys, Cluster: [16]byte(c.ID),
 		SegmentBytes: a.cfg.SFU.Txn.JournalSegment, WitnessBytes: a.cfg.SFU.Txn.WitnessLog,
-		Full: disk.Full, Stopping: disk.Stop, Clocks: a.networks.clocks,
+		Full: disk.Full, Stopping: disk.Stop, Clocks: a.networks.clocks, Timer: timer.Kernel,
 		OpenStore:   func() (store.Store, error) { return store.Open(state()) },
 		OpenDamaged: func(why string) (store.Store, error) { return store.OpenDamaged(state(), why) },
 		Backup:      a.backups(),
