@@ -10,6 +10,7 @@ import (
 	"virtualservicesinc.com/net/fabric"
 	"virtualservicesinc.com/net/session"
 	"virtualservicesinc.com/rrts/engine"
+	"virtualservicesinc.com/rrts/engine/timer"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/schema/monitorpb"
 	"virtualservicesinc.com/rrts/schema/txnpb"
@@ -104,13 +105,14 @@ func (c *Connector) Start(context.Context) error {
 		}
 	})
 	c.host.Go("watch", func(ctx context.Context) {
-		tick := time.NewTicker(lookEvery)
+		tick := time.NewTimer(timer.Next(lookEvery))
 		defer tick.Stop()
 		for {
 			select {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
+				tick.Reset(timer.Next(lookEvery))
 				c.watch.look(c.host.Now())
 			}
 		}

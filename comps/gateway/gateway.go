@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"virtualservicesinc.com/rrts/engine"
+	"virtualservicesinc.com/rrts/engine/timer"
 	"virtualservicesinc.com/rrts/engine/trace"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/schema/gatewaypb"
@@ -273,7 +274,7 @@ func (g *Gateway) ledgerTime() uint64 { return uint64(max(g.cfg.Wall()+g.ahead.L
 
 // sweep cuts off the silent and the slow.
 func (g *Gateway) sweep(ctx context.Context) {
-	ticker := time.NewTicker(min(sweepTick, g.cfg.Heartbeat))
+	ticker := time.NewTimer(timer.Next(min(sweepTick, g.cfg.Heartbeat)))
 	defer ticker.Stop()
 	next := g.host.Now() + g.cfg.Heartbeat
 	for {
@@ -281,6 +282,7 @@ func (g *Gateway) sweep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+			ticker.Reset(timer.Next(min(sweepTick, g.cfg.Heartbeat)))
 		}
 		g.mu.Lock()
 		conns := g.connsLocked()

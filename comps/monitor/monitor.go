@@ -12,6 +12,7 @@ import (
 	"virtualservicesinc.com/comps/monitor/judge"
 	"virtualservicesinc.com/comps/monitor/mail"
 	"virtualservicesinc.com/rrts/engine"
+	"virtualservicesinc.com/rrts/engine/timer"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/schema/enginepb"
 	"virtualservicesinc.com/rrts/schema/monitorpb"
@@ -209,7 +210,7 @@ func (m *Monitor) tell(changes []judge.Change) {
 
 // every calls look at once and then again and again, until ctx ends.
 func every(ctx context.Context, d time.Duration, look func()) {
-	tick := time.NewTicker(d)
+	tick := time.NewTimer(timer.Next(d))
 	defer tick.Stop()
 	for {
 		look()
@@ -217,6 +218,7 @@ func every(ctx context.Context, d time.Duration, look func()) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			tick.Reset(timer.Next(d))
 		}
 	}
 }

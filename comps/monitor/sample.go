@@ -10,6 +10,7 @@ import (
 
 	"virtualservicesinc.com/comps/monitor/judge"
 	"virtualservicesinc.com/rrts/engine/router"
+	"virtualservicesinc.com/rrts/engine/timer"
 	"virtualservicesinc.com/rrts/schema/gatewaypb"
 	"virtualservicesinc.com/rrts/schema/monitorpb"
 	"virtualservicesinc.com/rrts/schema/txnpb"
@@ -61,7 +62,7 @@ func newSampler(m *Monitor) *sampler {
 
 // run samples until ctx ends.
 func (s *sampler) run(ctx context.Context) {
-	tick := time.NewTicker(sampleEvery)
+	tick := time.NewTimer(timer.Next(sampleEvery))
 	defer tick.Stop()
 	s.look(ctx)
 	for {
@@ -69,6 +70,7 @@ func (s *sampler) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			tick.Reset(timer.Next(sampleEvery))
 			s.look(ctx)
 		case give := <-s.m.asks:
 			if s.m.host.Now()-s.at > freshFor {

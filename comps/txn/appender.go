@@ -9,6 +9,7 @@ import (
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 
+	"virtualservicesinc.com/rrts/engine/timer"
 	"virtualservicesinc.com/rrts/engine/trace"
 	"virtualservicesinc.com/rrts/journal"
 )
@@ -270,7 +271,7 @@ const (
 
 // upkeep reserves journal space, flushes the state and cuts the log.
 func (c *Component) upkeep(ctx context.Context) {
-	ticker := time.NewTicker(upkeepInterval)
+	ticker := time.NewTimer(timer.Next(upkeepInterval))
 	defer ticker.Stop()
 	full := false
 	needs := needs{c: c}
@@ -324,6 +325,7 @@ func (c *Component) upkeep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+			ticker.Reset(timer.Next(upkeepInterval))
 		case <-c.cramped:
 		}
 	}

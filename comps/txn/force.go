@@ -13,6 +13,7 @@ import (
 	"virtualservicesinc.com/comps/txn/entry"
 	"virtualservicesinc.com/comps/txn/roster"
 	"virtualservicesinc.com/rrts/engine"
+	"virtualservicesinc.com/rrts/engine/timer"
 	"virtualservicesinc.com/rrts/journal"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/schema/txnpb"
@@ -75,13 +76,14 @@ func (c *Component) survey(ctx context.Context, group *roster.State) map[uint32]
 // acquaint keeps what is known of the others fresh: when one of them is dead it is all
 // that there is to decide by.
 func (c *Component) acquaint(ctx context.Context) {
-	ticker := time.NewTicker(acquaintInterval)
+	ticker := time.NewTimer(timer.Next(acquaintInterval))
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+			ticker.Reset(timer.Next(acquaintInterval))
 			c.survey(ctx, c.group.Load())
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"virtualservicesinc.com/rrts/engine/timer"
 	"virtualservicesinc.com/rrts/schema/enginepb"
 )
 
@@ -148,9 +149,9 @@ func (e *Engine) farewell() {
 // loop is the engine's own goroutine: it ends what has expired, tries the backlog
 // again, and watches the Components.
 func (e *Engine) loop(ctx context.Context) {
-	timer := time.NewTimer(watchEvery)
-	defer timer.Stop()
-	look := e.clock() + watchEvery
+	sleep := time.NewTimer(watchEvery)
+	defer sleep.Stop()
+	look := e.clock() + timer.Next(watchEvery)
 	awake := e.clock() // since when this process has run without a pause
 	for {
 		now := e.clock()
@@ -166,7 +167,7 @@ func (e *Engine) loop(ctx context.Context) {
 				e.progress.Add(1)
 			}
 			e.alarms.settle()
-			look = now + watchEvery
+			look = now + timer.Next(watchEvery)
 		}
 		wake := look
 		if e.backlog.flush(e.transport()) {
@@ -179,11 +180,11 @@ func (e *Engine) loop(ctx context.Context) {
 		}
 		e.armed = wake
 		w.end()
-		timer.Reset(max(wake-e.clock(), 0))
+		sleep.Reset(max(wake-e.clock(), 0))
 		select {
 		case <-ctx.Done():
 			return
-		case <-timer.C:
+		case <-sleep.C:
 		case <-e.rearm:
 		}
 	}

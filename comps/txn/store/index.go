@@ -61,17 +61,21 @@ func (d *DB) index(set ledger.Set, to uint64) {
 	}
 }
 
-// indexSome indexes a piece of what is not indexed yet, unless a query does.
-func (d *DB) indexSome() {
+// indexSome indexes a piece of what is not indexed yet, unless a query does. It reports false
+// if there was none.
+func (d *DB) indexSome() bool {
 	if !d.indexing.TryLock() {
-		return
+		return true
 	}
 	defer d.indexing.Unlock()
 	if last := d.LastAccount(); d.indexed[ledger.Accounts] < last {
 		d.indexNext(ledger.Accounts, last)
 	} else if last := d.LastEvent(); d.indexed[ledger.Transfers] < last {
 		d.indexNext(ledger.Transfers, last)
+	} else {
+		return false
 	}
+	return true
 }
 
 // indexNext indexes the next chunk of rows of a set, none later than to. It needs

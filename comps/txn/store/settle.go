@@ -10,6 +10,7 @@ import (
 
 	"virtualservicesinc.com/comps/ledger"
 	"virtualservicesinc.com/comps/ledger/idmap"
+	"virtualservicesinc.com/rrts/engine/timer"
 	"virtualservicesinc.com/rrts/message/u128"
 	"virtualservicesinc.com/rrts/schema/ledgerpb"
 )
@@ -43,7 +44,7 @@ func (d *DB) retire() {
 
 // background settles, and builds indexes when nothing else happens.
 func (d *DB) background() {
-	idle := time.NewTicker(idleInterval)
+	idle := time.NewTimer(timer.Next(idleInterval))
 	defer idle.Stop()
 	var seen uint64
 	for {
@@ -56,10 +57,14 @@ func (d *DB) background() {
 			d.mu.RLock()
 			commits := d.commits
 			d.mu.RUnlock()
+			rest := idleInterval
 			if commits == seen || d.unindexed.Load() > maxUnindexed {
-				d.indexSome()
+				if !d.indexSome() {
+					rest = restInterval
+				}
 			}
 			seen = commits
+			idle.Reset(timer.Next(rest))
 		}
 	}
 }
@@ -68,6 +73,8 @@ const (
 	// idleInterval is how long a store must have had no Commit before it builds
 	// indexes of its own accord.
 	idleInterval = 250 * time.Millisecond
+	// restInterval is how soon one that has built all looks for the next Commit.
+	restInterval = time.Second
 	// maxUnindexed is how many events a busy store lets wait for their indexes, and
 	// so bounds how long the first query waits: some seconds.
 	maxUnindexed = 4 << 20

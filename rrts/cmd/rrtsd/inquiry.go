@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"virtualservicesinc.com/rrts/config"
+	"virtualservicesinc.com/rrts/engine/timer"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/message/frame"
 	"virtualservicesinc.com/rrts/schema/gatewaypb"
@@ -33,13 +34,14 @@ const (
 // their gateways tell anybody whose they are. It asks for as long as it hears no other
 // SFU, over TLS and the cluster's own authority, and says so to the owner of removed.
 func (k *keeper) inquire(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
+	tick := time.NewTimer(timer.Next(time.Second))
 	defer tick.Stop()
 	for next := k.now() + unheard; ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			tick.Reset(timer.Next(time.Second))
 		}
 		switch now := k.now(); {
 		case k.hears():

@@ -36,6 +36,7 @@ import (
 	"virtualservicesinc.com/rrts/config"
 	"virtualservicesinc.com/rrts/engine"
 	"virtualservicesinc.com/rrts/engine/child"
+	"virtualservicesinc.com/rrts/engine/timer"
 	"virtualservicesinc.com/sysd"
 )
 
@@ -135,7 +136,7 @@ func (s *sfu) serve(log *slog.Logger) error {
 	go s.keeper.run(ctx)
 	go s.keeper.inquire(ctx)
 
-	beat := time.NewTicker(beatInterval)
+	beat := time.NewTimer(timer.Next(beatInterval))
 	defer beat.Stop()
 	stopping := false
 	var gone error // why there is nothing to come back to
@@ -170,6 +171,7 @@ func (s *sfu) serve(log *slog.Logger) error {
 		case <-hangups:
 			s.reloadNow(notifier, log)
 		case <-beat.C:
+			beat.Reset(timer.Next(beatInterval))
 			// The watchdog is answered, and a drain given more time, by real progress only.
 			if !alive.beats() {
 				continue

@@ -19,6 +19,7 @@ import (
 	"virtualservicesinc.com/rrts/cmd/internal/members"
 	"virtualservicesinc.com/rrts/config"
 	"virtualservicesinc.com/rrts/config/genesis"
+	"virtualservicesinc.com/rrts/engine/timer"
 	"virtualservicesinc.com/rrts/schema/gatewaypb"
 	"virtualservicesinc.com/rrts/schema/txnpb"
 )
@@ -256,7 +257,7 @@ func fabricPeers(self *config.Member, peers []config.Peer) []fabric.Peer {
 // run takes up what is offered until ctx ends.
 func (k *keeper) run(ctx context.Context) {
 	kept := members.Roster(k.cfg.Cluster)
-	retry := time.NewTicker(rosterRetry)
+	retry := time.NewTimer(timer.Next(rosterRetry))
 	defer retry.Stop()
 	for {
 		select {
@@ -264,6 +265,7 @@ func (k *keeper) run(ctx context.Context) {
 			return
 		case <-k.wake:
 		case <-retry.C:
+			retry.Reset(timer.Next(rosterRetry))
 		}
 		k.mu.Lock()
 		newest := k.newest

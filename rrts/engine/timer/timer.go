@@ -24,6 +24,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Next is how long it is to a multiple of d by the wall clock, from d/2 to d and a half. Loops
+// that look again and again, and need not be exact, wait for so long: those of a process look
+// at the same moment, and wake it once. A clock that is set costs one of them half a d.
+func Next(d time.Duration) time.Duration {
+	return d + d/2 - (time.Duration(time.Now().UnixNano())+d/2)%d
+}
+
 // Timer fires once after each Arm.
 type Timer interface {
 	// Arm lets the timer fire when d has passed, at once if that is not above 0, and not

@@ -2,6 +2,7 @@ package timer
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -52,4 +53,23 @@ func TestTimer(t *testing.T) {
 		timer.Arm(time.Hour)
 		<-ended
 	}
+}
+
+// TestNext: loops that began at any time look at the same moments, each once in its time.
+func TestNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		for range 1000 {
+			for _, d := range []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second} {
+				wait := Next(d)
+				if wait < d/2 || wait > d+d/2 {
+					t.Fatalf("%v to the next of each %v", wait, d)
+				}
+				if at := time.Since(begin) + wait; at%d != 0 {
+					t.Fatalf("at %v for each %v", at, d)
+				}
+			}
+			time.Sleep(1234567 * time.Nanosecond)
+		}
+	})
 }
