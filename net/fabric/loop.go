@@ -135,9 +135,14 @@ func (f *Fabric) transmitLocked(now time.Duration) {
 // saves; but a wake-up for nothing, under traffic, is at the expense of somebody's turn.
 const soon = 300 * time.Microsecond
 
+// calm is how long nothing is to do where the timer is put off at once: no ack is waited
+// for, and a firing in vain would be a wake-up from sleep.
+const calm = 10 * time.Millisecond
+
 // armLocked sets the timer, if it is to fire sooner than it would, or would in vain.
 func (f *Fabric) armLocked(now time.Duration) {
-	if next := f.core.NextTimeout(); next < f.armed || f.armed < now+soon && next > now+soon {
+	next := f.core.NextTimeout()
+	if next < f.armed || next > f.armed && (f.armed < now+soon && next > now+soon || next > now+calm) {
 		f.armed = next
 		if f.poller != nil {
 			f.poller.Arm(next - now)

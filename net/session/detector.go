@@ -11,10 +11,10 @@ const (
 	// never is a time that does not come.
 	never = time.Duration(math.MaxInt64)
 
-	// pauseTolerance is how long after a probe was due no call may have come before
-	// this process counts as paused: longer than a busy machine keeps a goroutine
-	// waiting, shorter than what the peer's silence is judged by.
-	pauseTolerance = 50 * time.Millisecond
+	// pauseTolerance is how much longer than a probe's interval no call may have come
+	// before this process counts as paused: longer than a busy machine keeps a goroutine
+	// waiting, and with the interval shorter than what the peer's silence is judged by.
+	pauseTolerance = 60 * time.Millisecond
 	// maxStretch bounds the factor by which a process that was paused stretches its
 	// judgement; each pause doubles it, each stretchDecay without one halves it.
 	maxStretch   = 8
@@ -103,8 +103,7 @@ func (s *Session) tick(now time.Duration, p *path) {
 		p.holdLevel = 0
 	}
 	p.slack -= p.slack / slackDecay
-	// Only while all is well: what is not answered is asked for in so many words.
-	if p.alive && p.sequence-p.replied <= 1 && p.newest.next > 0 && p.stood+1 < maxStands {
+	if p.mayStand() {
 		p.stood++
 		p.count(p.newest)
 		p.prove()
@@ -117,7 +116,35 @@ func (s *Session) tick(now time.Duration, p *path) {
 	p.tickMTU(now)
 	// Multiples of the interval: all sessions of a process wake it together. After a
 	// pause probes do not pile up.
-	p.probeAt = (now+s.cfg.ProbeInterval/2)/s.cfg.ProbeInterval*s.cfg.ProbeInterval + s.cfg.ProbeInterval
+	due := (now + s.cfg.ProbeInterval/2) / s.cfg.ProbeInterval * s.cfg.ProbeInterval
+	if now < p.probeAt {
+		due = p.probeAt // it was early
+	}
+	p.probeAt = due + s.cfg.ProbeInterval
+}
+
+// stand lets a packet that has just left on a network stand for its next probe at once, if
+// that is due soon and all is well: nobody need wake for it.
+func (s *Session) stand(now time.Duration, p *path) {
+	if now >= p.probeAt || now < p.probeAt-s.cfg.ProbeInterval*4/5 {
+		return
+	}
+	if p.prove(); p.mayStand() {
+		s.tick(now, p)
+	}
+}
+
+// standsSoon reports whether a packet that is about to leave will stand for the next probe.
+func (s *Session) standsSoon(p *path) bool {
+	return s.send[LaneControl].fresh() > 0 && p.carrier && p.standable()
+}
+
+// mayStand reports whether the last packet may stand for the next probe. Only while all is
+// well: what is not answered is asked for in so many words.
+func (p *path) mayStand() bool { return p.standable() && p.newest.next > 0 }
+
+func (p *path) standable() bool {
+	return p.alive && p.sequence-p.replied <= 1 && p.stood+1 < maxStands
 }
 
 // count numbers the next probe, or what stands for it.

@@ -99,7 +99,8 @@
 // Each network carries probes of its own, both ways; each probe carries the answer
 // to the peer's last one. Any packet that wants an ack stands for the next probe: that it
 // arrived there, and that the peer was heard there since, proves as much; a real probe
-// still leaves once in 200 ms, or when something stays unanswered. Probes are due at
+// still leaves once in 200 ms, or when something stays unanswered. If the probe is due within
+// four fifths of its interval the packet stands for it as it leaves, and nobody wakes for it. Probes are due at
 // multiples of their interval, and up to two fifths of it earlier when the caller is
 // awake anyway (Early): what happens together costs one wake-up. A network is down when its carrier is, or when four
 // probes stay unanswered. When it comes back it is held down for a while, longer

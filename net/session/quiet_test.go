@@ -55,6 +55,27 @@ func TestHeartbeatsStandForProbes(t *testing.T) {
 	}
 }
 
+// TestHeartbeatsSaveWakeUps: what stands for a probe does so when it leaves, so that who
+// sends heartbeats, or answers them, need not wake in between, but for the one interval of
+// six that has none.
+func TestHeartbeatsSaveWakeUps(t *testing.T) {
+	w := newWorld(t, 96, nil)
+	w.up()
+	var woken [2]int
+	for range 100 {
+		heartbeats(t, w, 2*time.Millisecond, time.Millisecond)
+		for i, n := range w.node {
+			if n.session.NextTimeout() < w.now+28*time.Millisecond {
+				woken[i]++
+			}
+		}
+		w.run(28 * time.Millisecond)
+	}
+	if woken[0] > 25 || woken[1] > 25 {
+		t.Errorf("woken between %v of 100 heartbeats", woken)
+	}
+}
+
 // TestStandsProveOneNetwork: what stands for a probe proves its network and no other, in
 // both directions, although acks come by the one that is left.
 func TestStandsProveOneNetwork(t *testing.T) {

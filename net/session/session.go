@@ -268,7 +268,7 @@ func (s *Session) Early(now time.Duration) {
 	}
 	s.observe(now)
 	for i := range s.path {
-		if p := &s.path[i]; p.exists() && now >= p.probeAt-s.early() {
+		if p := &s.path[i]; p.exists() && now >= p.probeAt-s.early() && !s.standsSoon(p) {
 			s.tick(now, p)
 		}
 	}

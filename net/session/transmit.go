@@ -435,6 +435,9 @@ func (s *Session) seal(now time.Duration, dst []byte, end int, on Networks) (int
 		if on.Has(Network(i)) {
 			d.sent[i] = s.path[i].sent
 			s.path[i].sending(now, number, size, wantsAck)
+			if wantsAck {
+				s.stand(now, &s.path[i])
+			}
 		}
 	}
 	d.quiet = d.credits == 0 && d.only(LaneControl)
