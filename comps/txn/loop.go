@@ -181,9 +181,11 @@ func (l *loop) turnLocked(why cause) {
 	if why.fired {
 		l.armed = never
 	}
-	l.events = l.c.inbox.take(l.events)
-	for _, f := range l.events {
-		f()
+	if !why.received { // what was posted meanwhile may wait for the interconnect
+		l.events = l.c.inbox.take(l.events)
+		for _, f := range l.events {
+			f()
+		}
 	}
 	l.tick()
 	if now := l.c.host.Now(); l.clocksDue(now) {
