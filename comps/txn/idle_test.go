@@ -1,6 +1,7 @@
 package txn_test
 
 import (
+	"errors"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -45,6 +46,45 @@ func TestIdleGroupSleeps(t *testing.T) {
 			if sfu == lead && (n < 330 || n > 350) || sfu != lead && n > 60 {
 				t.Errorf("SFU %d, leading %v: its timer fired %d times in 10 s", sfu, sfu == lead, n)
 			}
+		}
+	})
+}
+
+// failing is a timer that panics once it is told to.
+type failing struct {
+	timer.Timer
+	now *atomic.Bool
+}
+
+func (f failing) Run(fire func()) {
+	f.Timer.Run(func() {
+		if f.now.CompareAndSwap(true, false) {
+			panic("it was told to")
+		}
+		fire()
+	})
+}
+
+// TestNoTimer: a member that gets no timer for its next life, because the process has too
+// many files open, closes what it has opened, and lives when there is one.
+func TestNoTimer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var now atomic.Bool
+		timers := 0
+		c := newClusterOf(t, 1, func(_ uint16, fs *vfs.MemFS) vfs.FS { return fs }, func(c *cluster) {
+			c.timer = func(uint16) (timer.Timer, error) {
+				if timers++; timers == 2 {
+					return nil, errors.New("too many open files")
+				}
+				return failing{timer.Runtime(), &now}, nil
+			}
+		})
+		mustCommit(t, c.submit(c.sfus[0], opening()))
+		now.Store(true)
+		time.Sleep(5 * time.Second)
+		mustCommit(t, c.submit(c.sfus[0], transferOf(1)))
+		if timers != 3 {
+			t.Errorf("%d timers were asked for, want 3", timers)
 		}
 	})
 }

@@ -107,9 +107,9 @@ func (l *loop) begin() {
 	l.timer.Arm(l.c.cfg.Tick)
 }
 
-// giveUp is for one that does not begin.
+// giveUp is for one that does not begin, perhaps because there is no timer.
 func (l *loop) giveUp() {
-	if l.beat == nil {
+	if l.beat == nil && l.timer != nil {
 		l.timer.Close()
 	}
 }
