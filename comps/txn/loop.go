@@ -152,19 +152,18 @@ func (l *loop) hear(m *raftpb.Message, events []func()) bool {
 	if l.ended || l.halted || !l.ready || l.c.inbox.waits() || !l.replica.Idle() || !l.replica.Expects(m) {
 		return false
 	}
-	for _, f := range events {
-		f()
-	}
-	l.turnLocked(cause{heard: true, exact: true, received: true})
+	l.turnLocked(cause{heard: true, exact: true, received: events})
 	return true
 }
 
 // cause is why a turn is taken.
 type cause struct {
-	fired    bool // the timer has
-	heard    bool // somebody has something to say
-	exact    bool // nothing else will come soon: a timer that fires in vain costs a wake-up
-	received bool // by who works for the interconnect, which is not to be asked for anything
+	fired bool // the timer has
+	heard bool // somebody has something to say
+	exact bool // nothing else will come soon: a timer that fires in vain costs a wake-up
+	// received is what came by who works for the interconnect, which is not to be asked for
+	// anything; nil if nothing did.
+	received []func()
 }
 
 func (l *loop) turn(why cause) {
@@ -175,21 +174,25 @@ func (l *loop) turn(why cause) {
 	}
 }
 
-// turnLocked does what is to be done.
+// turnLocked does what is to be done. A turn that panics is the last one: nobody goes on with
+// what it leaves half done.
 func (l *loop) turnLocked(why cause) {
+	l.ended = true
 	l.beat()
 	if why.fired {
 		l.armed = never
 	}
-	if !why.received { // what was posted meanwhile may wait for the interconnect
+	events := why.received
+	if events == nil { // otherwise what was posted meanwhile may wait for the interconnect
 		l.events = l.c.inbox.take(l.events)
-		for _, f := range l.events {
-			f()
-		}
+		events = l.events
+	}
+	for _, f := range events {
+		f()
 	}
 	l.tick()
 	if now := l.c.host.Now(); l.clocksDue(now) {
-		if why.received {
+		if why.received != nil {
 			l.c.inbox.post(nil) // another turn asks for them
 		} else {
 			l.askClocks(now)
@@ -204,6 +207,7 @@ func (l *loop) turnLocked(why cause) {
 		l.armed = due
 		l.timer.Arm(due - l.c.host.Now())
 	}
+	l.ended = false
 }
 
 // restTicks is how many ticks may pass before the loop must look at the clock again. An
