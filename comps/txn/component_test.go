@@ -44,6 +44,8 @@ type wire struct {
 	late   uint16
 	lateBy time.Duration
 	queue  chan delivery
+	// seen, if not nil, is told of everything that is sent.
+	seen atomic.Pointer[func(from, to uint16, lane message.Lane)]
 }
 
 // delivery is one that comes late.
@@ -158,6 +160,9 @@ func (p *plug) Stop() {
 // Send implements engine.Transport.
 func (p *plug) Send(to uint16, lane message.Lane, record []byte) error {
 	record = append([]byte(nil), record...)
+	if seen := p.w.seen.Load(); seen != nil {
+		(*seen)(p.self, to, lane)
+	}
 	p.w.mu.Lock()
 	inlet := p.w.inlets[to]
 	if p.w.cut != 0 && (p.w.cut == to || p.w.cut == p.self) {

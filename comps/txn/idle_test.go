@@ -2,6 +2,7 @@ package txn_test
 
 import (
 	"errors"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -10,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"virtualservicesinc.com/rrts/engine/timer"
+	"virtualservicesinc.com/rrts/message"
 )
 
 // firing counts how often a timer fires.
@@ -46,6 +48,38 @@ func TestIdleGroupSleeps(t *testing.T) {
 			if sfu == lead && (n < 330 || n > 350) || sfu != lead && n > 60 {
 				t.Errorf("SFU %d, leading %v: its timer fired %d times in 10 s", sfu, sfu == lead, n)
 			}
+		}
+	})
+}
+
+// TestHeartbeatsKeepTime: answers that come late, from members whose machines are busy, do not
+// put the next heartbeat off.
+func TestHeartbeatsKeepTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		c.submit(c.leader(), opening())
+		c.agree()
+		lead := c.leader()
+		c.delay(lead, 15*time.Millisecond)
+		time.Sleep(time.Second)
+		var mu sync.Mutex
+		var last, longest time.Duration
+		count, began := 0, time.Now()
+		seen := func(from, to uint16, lane message.Lane) {
+			if from == lead.number && to == lead.number%3+1 && lane == message.LaneControl {
+				mu.Lock()
+				now := time.Since(began)
+				count, last, longest = count+1, now, max(longest, now-last)
+				mu.Unlock()
+			}
+		}
+		c.wire.seen.Store(&seen)
+		time.Sleep(3 * time.Second)
+		c.wire.seen.Store(nil)
+		mu.Lock()
+		defer mu.Unlock()
+		if count < 95 || count > 105 || longest > 31*time.Millisecond {
+			t.Errorf("%d heartbeats in 3 s, up to %v apart; want one each 30 ms", count, longest)
 		}
 	})
 }

@@ -203,7 +203,9 @@ func (l *loop) turnLocked(why cause) {
 		l.c.makeRoom()
 	}
 	l.rest = l.restTicks(why.heard)
-	if due := l.ticked + time.Duration(l.rest)*l.c.cfg.Tick; due < l.armed || why.exact && due != l.armed {
+	// A leader puts nothing off: it is the timer that keeps its heartbeats apart, and an answer
+	// to one that comes late must not delay the next.
+	if due := l.ticked + time.Duration(l.rest)*l.c.cfg.Tick; due < l.armed || why.exact && !l.leading && due != l.armed {
 		l.armed = due
 		l.timer.Arm(due - l.c.host.Now())
 	}
