@@ -60,6 +60,8 @@ type listeners struct {
 	c    *Component
 	wake chan struct{}
 	any  atomic.Bool // somebody waits
+	// sleeps says that run does not look at the clock.
+	sleeps atomic.Bool
 
 	mu        sync.Mutex
 	stopped   bool
@@ -101,7 +103,8 @@ func (l *listeners) applied() {
 
 // somebody says that somebody waits.
 func (l *listeners) somebody() {
-	if !l.any.Swap(true) {
+	l.any.Store(true)
+	if l.sleeps.Swap(false) {
 		l.wakeUp() // it looks at the clock from now on
 	}
 }
@@ -263,7 +266,12 @@ func (l *listeners) run(ctx context.Context) {
 	tick := time.NewTicker(listenTick)
 	defer tick.Stop()
 	for ticks := true; ; {
-		if waits := l.any.Load(); waits != ticks {
+		l.sleeps.Store(true) // before it looks: who comes behind the look wakes it
+		waits := l.any.Load()
+		if waits {
+			l.sleeps.Store(false)
+		}
+		if waits != ticks {
 			if ticks = waits; ticks {
 				tick.Reset(listenTick)
 			} else {

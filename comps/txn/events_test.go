@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"virtualservicesinc.com/comps/txn/store"
 	"virtualservicesinc.com/rrts/message"
 	"virtualservicesinc.com/rrts/message/u128"
 	"virtualservicesinc.com/rrts/schema/txnpb"
@@ -83,6 +86,41 @@ func TestEventsWait(t *testing.T) {
 	if a := c.ask(lead, &txnpb.EventsRequest{After: &txnpb.Position{Epoch: end.Epoch, Group: 1, Csn: 9}, WaitMillis: 1}); len(a.Events) != 0 || a.End || a.Next.Csn != 9 {
 		t.Errorf("a position that nobody knows: %v", a)
 	}
+}
+
+// viewed is a store that counts how often it is looked at.
+type viewed struct {
+	store.Store
+	count *atomic.Int64
+}
+
+func (v viewed) View() (store.View, error) {
+	v.count.Add(1)
+	return v.Store.View()
+}
+
+// TestEventsAhead: a question whose position is behind expiries that are not applied here yet
+// waits, and is not asked again and again meanwhile.
+func TestEventsAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var looks atomic.Int64
+		c := newEmptyCluster(t)
+		s := newSFU(1)
+		s.wrap = func(db *store.DB) store.Store { return viewed{db, &looks} }
+		c.sfus = append(c.sfus, s)
+		c.begin()
+		mustCommit(t, c.submit(s, opening()))
+		end := c.ask(s, &txnpb.EventsRequest{FromEnd: true}).Next
+		ahead := *end
+		ahead.N++
+		looks.Store(0)
+		if a := c.ask(s, &txnpb.EventsRequest{After: &ahead, WaitMillis: 5000}); len(a.Events) != 0 || a.End {
+			t.Errorf("%v", a)
+		}
+		if n := looks.Load(); n > 250 { // two with each listenTick
+			t.Errorf("looked at the state %d times in 5 s", n)
+		}
+	})
 }
 
 // TestEventsOfStoppingReplica: who waits there is sent to another at once.
