@@ -188,10 +188,15 @@ func (s *Session) answered(now time.Duration, r *wire.Reply) {
 	if int(r.Size) >= p.maxMTU && p.maxMTU > BaseMTU {
 		p.mtu, p.mtuSeen, p.mtuAt, p.mtuLeft = p.maxMTU, now, now+mtuVerify, mtuTries
 	}
-	if !p.exists() || r.Sequence-p.replied-1 >= p.sequence-p.replied { // not between replied and sequence
+	if !p.exists() || p.sequence-r.Sequence >= maxStands { // not sent yet, or long ago
 		return
 	}
-	p.replied = r.Sequence
+	// What stood for a later probe may have been acked already: then the reply proves nothing
+	// new, but it tells the time.
+	late := r.Sequence-p.replied-1 >= p.sequence-p.replied // not between replied and sequence
+	if !late {
+		p.replied = r.Sequence
+	}
 	sent := time.Duration(r.SentNanos)
 	rtt := now - sent - time.Duration(r.HeldNanos)
 	if sent < p.downAt && !p.alive || rtt < 0 {
@@ -200,6 +205,9 @@ func (s *Session) answered(now time.Duration, r *wire.Reply) {
 	if sent >= s.resumedAt {
 		p.sample(rtt)
 		s.compareClocks(now, rtt, r.WallNanos)
+	}
+	if late {
+		return
 	}
 	p.stale = false
 	if p.waiting {

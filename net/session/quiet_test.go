@@ -55,6 +55,38 @@ func TestHeartbeatsStandForProbes(t *testing.T) {
 	}
 }
 
+// TestHeartbeatsLeaveTheClocks: at whichever moments beside the probes heartbeats leave, both
+// sides go on to measure the round trip and the peer's clock, although what stands for a later
+// probe may be acked before the reply to an earlier one arrives.
+func TestHeartbeatsLeaveTheClocks(t *testing.T) {
+	for _, interval := range []time.Duration{25 * time.Millisecond, 30 * time.Millisecond, 40 * time.Millisecond} {
+		for after := time.Duration(0); after < 25*time.Millisecond; after += 5 * time.Millisecond {
+			w := newWorld(t, 97, nil)
+			w.up()
+			w.run(after)
+			for i := range w.node {
+				w.node[i].session.SetWall(w.now, int64(i)*int64(time.Second)+1)
+			}
+			for range 2 * time.Second / interval {
+				for _, n := range w.node { // the second answers a moment later
+					if err := n.session.Send(w.now, LaneControl, make([]byte, 50)); err != nil {
+						t.Fatal(err)
+					}
+					w.run(time.Millisecond)
+				}
+				w.run(interval - 2*time.Millisecond)
+			}
+			for i, n := range w.node {
+				var st Stats
+				n.session.Stats(&st)
+				if !near(st.ClockOffset, time.Duration(1-2*i)*time.Second, time.Millisecond) {
+					t.Errorf("each %v, first after %v: to SFU %d the peer's clock is %v off", interval, after, i+1, st.ClockOffset)
+				}
+			}
+		}
+	}
+}
+
 // TestHeartbeatsSaveWakeUps: what stands for a probe does so when it leaves, so that who
 // sends heartbeats, or answers them, need not wake in between, but for the one interval of
 // six that has none.
