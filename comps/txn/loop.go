@@ -203,9 +203,7 @@ func (l *loop) turnLocked(why cause) {
 		l.c.makeRoom()
 	}
 	l.rest = l.restTicks(why.heard)
-	// A leader puts nothing off: it is the timer that keeps its heartbeats apart, and an answer
-	// to one that comes late must not delay the next.
-	if due := l.ticked + time.Duration(l.rest)*l.c.cfg.Tick; due < l.armed || why.exact && !l.leading && due != l.armed {
+	if due := l.ticked + time.Duration(l.rest)*l.c.cfg.Tick; due < l.armed || why.exact && due != l.armed {
 		l.armed = due
 		l.timer.Arm(due - l.c.host.Now())
 	}
@@ -217,14 +215,13 @@ func (l *loop) turnLocked(why cause) {
 // one is due, nor a member that was just spoken to until one is late. Only silence is
 // counted tick by tick, so that an election comes when its time has come.
 func (l *loop) restTicks(heard bool) int {
-	heartbeat := int(l.c.cfg.Heartbeat / l.c.cfg.Tick)
 	switch {
 	case !l.replica.Idle():
 		return 1
 	case l.leading:
-		return heartbeat
+		return l.replica.NextBeat()
 	case heard:
-		return heartbeat + 1
+		return int(l.c.cfg.Heartbeat/l.c.cfg.Tick) + 1
 	}
 	return 1
 }

@@ -121,7 +121,9 @@ type Replica struct {
 	marks      told              // chains
 	sums       told              // sums of rows
 	halted     bool
-	silent     int // ticks since the leader was heard, of a halted member
+	silent     int    // ticks since the leader was heard, of a halted member
+	beats      int    // ticks since the last heartbeat of this leader,
+	beatTerm   uint64 // in this term
 
 	work    work
 	reads   reads
@@ -192,7 +194,7 @@ func (r *Replica) Tick(now time.Duration, wall uint64) {
 	case r.halted:
 		r.tickHalted()
 	default:
-		r.node.Tick()
+		r.tickRaft()
 	}
 	if r.handing && r.node.BasicStatus().LeadTransferee == 0 {
 		r.handing = false // raft gave it up
@@ -204,6 +206,21 @@ func (r *Replica) Tick(now time.Duration, wall uint64) {
 	r.tickLease(now)
 	r.propose(now, wall)
 }
+
+// tickRaft advances raft's time, and counts as raft does how far the next heartbeat is.
+func (r *Replica) tickRaft() {
+	r.node.Tick()
+	st := r.node.BasicStatus()
+	if st.RaftState != raft.StateLeader || st.GetTerm() != r.beatTerm {
+		r.beats, r.beatTerm = 0, st.GetTerm()
+	}
+	if st.RaftState == raft.StateLeader {
+		r.beats = (r.beats + 1) % r.cfg.Heartbeat
+	}
+}
+
+// NextBeat is how many ticks there are to a leader's next heartbeat, 1 to Config.Heartbeat.
+func (r *Replica) NextBeat() int { return r.cfg.Heartbeat - r.beats }
 
 // Full tells whether the disk has no room for new work: it is answered OVERLOADED then,
 // and so is what waited for room. What is under way has its room.

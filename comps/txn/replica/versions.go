@@ -70,7 +70,7 @@ func (r *Replica) Halted() bool { return r.halted }
 // another.
 func (r *Replica) tickHalted() {
 	if r.leading {
-		r.node.Tick()
+		r.tickRaft()
 		r.HandOver()
 		return
 	}

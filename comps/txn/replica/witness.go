@@ -48,7 +48,7 @@ func (r *Replica) Witness(id uint64) bool { return id != 0 && r.isWitness(id) }
 func (r *Replica) tickWitness() {
 	w := &r.witness
 	if w.lifting {
-		r.node.Tick()
+		r.tickRaft()
 		r.lift()
 		return
 	}
