@@ -122,7 +122,8 @@ func (p *Poller) Run(drain func()) {
 	})
 }
 
-// Close ends Run; it does not wait for it.
+// Close ends Run. It waits for a drain that is under way, which may still Arm: who calls it
+// holds nothing that drain waits for, and is not drain.
 func (p *Poller) Close() error {
 	p.closed.Store(true)
 	err := p.file.Close()

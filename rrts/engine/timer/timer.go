@@ -40,7 +40,8 @@ type Timer interface {
 	// Run calls fire when the timer has fired, until Close. It is called once. An Arm that
 	// comes while the timer fires may cost a call too many; none is lost.
 	Run(fire func())
-	// Close ends Run; it does not wait for it. It is called once.
+	// Close ends Run. It may wait for a fire that is under way: who calls it holds nothing
+	// that fire waits for, and is not fire. It is called once.
 	Close() error
 }
 
