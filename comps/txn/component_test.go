@@ -1,6 +1,7 @@
 package txn_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -223,6 +224,7 @@ type cluster struct {
 	// patience is how long the cluster may take to answer, to elect and to agree.
 	patience time.Duration
 	keep     int64 // bytes of the log that are kept and not flushed, beyond few
+	segment  int64 // length of the journal's segments, in bytes; 0 means segmentBytes
 
 	timer func(sfu uint16) (timer.Timer, error) // of the ticks; nil means the runtime's
 
@@ -353,7 +355,7 @@ func (c *cluster) start(s *sfu) {
 			Group: 1, Epoch: c.epoch, Node: uint64(s.number), Seed: s.seed,
 			Birth: birth, Born: func() error { s.born.Store(true); return nil }, FS: s.journal, Dir: "journal", Keys: c.keys, Cluster: c.id, Backup: backupConfig(c.t), HungAfter: c.hungAfter,
 			// So small that a member that was away for some entries needs the state.
-			SegmentBytes: segmentBytes, FlushBytes: 64<<10 + c.keep, KeepBytes: 1 + c.keep,
+			SegmentBytes: cmp.Or(c.segment, segmentBytes), FlushBytes: 64<<10 + c.keep, KeepBytes: 1 + c.keep,
 			OpenStore: func() (store.Store, error) {
 				disk := s.state
 				if disk == nil {
