@@ -116,7 +116,7 @@ func floodEthernet(t testing.TB, peers, mbits, told int, length time.Duration) c
 // fills it: one that has no time for that gets three tries.
 func TestPacingOverEthernet(t *testing.T) {
 	if testing.Short() {
-		t.Skip("it needs a machine that fills NICs")
+		t.Skip("the race detector leaves no processor that fills a NIC: runs without -short")
 	}
 	const peers, mbits, length = 3, 200, 500 * time.Millisecond
 	const wire = 2 * mbits / 8 // MB a second
